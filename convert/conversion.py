@@ -1,0 +1,354 @@
+"""Convert one mouse: plan, write, manifest, verify, publish."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+import time
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import OptionError, Problem, SourceError, check_full, files, layout
+from ..store.integrity import full_check_memory
+from ..store.layout import ArrayLayout, CodecName, Precision
+from ..store.manifest import Manifest
+from ..store.metadata import to_json
+from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
+from ..store.shards import FileRecord
+from ..store.small import Records, write_array, write_group, write_metadata
+from . import workers as where
+from .plan import PROCESS_BYTES, Plan, SmallPlan, describe, make_plan, with_shape
+from .progress import Progress, Silent
+from .sources import Source, open_source
+from .unit import Unit, UnitRecord, run_unit
+
+DEFAULT_MAX_MEMORY = 2 << 30
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a conversion made.
+
+    Attributes
+    ----------
+    store
+        Where the store is.
+    nbytes, files
+        Of the store, on disk.
+    seconds
+        From looking at the source to the published store.
+    verified
+        Whether every byte and value was read back and compared before publishing.
+    """
+
+    plan: Plan
+    store: Path
+    nbytes: int
+    files: int
+    seconds: float
+    verified: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Bytes of the store over bytes of the source."""
+        return self.nbytes / self.plan.survey.nbytes
+
+    def describe(self) -> dict[str, Any]:
+        """Return the summary as a JSON document."""
+        return {
+            **describe(self.plan),
+            "bytes_after": self.nbytes,
+            "files_after": self.files,
+            "ratio": round(self.ratio, 4),
+            "seconds": round(self.seconds, 3),
+            "verified": self.verified,
+            "warnings": list(self.warnings),
+        }
+
+
+def plan_mouse(
+    source: Path | str | Source, to: Path | str, *, precision: Precision = "source", codec: CodecName = "fast"
+) -> Plan:
+    """Find out what converting a mouse would make; nothing is written.
+
+    Parameters
+    ----------
+    source, to, precision, codec
+        As of `convert_mouse`.
+
+    Raises
+    ------
+    SourceError
+        With every problem that can be seen without reading the trials.
+    """
+    _check_codec(codec)
+    opened = open_source(source) if isinstance(source, (str, Path)) else source
+    return make_plan(opened.survey(), Path(to), precision=precision, codec=codec, overhead=opened.overhead)
+
+
+def convert_mouse(
+    source: Path | str | Source,
+    to: Path | str,
+    *,
+    precision: Precision = "source",
+    codec: CodecName = "fast",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    max_memory: int = DEFAULT_MAX_MEMORY,
+    replace: bool = False,
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> Summary:
+    """Pack a mouse into one Zarr store, which appears complete and verified, or not at all.
+
+    Parameters
+    ----------
+    source
+        Folder or zip of a mouse as published.
+    to
+        The folder that is to hold the store ``<mouse>.zarr``; made if it is not there.
+    precision
+        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``.
+    codec
+        ``fast``, ``none``, ``small`` or ``pcodec``; see `layout.CODECS`.
+    workers
+        Threads; one a core by default.
+    scheduler
+        Address of a dask.distributed scheduler; the units then run there.
+    max_memory
+        Bytes that this process holds at most; workers are left out where they would not fit.
+    replace
+        Replace a store that has the name.
+    verify
+        Read everything back and compare before the store gets its name.
+    progress
+        Hears how far the conversion is.
+
+    Returns
+    -------
+    Summary
+        Of what was made.
+
+    Raises
+    ------
+    SourceError
+        Something is wrong with the source, every problem of it reported; nothing is left of the conversion.
+    StoreExistsError, StoreBusyError
+        The destination is taken, or held by another converter.
+    OptionError
+        An option cannot be had.
+    CorruptStoreError
+        What was written does not read back; nothing is published.
+    OSError
+        From the system, such as a full disk. What was finished stays beside the destination, hidden, and the same
+        call goes on from there.
+
+    Notes
+    -----
+    Memory: `Plan.unit_memory` bytes a worker, whatever the number of trials; no more workers run than `max_memory`
+    allows. A conversion that was killed leaves nothing under the store's name; the same call resumes it, and the
+    store is the same to the byte as without the interruption.
+    """
+    begun = time.perf_counter()
+    opened = open_source(source) if isinstance(source, (str, Path)) else source
+    plan = plan_mouse(opened, to, precision=precision, codec=codec)
+    threads = plan.workers(workers or where.available_cores(), max_memory)
+    run = _Conversion(opened, plan, progress or Silent())
+    with staged(plan.destination, replace=replace) as stage:
+        try:
+            with where.cluster(scheduler) if scheduler else where.local(threads) as pool:
+                manifest, warnings = run.write(stage, pool, local=scheduler is None)
+        except SourceError:
+            abandon(stage)
+            raise
+        remove_leftovers(stage, manifest)
+        finish(stage, manifest)
+        if verify:
+            run.verify(stage, manifest, _verifiers(plan, threads, max_memory))
+        publish(stage, replace=replace)
+    return Summary(
+        plan=plan,
+        store=plan.destination,
+        nbytes=manifest.nbytes + len(manifest.to_bytes()),
+        files=len(manifest.files) + 1,
+        seconds=time.perf_counter() - begun,
+        verified=verify,
+        warnings=(*plan.survey.warnings, *warnings),
+    )
+
+
+class _Conversion:
+    """The steps of one conversion, in the order in which they run."""
+
+    def __init__(self, source: Source, plan: Plan, progress: Progress) -> None:
+        self._source, self._plan, self._progress = source, plan, progress
+
+    def write(self, stage: Stage, pool: Executor, *, local: bool) -> tuple[Manifest, list[str]]:
+        """Write everything but the manifest; return it, and what was unusual."""
+        plan = self._plan
+        for array in plan.recorded:
+            files.make_folder(stage.root / array.path)
+        self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
+        units = [self._unit(stage, number, rows) for number, rows in enumerate(plan.units)]
+        # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
+        small = pool.submit(_write_small, self._source, stage.root, plan) if local else None
+        records = self._run(pool, units, local=local)
+        records_small = small.result() if small else _apart(_write_small, self._source, stage.root, plan)
+        merged = _merge(records)
+        record = records_small | _apart(_write_described, stage.root, plan, merged)
+        record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
+        values = {name: tuple(digests) for name, digests in merged.values.items()}
+        attributes = _root_attributes(plan, merged, record)
+        record |= write_group(stage.root, "", attributes)
+        return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
+
+    def verify(self, stage: Stage, manifest: Manifest, threads: int) -> None:
+        """Compare what is on disk with what was read."""
+        self._progress.start("verifying", manifest.nbytes, len(manifest.files))
+        check_full(stage.root, workers=threads, report=lambda nbytes: self._progress.advance(nbytes, 1))
+
+    def _unit(self, stage: Stage, number: int, rows: range) -> Unit:
+        plan = self._plan
+        trial_ids = plan.survey.trial_ids[rows.start : rows.stop]
+        return Unit(
+            stage=stage,
+            source=plan.survey.label,
+            part=self._source.part(trial_ids),
+            kind=plan.survey.kind,
+            precision=plan.precision,
+            number=number,
+            trial_ids=trial_ids,
+            recorded=plan.recorded,
+            software=_software(),
+        )
+
+    def _run(self, pool: Executor, units: list[Unit], *, local: bool) -> list[UnitRecord]:
+        """Run all units, and report the problems of all of them; any other failure ends the run at once."""
+        arguments = (self._progress.advance,) if local else ()
+        futures = {pool.submit(run_unit, unit, *arguments): unit for unit in units}
+        records, problems = dict[int, UnitRecord](), list[Problem]()
+        for future in as_completed(futures):
+            unit = futures[future]
+            try:
+                records[unit.number] = future.result()
+            except SourceError as error:
+                problems += error.problems
+        if problems:
+            raise SourceError(sorted(problems, key=lambda problem: (problem.trial or 0, problem.member or "")))
+        return [records[number] for number in sorted(records)]
+
+
+def _write_small(source: Source, root: Path, plan: Plan) -> Records:
+    """Write the arrays and files beside the trials, one at a time."""
+    records = Records()
+    for one in plan.small:
+        array, values = _small_values(source, one)
+        records |= write_array(root, array, values)
+    return records
+
+
+def _small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
+    """Read an array beside the trials; return it as the store holds it."""
+    if one.verbatim:
+        data = np.frombuffer(source.read_verbatim(one.source), np.uint8)
+        return with_shape(one.layout, data.shape), data
+    values = source.read_small(one.source)
+    if values.dtype.kind == "S":
+        plain = np.ascontiguousarray(values)
+        return one.layout, plain.view(np.uint8).reshape(one.layout.shape)
+    if values.dtype.kind in "mM":
+        values = values.astype(values.dtype.newbyteorder("=")).view(np.int64)
+    return one.layout, values
+
+
+def _write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
+    """Write what is known of the trials after they were read: metadata of the variables, coordinates, groups."""
+    records = Records()
+    for array in plan.recorded:
+        records |= write_metadata(root, _with_headers(array, merged.headers[array.path]))
+    values = {
+        layout.TRIAL_ID: np.array(plan.survey.trial_ids, np.int64),
+        layout.TIER: np.array(plan.survey.tiers, object),
+        layout.N_FRAMES: np.array(merged.n_frames, np.int32),
+        layout.WITHHELD: np.array(merged.withheld, bool),
+    }
+    for array in plan.coordinates:
+        records |= write_array(root, array, values[array.path.rpartition("/")[2]])
+    groups = {str(parent) for array in plan.arrays for parent in Path(array.path).parents} - {"."}
+    for group in sorted(groups):
+        records |= write_group(root, group, {})
+    return records
+
+
+def _with_headers(array: ArrayLayout, headers: list[Any]) -> ArrayLayout:
+    """Note how the source wrote the trials: once, or a trial where they differ."""
+    distinct = sorted({(descr, fortran) for descr, fortran in headers})
+    attributes = dict(array.attributes) | {layout.A_HEADERS: [list(header) for header in distinct]}
+    if len(distinct) > 1:
+        attributes[layout.A_HEADER_OF_ROW] = [distinct.index((descr, fortran)) for descr, fortran in headers]
+    return dataclasses.replace(array, attributes=attributes)
+
+
+def _merge(records: list[UnitRecord]) -> UnitRecord:
+    merged = UnitRecord()
+    for record in records:
+        merged.files |= record.files
+        merged.n_frames += record.n_frames
+        merged.withheld += record.withheld
+        merged.warnings += record.warnings
+        for mine, other in ((merged.values, record.values), (merged.headers, record.headers)):
+            for name, rows in other.items():
+                mine.setdefault(name, []).extend(rows)
+    return merged
+
+
+def _root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[str, Any]:
+    survey = plan.survey
+    attributes = {
+        layout.A_FORMAT: layout.FORMAT_VERSION,
+        layout.A_MOUSE: survey.mouse,
+        layout.A_LETTER: plan.letter,
+        layout.A_KIND: survey.kind,
+        layout.A_PRECISION: plan.precision,
+        layout.A_CODEC: plan.codec,
+        layout.A_ROWS_PER_SHARD: plan.rows_per_shard,
+        layout.A_CONFIG: survey.config,
+        layout.A_SOURCE: {"name": Path(survey.label).name, "files": survey.files, "bytes": survey.nbytes},
+        layout.A_SOFTWARE: _software(),
+        layout.A_WARNINGS: [*survey.warnings, *merged.warnings],
+    }
+    content = [attributes, merged.values, {path: record.sha256 for path, record in sorted(records.items())}]
+    return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}
+
+
+def _software() -> dict[str, str]:
+    names = ("trialpack", "numpy", "numcodecs")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:
+    need = full_check_memory({array.path: array for array in plan.arrays})
+    return max(1, min(threads, (max_memory - PROCESS_BYTES) // need))
+
+
+def _apart(function: Any, *arguments: Any) -> Any:
+    """Call a function in a thread of its own; see `_Conversion.write`."""
+    with where.local(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _check_codec(codec: CodecName) -> None:
+    if codec == "pcodec":
+        try:
+            import pcodec as _  # noqa: F401
+        except ImportError:
+            problem = Problem("--codec pcodec", "needs the package pcodec", "pip install 'trialpack[pcodec]'")
+            raise OptionError(problem) from None

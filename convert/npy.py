@@ -1,0 +1,166 @@
+"""The ``.npy`` format, read strictly: nothing is unpickled, and nothing is allocated before sizes agree."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER = 10_000
+"""Bytes of header text that are looked at; numpy's own limit for untrusted files."""
+LONGEST_START = 12 + MAX_HEADER
+COPY_AGAIN = "copy the file again"
+_KEYS = {"descr", "fortran_order", "shape"}
+
+
+class NpyError(ValueError):
+    """Not a ``.npy`` file that may be read. The caller knows which file; this says what is wrong and what to do."""
+
+    def __init__(self, what: str, advice: str = COPY_AGAIN) -> None:
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a ``.npy`` file promises.
+
+    Attributes
+    ----------
+    descr
+        numpy's name of the dtype with its byte order, such as ``<f4``.
+    fortran_order
+        Whether the first axis varies fastest in the file.
+    shape
+        Of the array.
+    offset
+        Where the values start, in bytes.
+    """
+
+    descr: str
+    fortran_order: bool
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype, with the byte order of the file."""
+        return np.dtype(self.descr)
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of a file with this header and all of its values."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(start: memoryview) -> Header:
+    """Read the header of a file.
+
+    Parameters
+    ----------
+    start
+        The first bytes of the file, `LONGEST_START` of them or all.
+
+    Raises
+    ------
+    NpyError
+        Not a ``.npy`` file, or one whose header is damaged, too long, or asks for Python objects.
+    """
+    if start.nbytes == 0:
+        raise NpyError("the file is empty (expected a .npy header)")
+    if bytes(start[:6]) != MAGIC:
+        raise NpyError(f"not a .npy file (expected it to start with {MAGIC!r}, found {bytes(start[:6])!r})")
+    if start.nbytes < 12:
+        raise NpyError(f"the header is cut off (expected 12 bytes or more, found {start.nbytes})")
+    wide = start[6] >= 2
+    if start[6] not in (1, 2, 3) or start[7] != 0:
+        raise NpyError(f"unknown .npy version (expected 1.0, 2.0 or 3.0, found {start[6]}.{start[7]})")
+    begin = 12 if wide else 10
+    length = int.from_bytes(start[8:begin], "little")
+    if length > MAX_HEADER:
+        raise NpyError(f"the header is too long (expected {MAX_HEADER} bytes at most, found {length})")
+    if start.nbytes < begin + length:
+        raise NpyError(f"the header is cut off (expected {begin + length} bytes, found {start.nbytes})")
+    return _parse(bytes(start[begin : begin + length]), begin + length)
+
+
+def as_array(data: memoryview, header: Header) -> NDArray[Any]:
+    """View the bytes of a whole file as its array.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+
+    Returns
+    -------
+    ndarray
+        Of the header's shape, dtype (and byte order) and memory order; a view of `data`.
+
+    Raises
+    ------
+    NpyError
+        The file is shorter or longer than its header promises.
+    """
+    check_size(header, data.nbytes)
+    flat = np.frombuffer(data, header.dtype, math.prod(header.shape), header.offset)
+    return flat.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+
+def check_size(header: Header, size: int) -> None:
+    """Compare the size of a file with what its header promises.
+
+    Raises
+    ------
+    NpyError
+        They differ.
+    """
+    if size != header.file_size:
+        kind = "truncated" if size < header.file_size else "longer than its header says"
+        promised = f"{header.file_size} bytes for shape {header.shape} {header.descr}"
+        raise NpyError(f"{kind} (expected {promised}, found {size})")
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: bytes, offset: int) -> Header:
+    """Parse a header's text; cached, since all trials of a variable have the same."""
+    try:
+        fields = ast.literal_eval(text.decode("latin1"))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise NpyError("the header is damaged (expected a Python dictionary)") from None
+    if not isinstance(fields, dict) or set(cast("dict[object, object]", fields)) != _KEYS:
+        raise NpyError(f"the header is damaged (expected exactly the keys {', '.join(sorted(_KEYS))})")
+    return Header(_descr(fields["descr"]), _order(fields["fortran_order"]), _shape(fields["shape"]), offset)
+
+
+def _descr(value: object) -> str:
+    if not isinstance(value, str):
+        raise NpyError("holds records with named fields (expected numbers or text)", "save each field as an array")
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError):
+        raise NpyError(f"unknown dtype (expected such as '<f4', found {value!r})") from None
+    if dtype.hasobject:
+        raise NpyError("holds pickled Python objects, which are never loaded", "save it again as numbers or text")
+    if dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
+        raise NpyError(f"dtype {value!r} is not supported (expected plain numbers or text)", "save it again as such")
+    return value
+
+
+def _order(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise NpyError(f"the header is damaged (expected fortran_order True or False, found {value!r})")
+    return value
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    sizes = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (None,)
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise NpyError(f"the header is damaged (expected a shape of non-negative integers, found {value!r})")
+    return cast("tuple[int, ...]", sizes)

@@ -1,0 +1,271 @@
+"""What a conversion will make, as plain data, before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..store import OptionError, Problem, layout
+from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
+from .published import find_published
+from .sources.source import SmallArray, Survey
+
+A_SOURCE_NAME, A_SOURCE_DTYPE, A_SOURCE_FORTRAN = "source_name", "source_dtype", "source_fortran_order"
+PROCESS_BYTES = 160_000_000
+"""What Python and its modules take before any data: part of the bound on memory."""
+_VIEWS = {"S": "uint8", "m": "int64", "M": "int64"}
+_GROUPS = {"meta/trials/": "trials/", "meta/neurons/": "neurons/", "meta/statistics/": "statistics/source/"}
+
+
+@dataclass(frozen=True)
+class SmallPlan:
+    """One array or file beside the trials, and where the store has it."""
+
+    source: str
+    layout: ArrayLayout
+    verbatim: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a conversion will make.
+
+    Attributes
+    ----------
+    survey
+        What was found in the source.
+    destination
+        The store's path.
+    recorded
+        Layouts of the recorded variables, in the order of `layout.VARIABLES`.
+    coordinates
+        Layouts of trial_id, tier, n_frames (dynamic mice) and withheld.
+    small
+        Arrays beside the trials, and files kept byte by byte.
+    rows_per_shard
+        Trials in a unit of work: one shard of every recorded variable.
+    unit_memory
+        Bytes that one worker holds at most.
+    """
+
+    survey: Survey
+    destination: Path
+    precision: Precision
+    codec: CodecName
+    recorded: tuple[ArrayLayout, ...]
+    coordinates: tuple[ArrayLayout, ...]
+    small: tuple[SmallPlan, ...]
+    rows_per_shard: int
+    unit_memory: int
+
+    @property
+    def letter(self) -> str | None:
+        """The letter under which the published mouse is known; None for any other mouse."""
+        known = find_published(self.survey.mouse)
+        return known.letter if known and known.name == self.survey.mouse else None
+
+    @property
+    def arrays(self) -> tuple[ArrayLayout, ...]:
+        """All arrays of the store."""
+        return (*self.recorded, *self.coordinates, *(one.layout for one in self.small))
+
+    @property
+    def units(self) -> tuple[range, ...]:
+        """The rows of each unit of work."""
+        n, step = len(self.survey.trial_ids), self.rows_per_shard
+        return tuple(range(start, min(start + step, n)) for start in range(0, n, step))
+
+    @property
+    def files(self) -> int:
+        """How many files the store will consist of."""
+        groups = {str(parent) for array in self.arrays for parent in Path(array.path).parents}
+        return sum(array.files + 1 for array in self.arrays) + len(groups) + 1
+
+    @property
+    def nbytes(self) -> int:
+        """Raw bytes of all arrays, before compression."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def trials_by_tier(self) -> dict[str, int]:
+        """Return how many trials each tier has."""
+        return dict(sorted(Counter(self.survey.tiers).items()))
+
+    def workers(self, wanted: int, max_memory: int) -> int:
+        """Return how many workers fit the bound on memory.
+
+        Parameters
+        ----------
+        wanted
+            As many as there are cores, or as the person asks for.
+        max_memory
+            Bytes for the whole process.
+
+        Raises
+        ------
+        OptionError
+            Not even one fits.
+        """
+        fit = (max_memory - PROCESS_BYTES) // self.unit_memory
+        if fit < 1:
+            need = math.ceil((PROCESS_BYTES + self.unit_memory) / 1e6)
+            what = f"--max-memory {max_memory / 1e6:.0f} MB is too little (expected {need} MB or more for one worker)"
+            raise OptionError(Problem(self.survey.label, what, f"give --max-memory {need}MB"))
+        return max(1, min(wanted, fit, len(self.units)))
+
+
+def make_plan(
+    survey: Survey, to: Path, *, precision: Precision = "source", codec: CodecName = "fast", overhead: int = 1
+) -> Plan:
+    """Lay out the store of a mouse.
+
+    Parameters
+    ----------
+    survey
+        From the source.
+    to
+        The folder that is to hold the store.
+    overhead
+        How many bytes of memory reading one byte of the source takes.
+    """
+    recorded, rows = _recorded(survey, precision, codec)
+    reading = overhead * max(spec.nbytes for spec in survey.variables.values())
+    return Plan(
+        survey=survey,
+        destination=to / f"{survey.mouse}{layout.SUFFIX}",
+        precision=precision,
+        codec=codec,
+        recorded=recorded,
+        coordinates=_coordinates(survey),
+        small=(*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim)),
+        rows_per_shard=rows,
+        unit_memory=reading + sum(_writing_memory(array) for array in recorded),
+    )
+
+
+def _recorded(survey: Survey, precision: Precision, codec: CodecName) -> tuple[tuple[ArrayLayout, ...], int]:
+    variables = layout.VARIABLES[survey.kind]
+    shapes = {v.name: tuple(survey.variables[v.name].shape[axis] for axis in v.axes) for v in variables}
+    dtypes = {v.name: "float32" if precision == "float32" else survey.variables[v.name].dtype for v in variables}
+    sizes = {name: math.prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
+    n_trials = len(survey.trial_ids)
+    rows = layout.rows_per_shard(n_trials, sizes)
+    arrays = (
+        variable_layout(v, shapes[v.name], dtypes[v.name], n_trials=n_trials, rows=rows, codec=codec) for v in variables
+    )
+    return tuple(arrays), rows
+
+
+def _writing_memory(array: ArrayLayout) -> int:
+    """Return what writing an array holds: a group of rows, one mask of it, a chunk as it is stored and encoded."""
+    return array.trial_nbytes * array.chunk[0] * 5 // 4 + 3 * array.chunk_nbytes
+
+
+def _coordinates(survey: Survey) -> tuple[ArrayLayout, ...]:
+    described = {
+        layout.TRIAL_ID: ("int64", "number of the trial's files in the source"),
+        layout.TIER: ("string", "the part of the data set that the trial belongs to"),
+        layout.N_FRAMES: ("int32", "valid frames; the frames behind them are NaN padding"),
+        layout.WITHHELD: ("bool", "the publisher put zeros in place of the responses"),
+    }
+    if survey.kind == "static":
+        del described[layout.N_FRAMES]
+    shape = (len(survey.trial_ids),)
+    return tuple(
+        small_layout(f"{layout.TRIALS}/{name}", shape, dtype, (layout.TRIAL,), {layout.A_LONG_NAME: long_name})
+        for name, (dtype, long_name) in described.items()
+    )
+
+
+def _small(survey: Survey, array: SmallArray) -> SmallPlan:
+    kind = np.dtype(array.dtype).kind
+    shape = (*array.shape, np.dtype(array.dtype).itemsize) if kind == "S" else array.shape
+    dtype = "string" if kind == "U" else _VIEWS.get(kind, np.dtype(array.dtype).name)
+    path = _path(survey, array.name)
+    attributes = {
+        A_SOURCE_NAME: array.name,
+        A_SOURCE_DTYPE: array.dtype,
+        A_SOURCE_FORTRAN: array.fortran_order,
+    }
+    return SmallPlan(array.name, small_layout(path, shape, dtype, _dimensions(survey, path, shape), attributes))
+
+
+def _verbatim(name: str) -> SmallPlan:
+    path = f"{layout.FILES}/{name}"
+    array = small_layout(path, (0,), "uint8", (f"{name} byte",), {A_SOURCE_NAME: name})
+    return SmallPlan(name, array, verbatim=True)
+
+
+def _path(survey: Survey, name: str) -> str:
+    """Return where the store has an array of the source: under its own name, in the group of its kind."""
+    bare = name.removesuffix(".npy")
+    taken = {array.path for array in _coordinates(survey)}
+    for prefix, group in _GROUPS.items():
+        path = bare.replace(prefix, group, 1)
+        if bare.startswith(prefix) and path not in taken:
+            return path
+    return bare
+
+
+def _dimensions(survey: Survey, path: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Name the dimensions: those of the group where sizes agree, else names of the array's own, as xarray needs it."""
+    own = [f"{path.replace('/', '.')}.{axis}" for axis in range(len(shape))]
+    shared = _shared_dimensions(survey, path)
+    return tuple(shared.get((axis, size), name) for axis, (size, name) in enumerate(zip(shape, own, strict=True)))
+
+
+def _shared_dimensions(survey: Survey, path: str) -> Mapping[tuple[int, int], str]:
+    """Return (axis, size) -> dimension for the arrays of a group."""
+    group = path.split("/")[0]
+    if group == layout.TRIALS:
+        numbers = next(array.shape[0] for array in survey.small if array.name == "meta/trials/tiers.npy")
+        return {(0, numbers): layout.FILE_NUMBER}
+    if group == layout.NEURONS:
+        return {(0, survey.variables[layout.RESPONSES].shape[0]): layout.NEURON}
+    return {}
+
+
+def with_shape(array: ArrayLayout, shape: tuple[int, ...]) -> ArrayLayout:
+    """Return the layout of a small array with its shape, once that is known."""
+    return dataclasses.replace(array, shape=shape, chunk=tuple(max(1, size) for size in shape))
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return the plan as a JSON document."""
+    return {
+        "source": plan.survey.label,
+        "store": str(plan.destination),
+        layout.A_MOUSE: plan.survey.mouse,
+        layout.A_LETTER: plan.letter,
+        layout.A_KIND: plan.survey.kind,
+        layout.A_PRECISION: plan.precision,
+        layout.A_CODEC: plan.codec,
+        "trials": plan.trials_by_tier(),
+        "arrays": [_describe_array(array) for array in plan.arrays],
+        "bytes_before": plan.survey.nbytes,
+        "bytes_raw": plan.nbytes,
+        "files_before": plan.survey.files,
+        "files_after": plan.files,
+        "units": len(plan.units),
+        "memory_per_worker": plan.unit_memory,
+        "warnings": list(plan.survey.warnings),
+    }
+
+
+def _describe_array(array: ArrayLayout) -> dict[str, Any]:
+    return {
+        "path": array.path,
+        "shape": list(array.shape),
+        "dtype": array.dtype,
+        "chunk": list(array.chunk),
+        "shard": list(array.shard) if array.shard else None,
+        "compressor": array.codec.compressor,
+        "bytes_raw": array.nbytes,
+        "files": array.files + 1,
+    }

@@ -1,0 +1,209 @@
+"""A mouse in a zip, read in place: nothing is extracted, no name in it becomes a path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from isal import isal_zlib
+
+from ...store import Problem, SourceError
+from .tree import Entry, Listing, ReadError, is_junk
+
+_LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
+_RAW_DEFLATE = -15
+_DOWNLOAD_AGAIN = "download the zip again"
+_MARKER = "meta/trials/tiers.npy"
+_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+
+
+@dataclass(frozen=True)
+class ZipEntry(Entry):
+    """One member of a zip: where its local header is, and how it is packed."""
+
+    member: str
+    offset: int
+    packed: int
+    deflated: bool
+
+
+@dataclass(frozen=True)
+class ZipTree:
+    """The files of a zip, below the folder in it that holds ``data`` and ``meta``.
+
+    Attributes
+    ----------
+    path
+        The zip.
+    """
+
+    path: Path
+    overhead = 3  # the packed member, the unpacked one, and what inflating holds on to
+
+    @property
+    def label(self) -> str:
+        """The zip."""
+        return str(self.path)
+
+    @property
+    def mouse(self) -> str:
+        """The name of the top folder in the zip, else of the zip."""
+        return PurePosixPath(self._root(self._members())).name or self.path.stem
+
+    def list(self) -> Listing:
+        """Read the zip's directory.
+
+        Raises
+        ------
+        SourceError
+            Not a zip, or a truncated one.
+        """
+        members = self._members()
+        root = self._root(members)
+        listing = Listing(problems=[*self._duplicates(members), *self._overlaps(members)])
+        for member in members:
+            problem = self._refusal(member)
+            if problem:
+                listing.problems.append(Problem(self.label, *problem, member.filename))
+            elif not member.is_dir() and member.filename.startswith(root):
+                name = member.filename.removeprefix(root)
+                listing.entries[name] = _entry(name, member)
+        return listing
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[ZipReader]:
+        """Return a reader with its own file descriptor."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield ZipReader(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _members(self) -> list[zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return [member for member in archive.infolist() if not is_junk(member.filename)]
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise SourceError(Problem(self.label, f"not a readable zip ({error})", _DOWNLOAD_AGAIN)) from None
+
+    def _root(self, members: list[zipfile.ZipInfo]) -> str:
+        """Return what stands before ``meta`` in the names of the mouse's members."""
+        found = {member.filename for member in members if ("/" + member.filename).endswith("/" + _MARKER)}
+        if len(found) != 1:
+            what = f"expected one member {_MARKER}, found {len(found)}"
+            advice = "give the zip of one mouse" if found else f"{_DOWNLOAD_AGAIN}, or give the zip of a mouse"
+            raise SourceError(Problem(self.label, what, advice))
+        return found.pop().removesuffix(_MARKER)
+
+    def _duplicates(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
+        counts = Counter(member.filename for member in members)
+        return [
+            Problem(self.label, f"stands {count} times in the zip (expected once)", _DOWNLOAD_AGAIN, name)
+            for name, count in counts.items()
+            if count > 1
+        ]
+
+    def _overlaps(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
+        """Find members that share bytes: the sign of a zip made to unpack into far more than it holds."""
+        ordered = sorted(members, key=lambda member: member.header_offset)
+        return [
+            Problem(self.label, "overlaps another member", _DOWNLOAD_AGAIN, this.filename)
+            for this, after in zip(ordered, ordered[1:], strict=False)
+            if this.header_offset + _LOCAL_HEADER + this.compress_size > after.header_offset
+        ]
+
+    def _refusal(self, member: zipfile.ZipInfo) -> tuple[str, str] | None:
+        """Say why a member cannot be part of a mouse, and what to do; None if it can."""
+        name, advice = member.orig_filename, "make the zip again from the published files"
+        if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name or ":" in name.split("/")[0]:
+            return f"has an unsafe name {name!r}", advice
+        if member.flag_bits & 0x1:
+            return "is encrypted", "make the zip again without a password"
+        mode = member.external_attr >> 16
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            return "is a link or a device (expected a file)", advice
+        if member.compress_type not in _METHODS:
+            return f"is packed by method {member.compress_type} (expected {' or '.join(_METHODS.values())})", advice
+        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+            return f"has two sizes ({member.compress_size} and {member.file_size} bytes, stored)", _DOWNLOAD_AGAIN
+        return None
+
+
+class ZipReader:
+    """Reads members with positional reads and inflates them with ISA-L; the CRC-32 of each is checked."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._buffer = memoryview(np.empty(0, np.uint8))
+
+    def read(self, entry: Entry) -> memoryview:
+        """Read a whole member; see `TreeReader`."""
+        assert isinstance(entry, ZipEntry)
+        packed = self._packed(entry, entry.packed)
+        data = _inflate(packed, entry.size) if entry.deflated else packed
+        if data.nbytes != entry.size:
+            found = f"{data.nbytes} or more" if data.nbytes > entry.size else f"{data.nbytes}"
+            raise ReadError(f"damaged in the zip (expected {entry.size} bytes, found {found})", _DOWNLOAD_AGAIN)
+        crc = isal_zlib.crc32(data)
+        if crc != entry.stamp:
+            raise ReadError(f"damaged in the zip (expected CRC-32 {entry.stamp:08x}, found {crc:08x})", _DOWNLOAD_AGAIN)
+        return data
+
+    def read_start(self, entry: Entry, size: int) -> memoryview:
+        """Read the first bytes of a member; see `TreeReader`."""
+        assert isinstance(entry, ZipEntry)
+        size = min(size, entry.size)
+        if not entry.deflated:
+            return self._packed(entry, size)
+        # Deflate grows data it cannot pack by less than this.
+        return _inflate(self._packed(entry, min(entry.packed, size + size // 8 + 1024)), size)[:size]
+
+    def _packed(self, entry: ZipEntry, size: int) -> memoryview:
+        """Return the first bytes of a member as they are packed."""
+        header = self._pread(_LOCAL_HEADER, entry.offset)
+        if bytes(header[:4]) != _LOCAL_MAGIC:
+            raise ReadError("damaged in the zip (no member where its directory says)", _DOWNLOAD_AGAIN)
+        lengths = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
+        data = self._pread(lengths[0] + size + lengths[1], entry.offset + _LOCAL_HEADER)
+        name = bytes(data[: lengths[0]])
+        if name not in (entry.member.encode(), entry.member.encode("cp437", "replace")):
+            raise ReadError(f"damaged in the zip (the member there is called {name[:80]!r})", _DOWNLOAD_AGAIN)
+        return data[sum(lengths) :]
+
+    def _pread(self, size: int, offset: int) -> memoryview:
+        if self._buffer.nbytes < size:
+            self._buffer = memoryview(np.empty(size, np.uint8))
+        view, done = self._buffer[:size], 0
+        while done < size:
+            count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            if count == 0:
+                raise ReadError(f"the zip ends early (expected {size} bytes, found {done})", _DOWNLOAD_AGAIN)
+            done += count
+        return view
+
+
+def _entry(name: str, member: zipfile.ZipInfo) -> ZipEntry:
+    return ZipEntry(
+        name=name,
+        size=member.file_size,
+        stamp=member.CRC,
+        member=member.filename,
+        offset=member.header_offset,
+        packed=member.compress_size,
+        deflated=member.compress_type == zipfile.ZIP_DEFLATED,
+    )
+
+
+def _inflate(packed: memoryview, size: int) -> memoryview:
+    """Inflate at most one byte more than `size`: a member that is longer than it says is noticed, not unpacked."""
+    try:
+        return memoryview(isal_zlib.decompressobj(_RAW_DEFLATE).decompress(packed, size + 1))
+    except isal_zlib.error as error:
+        raise ReadError(f"damaged in the zip ({error})", _DOWNLOAD_AGAIN) from None

@@ -1,0 +1,105 @@
+"""A tree of files to read from: what a folder and a zip have in common."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ...store import Problem
+
+JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+"""What operating systems leave in folders and zips; never part of a mouse."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One regular file of a tree.
+
+    Attributes
+    ----------
+    name
+        Path inside the mouse, with slashes.
+    size
+        Bytes, uncompressed.
+    stamp
+        Changes when the file does: modification time in ns of a file, CRC-32 of a zip member.
+    """
+
+    name: str
+    size: int
+    stamp: int
+
+
+@dataclass
+class Listing:
+    """All files of a tree, junk left out, and what is wrong with the tree itself."""
+
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+
+class TreeReader(Protocol):
+    """Reads files of a tree into memory of its own; for one thread."""
+
+    def read(self, entry: Entry) -> memoryview:
+        """Return a whole file, checked as far as its container can; valid until the next call.
+
+        Raises
+        ------
+        ReadError
+            The file is not what the listing said, or its container says that it is damaged.
+        OSError
+            From the system.
+        """
+        ...
+
+    def read_start(self, entry: Entry, size: int) -> memoryview:
+        """Return the first bytes of a file, `size` or all of it; valid until the next call."""
+        ...
+
+
+class Tree(Protocol):
+    """A mouse's files, in a folder or a zip. Small and picklable: workers in other processes use it too."""
+
+    @property
+    def label(self) -> str:
+        """The folder or zip as the person knows it."""
+        ...
+
+    @property
+    def mouse(self) -> str:
+        """The name of the mouse, from the name of the folder or zip."""
+        ...
+
+    @property
+    def overhead(self) -> int:
+        """How many bytes of memory reading one byte of a file takes, at most."""
+        ...
+
+    def list(self) -> Listing:
+        """Return all files; reads no file's content."""
+        ...
+
+    def open(self) -> AbstractContextManager[TreeReader]:
+        """Return a context in which files are read."""
+        ...
+
+
+class ReadError(ValueError):
+    """A file of a tree is damaged. The caller knows which; this says what is wrong and what to do."""
+
+    def __init__(self, what: str, advice: str = "copy the file again") -> None:
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether a path is something that operating systems leave behind.
+
+    Examples
+    --------
+    >>> is_junk("__MACOSX/mouse/data/responses/._1.npy"), is_junk("data/responses/1.npy")
+    (True, False)
+    """
+    return any(part in JUNK_NAMES or part.startswith("._") for part in name.split("/"))

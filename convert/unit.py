@@ -1,0 +1,265 @@
+"""The unit of work: read some trials, check them, write one shard of every variable, note in the journal that it is.
+
+Units are independent of one another and may run anywhere that sees the source and the destination.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import Problem, SourceError, layout
+from ..store.layout import VARIABLES, ArrayLayout, Kind, Precision, Variable
+from ..store.manifest import values_digest
+from ..store.metadata import array_document
+from ..store.publish import Stage, record_unit, recorded_unit
+from ..store.shards import ShardWriter
+from .sources.source import SourcePart, SourceTrial, TrialReader
+from .trial import holds_nan, is_withheld, valid_frames
+
+Report = Callable[[int, int], object]
+"""Called with bytes and files of the source that were read since the last call, from any thread."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work. Small and picklable.
+
+    Attributes
+    ----------
+    number
+        Which shard of every array.
+    trial_ids
+        Of its rows.
+    recorded
+        Layouts of the recorded variables, in the order of `VARIABLES`.
+    """
+
+    stage: Stage
+    source: str
+    part: SourcePart
+    kind: Kind
+    precision: Precision
+    number: int
+    trial_ids: tuple[int, ...]
+    recorded: tuple[ArrayLayout, ...]
+    software: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that the unit's shards depend on: files, layouts, precision, versions."""
+        facts = [
+            layout.FORMAT_VERSION,
+            self.number,
+            self.trial_ids,
+            self.precision,
+            self.software,
+            [array_document(array) for array in self.recorded],
+            self.part.fingerprint,
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+@dataclass
+class UnitRecord:
+    """What is to be known of a finished unit; lists have one item a trial.
+
+    Attributes
+    ----------
+    files
+        Path in the store -> [size, SHA-256].
+    values
+        Variable -> digests of the trials' values.
+    headers
+        Variable -> [dtype, Fortran order] of the trials' files.
+    """
+
+    files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    values: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    headers: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    n_frames: list[int] = field(default_factory=list[int])
+    withheld: list[bool] = field(default_factory=list[bool])
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRecord:
+    """Do a unit of work, unless the journal says that it is done.
+
+    Raises
+    ------
+    SourceError
+        With every problem of every trial of the unit; its shards are then incomplete and not in the journal.
+    OSError
+        The disk is full, or the like.
+    """
+    fingerprint = unit.fingerprint
+    known = recorded_unit(unit.stage, fingerprint)
+    if known is not None:
+        return UnitRecord(**known)
+    record = _Writing(unit, report).run()
+    record_unit(unit.stage, fingerprint, vars(record))
+    return record
+
+
+def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """View a trial of the source with the axes of the store, as an array of the store's dtype.
+
+    Parameters
+    ----------
+    values
+        Axes, dtype, byte and memory order of the source.
+    dtype
+        Of the store.
+
+    Returns
+    -------
+    ndarray
+        C-contiguous, native byte order; `values` itself if it is that already.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        view = values.transpose(variable.axes)
+        if view.flags.c_contiguous and view.flags.aligned and view.dtype == np.dtype(dtype):
+            return view
+        out = np.empty(view.shape, dtype)
+        np.copyto(out, view, casting="same_kind")
+        return out
+
+
+class _Writing:
+    """A unit while it runs."""
+
+    def __init__(self, unit: Unit, report: Report) -> None:
+        self._unit, self._report = unit, report
+        self._variables = VARIABLES[unit.kind]
+        self._record, self._problems = UnitRecord(), list[Problem]()
+
+    def run(self) -> UnitRecord:
+        with ExitStack() as stack:
+            reader = stack.enter_context(self._unit.part.open())
+            writers = [
+                stack.enter_context(_Rows(self._unit, variable, array))
+                for variable, array in zip(self._variables, self._unit.recorded, strict=True)
+            ]
+            for trial_id in self._unit.trial_ids:
+                self._trial(reader, writers, trial_id)
+            if self._problems:
+                raise SourceError(self._problems)
+            for writer in writers:
+                self._finish(writer)
+        return self._record
+
+    def _trial(self, reader: TrialReader, writers: list[_Rows], trial_id: int) -> None:
+        """Read and write one trial; after a problem go on reading, to report all that there are, but write no more."""
+        lengths = dict[str, int]()
+        for variable, writer in zip(self._variables, writers, strict=True):
+            try:
+                trial = reader.read(variable.name, trial_id)
+                self._report(trial.nbytes, 1)
+                values = writer.convert(trial, trial_id)
+                self._examine(variable, values, trial_id, lengths)
+            except SourceError as error:
+                self._problems += error.problems
+                continue
+            if not self._problems:
+                writer.append(values, trial)
+        self._compare_lengths(lengths, trial_id)
+
+    def _examine(self, variable: Variable, values: NDArray[Any], trial_id: int, lengths: dict[str, int]) -> None:
+        axis, n_frames = variable.frame_axis, 0
+        if axis is not None:
+            n_frames = lengths[variable.name] = valid_frames(values, axis)
+        if variable.name == layout.RESPONSES:
+            self._record.withheld.append(is_withheld(values))
+        if holds_nan(values, axis, n_frames):
+            self._record.warnings.append(f"{variable.name} of trial {trial_id} hold NaN among their valid values")
+
+    def _compare_lengths(self, lengths: dict[str, int], trial_id: int) -> None:
+        """Take a trial's valid length from its video: withheld responses are zeros to the end."""
+        stimulus = layout.STIMULUS[self._unit.kind]
+        if stimulus not in lengths:
+            return
+        n_frames = lengths[stimulus]
+        self._record.n_frames.append(n_frames)
+        if n_frames == 0:
+            what = f"no valid frame (the {stimulus} of trial {trial_id} are NaN throughout)"
+            self._problems.append(_problem(self._unit, stimulus, trial_id, what))
+        withheld = bool(self._record.withheld) and self._record.withheld[-1]
+        for name, length in lengths.items():
+            if length != n_frames and not (withheld and name == layout.RESPONSES):
+                self._record.warnings.append(
+                    f"{name} of trial {trial_id} have {length} valid frames, its {stimulus} {n_frames}"
+                )
+
+    def _finish(self, writer: _Rows) -> None:
+        file = writer.finish()
+        self._record.files[writer.name] = [file.size, file.sha256]
+        self._record.values[writer.variable.name] = writer.digests
+        self._record.headers[writer.variable.name] = writer.headers
+
+
+class _Rows:
+    """Collects the rows that share chunks, and writes them to one shard of one array."""
+
+    def __init__(self, unit: Unit, variable: Variable, array: ArrayLayout) -> None:
+        self.variable, self._array, self._exact = variable, array, unit.precision == "source"
+        self._unit = unit
+        self._shard = ShardWriter(unit.stage.root, array, unit.number)
+        self.name, self.digests, self.headers = self._shard.name, list[str](), list[Any]()
+        self._shared = array.chunk[0]
+        self._group = np.empty((self._shared, *array.shape[1:]), array.numpy_dtype) if self._shared > 1 else None
+        self._filled = 0
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shard.close()
+
+    def convert(self, trial: SourceTrial, trial_id: int) -> NDArray[Any]:
+        """Return the trial's values as the store holds them.
+
+        Raises
+        ------
+        SourceError
+            A trial of another dtype than the array's does not come back as it was.
+        """
+        values = stored_values(self.variable, trial.values, self._array.dtype)
+        if self._exact and trial.values.dtype.itemsize != values.dtype.itemsize:
+            back = stored_values(self.variable, trial.values, trial.values.dtype.newbyteorder("=").str)
+            if values.astype(back.dtype).tobytes() != back.tobytes():
+                what = f"{trial.descr} values that float64 does not hold exactly (a signalling NaN)"
+                raise SourceError(_problem(self._unit, self.variable.name, trial_id, what))
+        return values
+
+    def append(self, values: NDArray[Any], trial: SourceTrial) -> None:
+        """Add one row; `values` is not kept."""
+        self.digests.append(values_digest(values))
+        self.headers.append([trial.descr, trial.fortran_order])
+        if self._group is None:
+            self._shard.append(values[None])
+            return
+        self._group[self._filled] = values
+        self._filled += 1
+        if self._filled == self._shared:
+            self._flush(self._group)
+
+    def finish(self) -> Any:
+        """Write what is left and the index; return the file's record."""
+        if self._group is not None and self._filled:
+            self._flush(self._group)
+        return self._shard.finish()
+
+    def _flush(self, group: NDArray[Any]) -> None:
+        self._shard.append(group[: self._filled])
+        self._filled = 0
+
+
+def _problem(unit: Unit, variable: str, trial_id: int, what: str) -> Problem:
+    return Problem(unit.source, what, "copy the file again", f"{variable}, trial {trial_id}", trial_id)

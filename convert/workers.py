@@ -1,0 +1,57 @@
+"""Where units of work run: threads of this process, or a dask.distributed cluster.
+
+Both are a `concurrent.futures.Executor`. Threads are enough on one machine: reading, compression, checksums and digests
+release the GIL, memory is shared, and nothing has to be started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, cast
+
+from ..store import OptionError, Problem
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def local(workers: int) -> Iterator[Executor]:
+    """Run units on threads; when left by an error, units that have not started are dropped."""
+    pool = ThreadPoolExecutor(workers, "trialpack-convert")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """Run units on a dask.distributed cluster, whose workers see the same files under the same names.
+
+    Raises
+    ------
+    OptionError
+        distributed is not installed, or there is no scheduler at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        what = "needs the package distributed"
+        raise OptionError(Problem(f"--scheduler {address}", what, "pip install 'trialpack[cluster]'")) from None
+    try:
+        client = cast(Any, Client(address, timeout="10s"))
+    except (OSError, ValueError, TimeoutError) as error:
+        what = f"no scheduler answers ({error or type(error).__name__})"
+        raise OptionError(Problem(f"--scheduler {address}", what, "start one with: dask scheduler")) from None
+    with client:
+        pool = cast(Executor, client.get_executor(pure=False, retries=0))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)

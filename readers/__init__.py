@@ -1,0 +1,1 @@
+"""Out of the store: what is in it."""

@@ -1,0 +1,32 @@
+"""The format: names, dtypes, chunks, manifest, integrity, publishing, errors.
+
+The lowest layer; it imports nothing else of trialpack.
+"""
+
+from .errors import (
+    CorruptStoreError,
+    OptionError,
+    Problem,
+    SourceError,
+    StoreBusyError,
+    StoreExistsError,
+    StoreFormatError,
+    TrialpackError,
+)
+from .integrity import StoreIndex, check_full, check_quick
+from .layout import FORMAT_VERSION
+
+__all__ = [
+    "FORMAT_VERSION",
+    "CorruptStoreError",
+    "OptionError",
+    "Problem",
+    "SourceError",
+    "StoreBusyError",
+    "StoreExistsError",
+    "StoreFormatError",
+    "StoreIndex",
+    "TrialpackError",
+    "check_full",
+    "check_quick",
+]

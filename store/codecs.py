@@ -1,0 +1,210 @@
+"""From an array's chunk to bytes and back: axis order, compressor, checksum.
+
+A chunk is stored as Zarr v3 stores it: ``transpose`` (if the axes are reordered), ``bytes``, a compressor (if any),
+``crc32c``. This module makes and reads exactly those bytes without zarr-python's array layer, straight from and into
+memory that the caller owns. Compression and checksums release the GIL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+from crc32c import crc32c
+from numcodecs import blosc
+from numcodecs.vlen import VLenUTF8
+from numpy.typing import NDArray
+
+Compressor = Literal["none", "lz4", "zstd", "pcodec", "utf8"]
+
+CHECKSUM_BYTES = 4
+BLOSC: Mapping[str, tuple[str, int]] = {"lz4": ("lz4", 5), "zstd": ("zstd", 5)}
+"""Name -> blosc's own name and level. Levels are the outcome of ``python -m benchmarks codecs``."""
+PCODEC_LEVEL = 8
+_HEADER = 16  # bytes of blosc's own header
+
+
+class ChunkError(ValueError):
+    """The bytes of a chunk are not what a writer put there; says what differs, not where."""
+
+
+@dataclass(frozen=True)
+class ChunkCodec:
+    """How one array turns a chunk into bytes.
+
+    Attributes
+    ----------
+    compressor
+        ``none``; ``lz4`` or ``zstd`` (blosc with byte shuffle); ``pcodec``; ``utf8`` for text (Zarr's ``vlen-utf8``).
+    order
+        The chunk's axes in the order in which they are stored, as of Zarr's ``transpose``; empty for C order.
+    """
+
+    compressor: Compressor
+    order: tuple[int, ...] = ()
+
+    def stored_shape(self, chunk: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a chunk with its axes as they are stored."""
+        return tuple(chunk[axis] for axis in self.order) if self.order else chunk
+
+    def stored_view(self, chunk: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of a chunk with its axes as they are stored."""
+        return chunk.transpose(self.order) if self.order else chunk
+
+    def logical_view(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Return a view of a stored chunk with its axes in the array's order."""
+        return stored.transpose(np.argsort(self.order)) if self.order else stored
+
+    def encode(self, stored: NDArray[Any]) -> list[memoryview]:
+        """Return the bytes of a chunk, checksum last.
+
+        Parameters
+        ----------
+        stored
+            The chunk, C-contiguous and little-endian, its axes as they are stored (see `stored_view`).
+
+        Notes
+        -----
+        Run it outside the main thread: there blosc compresses with threads of its own, and bytes differ from run to
+        run.
+        """
+        data = self._compress(stored)
+        return [data, memoryview(crc32c(data).to_bytes(CHECKSUM_BYTES, "little"))]
+
+    def decode(self, data: memoryview, out: NDArray[Any]) -> None:
+        """Check the bytes of a chunk and decode them.
+
+        Parameters
+        ----------
+        data
+            All bytes of the chunk, with the checksum.
+        out
+            C-contiguous, axes as they are stored; overwritten.
+
+        Raises
+        ------
+        ChunkError
+            The checksum differs, or the bytes do not hold exactly one such chunk.
+        """
+        payload = check(data)
+        if self.compressor == "utf8":
+            out[...] = _decode_text(payload, out.shape)
+        elif self.compressor == "none":
+            _expect(payload.nbytes, out.nbytes)
+            flat_bytes(out)[:] = payload
+        elif self.compressor == "pcodec":
+            _pcodec().decode(payload, out)
+        else:
+            _expect(_blosc_size(payload), out.nbytes)
+            blosc.decompress(payload, out)
+
+    def configuration(self, itemsize: int) -> list[dict[str, Any]]:
+        """Return Zarr's metadata of the codec chain.
+
+        Parameters
+        ----------
+        itemsize
+            Bytes of one value.
+        """
+        transpose = [{"name": "transpose", "configuration": {"order": list(self.order)}}] if self.order else []
+        return [*transpose, *_core(self.compressor, itemsize), {"name": "crc32c"}]
+
+    def _compress(self, stored: NDArray[Any]) -> memoryview:
+        if self.compressor == "none":
+            return flat_bytes(stored)
+        if self.compressor == "utf8":
+            return memoryview(VLenUTF8().encode(stored.astype(object).reshape(-1)))
+        if self.compressor == "pcodec":
+            return memoryview(_pcodec().encode(stored))
+        name, level = BLOSC[self.compressor]
+        return memoryview(blosc.compress(stored, name.encode(), level, blosc.SHUFFLE, 0))
+
+
+def flat_bytes(array: NDArray[Any]) -> memoryview:
+    """Return the memory of a C-contiguous array as bytes, without a copy."""
+    return memoryview(array.reshape(-1).view(np.uint8))
+
+
+def check(data: memoryview) -> memoryview:
+    """Return the bytes before the trailing checksum.
+
+    Raises
+    ------
+    ChunkError
+        The checksum differs.
+    """
+    if data.nbytes < CHECKSUM_BYTES:
+        raise ChunkError(f"expected at least {CHECKSUM_BYTES} bytes, found {data.nbytes}")
+    payload, stored = data[:-CHECKSUM_BYTES], int.from_bytes(data[-CHECKSUM_BYTES:], "little")
+    found = crc32c(payload)
+    if found != stored:
+        raise ChunkError(f"checksum differs (expected {stored:08x}, found {found:08x})")
+    return payload
+
+
+def seal(data: bytes) -> bytes:
+    """Return bytes with their checksum behind them."""
+    return data + crc32c(data).to_bytes(CHECKSUM_BYTES, "little")
+
+
+def parse_configuration(document: list[dict[str, Any]], itemsize: int) -> ChunkCodec | None:
+    """Return the codec that a chain of Zarr metadata stands for; None if it is not one of ours."""
+    order: tuple[int, ...] = ()
+    if document and document[0].get("name") == "transpose":
+        order = tuple(document[0].get("configuration", {}).get("order", ()))
+    for compressor in ("none", *BLOSC, "pcodec", "utf8"):
+        codec = ChunkCodec(cast(Compressor, compressor), order)
+        if codec.configuration(itemsize) == document:
+            return codec
+    return None
+
+
+def _core(compressor: Compressor, itemsize: int) -> list[dict[str, Any]]:
+    if compressor == "utf8":
+        return [{"name": "vlen-utf8"}]
+    if compressor == "pcodec":
+        return [{"name": "numcodecs.pcodec", "configuration": _pcodec_settings()}]
+    plain = {"name": "bytes", "configuration": {"endian": "little"}} if itemsize > 1 else {"name": "bytes"}
+    if compressor == "none":
+        return [plain]
+    name, level = BLOSC[compressor]
+    settings = {"typesize": itemsize, "cname": name, "clevel": level, "shuffle": "shuffle", "blocksize": 0}
+    return [plain, {"name": "blosc", "configuration": settings}]
+
+
+def _pcodec_settings() -> dict[str, Any]:
+    return {"level": PCODEC_LEVEL, "mode_spec": "auto", "delta_spec": "auto", "paging_spec": "equal_pages_up_to",
+            "delta_encoding_order": None, "equal_pages_up_to": 262144}  # fmt: skip
+
+
+def _pcodec() -> Any:
+    """Import on use: pcodec is an extra, needed for stores that use it only."""
+    from numcodecs.pcodec import PCodec
+
+    return PCodec(**_pcodec_settings())
+
+
+def _blosc_size(payload: memoryview) -> int:
+    """Return how many bytes the header of a blosc buffer says it holds, after checking that it is of this buffer."""
+    if payload.nbytes < _HEADER:
+        raise ChunkError(f"expected a compressed chunk, found {payload.nbytes} bytes")
+    size, _, compressed = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 8, 12))
+    _expect(compressed, payload.nbytes)
+    return size
+
+
+def _expect(found: int, expected: int) -> None:
+    if found != expected:
+        raise ChunkError(f"holds another number of bytes (expected {expected}, found {found})")
+
+
+def _decode_text(payload: memoryview, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    try:
+        words = cast("NDArray[np.object_]", VLenUTF8().decode(bytes(payload)))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ChunkError(f"not a list of texts ({error})") from None
+    _expect(len(words), math.prod(shape))
+    return words.reshape(shape)

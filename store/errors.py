@@ -1,0 +1,98 @@
+"""The errors of trialpack, grouped by what a caller would do about them.
+
+::
+
+    TrialpackError
+    ├── SourceError(ValueError)            the raw input is wrong
+    ├── OptionError(ValueError)            an option asks for what cannot be had
+    ├── StoreExistsError(FileExistsError)  the destination is taken
+    ├── StoreBusyError                     another converter holds the destination
+    ├── StoreFormatError(ValueError)       not a store, or of an unknown version, codec or dtype
+    └── CorruptStoreError(OSError)         a store that is not what its manifest says
+
+Each error carries the independent problems it reports; its text has one line for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, where it is and what to do about it.
+
+    Attributes
+    ----------
+    path
+        The file, folder, zip or store as the person knows it.
+    what
+        What is wrong, with what was expected and what was found.
+    advice
+        What to do.
+    member
+        The name inside `path` when that is a zip, a store or a mouse folder.
+    trial
+        The trial_id concerned.
+    """
+
+    path: str
+    what: str
+    advice: str = ""
+    member: str | None = None
+    trial: int | None = None
+
+    def __str__(self) -> str:
+        place = self.path if self.member is None else f"{self.path}: {self.member}"
+        return f"{place}: {self.what}" + (f"; {self.advice}" if self.advice else "")
+
+
+class TrialpackError(Exception):
+    """Base of all errors that trialpack raises on purpose; `problems` says what is wrong, all of it."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+    @property
+    def path(self) -> str:
+        """The file of the first problem."""
+        return self.problems[0].path
+
+    @property
+    def member(self) -> str | None:
+        """The name inside the file of the first problem."""
+        return self.problems[0].member
+
+    @property
+    def trial(self) -> int | None:
+        """The trial_id of the first problem."""
+        return self.problems[0].trial
+
+
+class SourceError(TrialpackError, ValueError):
+    """The raw input is not a mouse that can be packed without loss."""
+
+
+class OptionError(TrialpackError, ValueError):
+    """An option asks for what cannot be had, such as a memory bound below one trial."""
+
+
+class StoreExistsError(TrialpackError, FileExistsError):
+    """The destination is taken."""
+
+
+class StoreBusyError(TrialpackError):
+    """Another converter holds the destination."""
+
+
+class StoreFormatError(TrialpackError, ValueError):
+    """Not a trialpack store, or one of an unknown version, codec or dtype."""
+
+
+class CorruptStoreError(TrialpackError, OSError):
+    """The store is not what its manifest says it is."""

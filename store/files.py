@@ -1,0 +1,174 @@
+"""Every operation on files that writes a store, so that a test can make each of them fail.
+
+Callers write ``files.append(...)``, never a bare imported name: replacing an attribute of this module replaces
+the operation everywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+TEMPORARY = ".writing"
+
+# renameat2(2), Linux: fail instead of replacing an empty folder; swap two folders in one step.
+_AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2
+_NOT_OFFERED = (errno.ENOSYS, errno.EINVAL)
+
+
+def create(path: Path) -> int:
+    """Create or empty a file and return its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+
+def append(descriptor: int, parts: Sequence[memoryview]) -> int:
+    """Write all parts behind one another; return how many bytes that were."""
+    wanted = sum(part.nbytes for part in parts)
+    written = os.writev(descriptor, parts)
+    if written < wanted:
+        rest = memoryview(b"".join(parts))
+        while written < wanted:
+            written += os.write(descriptor, rest[written:])
+    return wanted
+
+
+def sync(descriptor: int) -> None:
+    """Return when the file is on disk."""
+    os.fsync(descriptor)
+
+
+def close(descriptor: int) -> None:
+    """Close a file."""
+    os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in a folder are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder and say so with EINVAL; there is no more that could be done.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        close(descriptor)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a whole file and return when its bytes are on disk; its name in the folder may not be yet."""
+    descriptor = create(path)
+    try:
+        append(descriptor, [memoryview(data)])
+        sync(descriptor)
+    finally:
+        close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that appears complete under its name, or not at all, whatever happens."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    write(temporary, data)
+    rename(temporary, path)
+    sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, unless they are there."""
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def make_read_only(path: Path) -> None:
+    """Take the permission to write from a file."""
+    os.chmod(path, READ_ONLY)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Rename a file or folder in one step, as rename(2) does."""
+    os.rename(old, new)
+
+
+def rename_new(old: Path, new: Path) -> None:
+    """Rename in one step, and fail if the new name is taken.
+
+    Raises
+    ------
+    FileExistsError
+        Something has the new name. Where the system cannot promise it, an empty folder is replaced instead.
+    """
+    if not _renameat2(old, new, _NO_REPLACE):
+        rename(old, new)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap two folders, in one step where the system can, else in three renames."""
+    if not _renameat2(one, other, _EXCHANGE):
+        aside = other.with_name(other.name + ".exchange")
+        rename(other, aside)
+        rename(one, other)
+        rename(aside, one)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a file while in the block; yields False if somebody else holds it.
+
+    Notes
+    -----
+    The lock is flock(2): the system frees it when the process ends in any way. The file is removed by the holder at
+    the end; a waiter that had opened the removed file notices that the name now means another one, and opens again.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            close(descriptor)
+            yield False
+            return
+        if _same_file(descriptor, path):
+            break
+        close(descriptor)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        yield True
+    finally:
+        remove(path)
+        close(descriptor)
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _renameat2(old: Path, new: Path, flags: int) -> bool:
+    """Call renameat2(2); False where system or file system does not offer it."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    if function(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), flags) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NOT_OFFERED:
+        return False
+    raise OSError(code, os.strerror(code), str(new))

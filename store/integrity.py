@@ -1,0 +1,180 @@
+"""Is a store what its manifest says? In two depths: names and sizes, or every byte and every value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import layout
+from .codecs import ChunkError
+from .errors import CorruptStoreError, Problem, StoreFormatError
+from .layout import ArrayLayout
+from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
+from .metadata import parse_array
+from .shards import ShardReader
+from .small import read_array
+
+_BLOCK = 1 << 20
+_ADVICE = "copy or convert the mouse again"
+Report = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class StoreIndex:
+    """What is known of a store without reading its data: manifest, root attributes, the layout of every array."""
+
+    root: Path
+    manifest: Manifest
+    attributes: dict[str, Any]
+    arrays: dict[str, ArrayLayout]
+
+    @property
+    def kind(self) -> layout.Kind:
+        """``static`` or ``dynamic``."""
+        return self.attributes[layout.A_KIND]
+
+    @property
+    def recorded(self) -> list[ArrayLayout]:
+        """The arrays of trials, in the order of `layout.VARIABLES`."""
+        return [self.arrays[variable.name] for variable in layout.VARIABLES[self.kind]]
+
+    def stored_nbytes(self, path: str) -> int:
+        """Return the bytes on disk of an array or group, metadata included."""
+        return sum(record.size for name, record in self.manifest.files.items() if name.startswith(f"{path}/"))
+
+    def small(self, path: str) -> Any:
+        """Read a small array whole."""
+        return read_array(self.root, self.arrays[path])
+
+
+def check_quick(root: Path) -> StoreIndex:
+    """Check the names and sizes of all files, and the content of every metadata file.
+
+    Raises
+    ------
+    StoreFormatError
+        Not a trialpack store, an unfinished one, or one of an unknown format version.
+    CorruptStoreError
+        With every problem found.
+    """
+    manifest = read_manifest(root)
+    problems = check_names_and_sizes(root, manifest)
+    absent = {problem.member for problem in problems}
+    documents = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
+    problems += [problem for path in documents for problem in _check_digest(root, manifest, path)]
+    _raise_if(problems)
+    return _read_index(root, manifest, documents)
+
+
+def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> StoreIndex:
+    """Check every digest, decode every chunk, and compare every trial's values with their digest.
+
+    Parameters
+    ----------
+    workers
+        Threads.
+    report
+        Called, from any thread, with the bytes of each file of the store that is done.
+
+    Raises
+    ------
+    StoreFormatError, CorruptStoreError
+        As `check_quick`; with every problem found.
+
+    Notes
+    -----
+    Each thread holds one group of trials of one array and one of its chunks, whatever the number of trials.
+    """
+    index = check_quick(root)
+    owners = {array.shard_path(n): (array, n) for array in index.arrays.values() for n in range(array.files)}
+    check = partial(_check_file, index, owners, report)
+    with ThreadPoolExecutor(workers, "trialpack-verify") as pool:
+        _raise_if([problem for found in pool.map(check, index.manifest.files) for problem in found])
+    return index
+
+
+def full_check_memory(arrays: dict[str, ArrayLayout]) -> int:
+    """Return the bytes that one thread of `check_full` holds at most."""
+    return max(
+        2 * (array.trial_nbytes * array.chunk[0] + array.chunk_nbytes) if array.shard else 3 * array.nbytes
+        for array in arrays.values()
+    )
+
+
+def _check_file(
+    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], report: Report, path: str
+) -> list[Problem]:
+    problems = _check_digest(index.root, index.manifest, path)
+    if path in owners and not problems:
+        array, number = owners[path]
+        problems = _check_shard(index, array, number) if array.shard else _check_small(index, array)
+    report(index.manifest.files[path].size)
+    return problems
+
+
+def _check_digest(root: Path, manifest: Manifest, path: str) -> list[Problem]:
+    found, expected = file_digest(root / path), manifest.files[path].sha256
+    if found == expected:
+        return []
+    return [Problem(str(root), f"was changed (expected SHA-256 {expected[:16]}…, found {found[:16]}…)", _ADVICE, path)]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, read block by block."""
+    digest, block = hashlib.sha256(), bytearray(_BLOCK)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(memoryview(block)[:count])
+    return digest.hexdigest()
+
+
+def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Problem]:
+    expected, path = index.manifest.values[array.path], array.shard_path(number)
+    try:
+        with ShardReader(index.root, array, number) as shard:
+            wrong = [
+                start + place
+                for start, rows in shard.groups()
+                for place, row in enumerate(rows)
+                if values_digest(row) != expected[start + place]
+            ]
+    except ChunkError as error:
+        return [Problem(str(index.root), str(error), _ADVICE, path)]
+    return [Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path) for row in wrong]
+
+
+def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:
+    try:
+        read_array(index.root, array)
+    except CorruptStoreError as error:
+        return list(error.problems)
+    return []
+
+
+def _read_index(root: Path, manifest: Manifest, documents: list[str]) -> StoreIndex:
+    attributes, arrays, problems = dict[str, Any](), dict[str, ArrayLayout](), list[Problem]()
+    for name in documents:
+        document, path = json.loads((root / name).read_bytes()), name.removesuffix(layout.METADATA).rstrip("/")
+        if not path:
+            attributes = document["attributes"]
+        elif document["node_type"] == "array":
+            array = parse_array(path, document)
+            if array is None:
+                what = "describes an array that format version 1 does not have"
+                problems.append(Problem(str(root), what, "install the trialpack that wrote it", name))
+            else:
+                arrays[path] = array
+    if problems:
+        raise StoreFormatError(problems)
+    return StoreIndex(root, manifest, attributes, arrays)
+
+
+def _raise_if(problems: list[Problem]) -> None:
+    if problems:
+        raise CorruptStoreError(problems)

@@ -1,0 +1,294 @@
+"""What is on disk: names, units, shapes, chunks, shards. Arithmetic only; nothing here reads or writes.
+
+All names, sizes and attribute keys of format version 1 stand in this module; `docs/format.md` explains them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from .codecs import ChunkCodec, Compressor
+
+FORMAT_VERSION = 1
+SUFFIX = ".zarr"
+METADATA = "zarr.json"
+MANIFEST = "manifest.json"
+
+# Groups and the arrays that trialpack adds.
+TRIALS, NEURONS, STATISTICS, META, FILES = "trials", "neurons", "statistics", "meta", "files"
+SOURCE_STATISTICS = f"{STATISTICS}/source"
+TRIAL_ID, TIER, N_FRAMES, WITHHELD = "trial_id", "tier", "n_frames", "withheld"
+
+# Root attributes.
+A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND = "trialpack_format", "store_id", "mouse", "letter", "kind"
+A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG, A_SOFTWARE = "precision", "codec", "source", "config_json", "software"
+A_WARNINGS, A_ROWS_PER_SHARD = "warnings", "rows_per_shard"
+# Array attributes.
+A_UNITS, A_LONG_NAME, A_HEADERS, A_HEADER_OF_ROW = "units", "long_name", "source_headers", "source_header_of_row"
+
+Kind = Literal["static", "dynamic"]
+Precision = Literal["source", "float32"]
+CodecName = Literal["fast", "none", "small", "pcodec"]
+
+TRIAL, FRAME, NEURON, FILE_NUMBER = "trial", "frame", "neuron", "file_number"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One recorded variable of a trial.
+
+    Attributes
+    ----------
+    name
+        Its folder under ``data/`` in the published tree, and its array in the store.
+    dimensions
+        Of one trial in the store.
+    axes
+        For each dimension in the store, the axis of the published array (2023 videos are published time-last).
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+    axes: tuple[int, ...]
+    units: str
+    long_name: str
+
+    @property
+    def frame_axis(self) -> int | None:
+        """Where frames are among the dimensions of a trial; None without frames."""
+        return self.dimensions.index(FRAME) if FRAME in self.dimensions else None
+
+
+VIDEOS = Variable("videos", (FRAME, "height", "width"), (2, 0, 1), "1", "stimulus video, grey level 0 to 255")
+IMAGES = Variable("images", ("image_channel", "height", "width"), (0, 1, 2), "1", "stimulus image, grey level 0 to 255")
+_RESPONSES = ("responses", "deconvolved calcium activity of each neuron")
+_BEHAVIOR = ("behavior", "pupil dilation (px), its derivative (three-channel recordings only), running speed (cm/s)")
+_PUPIL = ("pupil_center", "pupil position, x and y")
+
+VARIABLES: Mapping[Kind, tuple[Variable, ...]] = {
+    "dynamic": (
+        VIDEOS,
+        Variable(_RESPONSES[0], (NEURON, FRAME), (0, 1), "a.u.", _RESPONSES[1]),
+        Variable(_BEHAVIOR[0], ("behavior_channel", FRAME), (0, 1), "1", _BEHAVIOR[1]),
+        Variable(_PUPIL[0], ("pupil_axis", FRAME), (0, 1), "px", _PUPIL[1]),
+    ),
+    "static": (
+        IMAGES,
+        Variable(_RESPONSES[0], (NEURON,), (0,), "a.u.", _RESPONSES[1]),
+        Variable(_BEHAVIOR[0], ("behavior_channel",), (0,), "1", _BEHAVIOR[1]),
+        Variable(_PUPIL[0], ("pupil_axis",), (0,), "px", _PUPIL[1]),
+    ),
+}
+STIMULUS: Mapping[Kind, str] = {"dynamic": VIDEOS.name, "static": IMAGES.name}
+RESPONSES = _RESPONSES[0]
+
+
+@dataclass(frozen=True)
+class CodecChoice:
+    """What ``--codec`` stands for.
+
+    Attributes
+    ----------
+    frames
+        Frames in a chunk. 20, 30 and 60 divide the usual 300.
+    frame_major
+        Store the frames of a chunk outermost: decodes straight into a frame-major batch, compresses worse.
+    """
+
+    compressor: Compressor
+    frames: int
+    frame_major: bool
+
+
+CODECS: Mapping[CodecName, CodecChoice] = {
+    "fast": CodecChoice("lz4", 60, frame_major=False),
+    "none": CodecChoice("none", 20, frame_major=True),
+    "small": CodecChoice("zstd", 60, frame_major=False),
+    "pcodec": CodecChoice("pcodec", 60, frame_major=False),
+}
+"""Chosen by ``python -m benchmarks codecs``; the table is in docs/benchmarks.md."""
+
+SHARD_BYTES = 160_000_000
+"""Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
+CHUNK_BYTES = 1 << 20
+"""Trials smaller than this share a chunk, so that a chunk's checksum, index entry and call weigh little."""
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array of a store.
+
+    Attributes
+    ----------
+    path
+        Inside the store, such as ``trials/tier``.
+    dtype
+        Zarr's name of the data type: ``float32``, ``int64``, ``bool``, ``string``, …
+    chunk
+        What is decoded at once.
+    shard
+        What is one file, a whole number of chunks along every axis; None where each chunk is a file.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    dimensions: tuple[str, ...]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...] | None
+    codec: ChunkCodec
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype of decoded chunks: native order; object for text."""
+        return np.dtype(object) if self.dtype == "string" else np.dtype(self.dtype)
+
+    @property
+    def fill_value(self) -> Any:
+        """What stands where nothing was written: NaN for floats, so that missing never looks like zero."""
+        kinds = {"f": np.nan, "b": False, "O": ""}
+        return kinds.get(self.numpy_dtype.kind, 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Raw bytes of the array; text counts as eight bytes a word."""
+        return math.prod(self.shape) * self.numpy_dtype.itemsize
+
+    @property
+    def trial_nbytes(self) -> int:
+        """Raw bytes of one trial."""
+        return math.prod(self.shape[1:]) * self.numpy_dtype.itemsize
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """Raw bytes of one chunk."""
+        return math.prod(self.chunk) * self.numpy_dtype.itemsize
+
+    @property
+    def files(self) -> int:
+        """How many files hold chunks."""
+        outer = self.shard or self.chunk
+        return math.prod(-(-size // step) for size, step in zip(self.shape, outer, strict=True))
+
+    @property
+    def chunks_per_shard(self) -> tuple[int, ...]:
+        """How many chunks a shard holds along each axis."""
+        assert self.shard is not None
+        return tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
+
+    def blocks(self) -> Iterator[tuple[slice, ...]]:
+        """Yield the chunks of one group of rows, in the order of the file, as slices of the axes after the first."""
+        steps = [
+            [slice(start, min(start + step, size)) for start in range(0, size, step)]
+            for size, step in zip(self.shape[1:], self.chunk[1:], strict=True)
+        ]
+        return itertools.product(*steps)
+
+    def shard_path(self, number: int) -> str:
+        """Return the file of shard (or only chunk) `number`, inside the store."""
+        coordinates = [str(number), *["0"] * (len(self.shape) - 1)] if self.shape else []
+        return f"{self.path}/{'.'.join(['c', *coordinates])}"
+
+
+def rows_per_shard(n_trials: int, trial_nbytes: Mapping[str, int]) -> int:
+    """Return how many trials go into one shard of every array.
+
+    Parameters
+    ----------
+    n_trials
+        Trials of the mouse.
+    trial_nbytes
+        Raw bytes of one trial of each variable.
+
+    Notes
+    -----
+    Shards are of about equal size, and a whole number of the largest shared chunk.
+
+    Examples
+    --------
+    >>> rows_per_shard(720, {"responses": 9_642_240, "videos": 2_985_984})
+    17
+    >>> rows_per_shard(6000, {"images": 147_456, "responses": 32_000, "behavior": 12})
+    1024
+    """
+    shards = math.ceil(n_trials * max(trial_nbytes.values()) / SHARD_BYTES)
+    rows = math.ceil(n_trials / shards)
+    # Rounding up less than doubles the rows: whatever might then exceed a shared chunk takes part.
+    group = max((_shared(size) for size in trial_nbytes.values() if size * 2 * rows > CHUNK_BYTES), default=1)
+    return math.ceil(rows / group) * group
+
+
+def rows_per_chunk(rows: int, trial_nbytes: int) -> int:
+    """Return how many trials share a chunk of a variable, given the trials in a shard.
+
+    Examples
+    --------
+    >>> rows_per_chunk(17, 9_642_240), rows_per_chunk(17, 2_592), rows_per_chunk(1024, 32_000)
+    (1, 17, 32)
+    """
+    return rows if rows * trial_nbytes <= CHUNK_BYTES else _shared(trial_nbytes)
+
+
+def _shared(trial_nbytes: int) -> int:
+    """Return the largest power of two of trials that stays within `CHUNK_BYTES`, at least one."""
+    return 1 << max(0, (CHUNK_BYTES // trial_nbytes).bit_length() - 1)
+
+
+def variable_layout(
+    variable: Variable, trial_shape: tuple[int, ...], dtype: str, *, n_trials: int, rows: int, codec: CodecName
+) -> ArrayLayout:
+    """Lay out the array of a recorded variable.
+
+    Parameters
+    ----------
+    trial_shape
+        Shape of one trial in the store, in the order of `variable.dimensions`.
+    rows
+        Trials in a shard, from `rows_per_shard`.
+    """
+    choice = CODECS[codec]
+    shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(dtype).itemsize)
+    chunk = [shared, *trial_shape]
+    axis = variable.frame_axis
+    if axis is not None and shared == 1:
+        chunk[axis + 1] = min(choice.frames, trial_shape[axis])
+    shard = [rows, *(math.ceil(size / step) * step for size, step in zip(trial_shape, chunk[1:], strict=True))]
+    return ArrayLayout(
+        path=variable.name,
+        shape=(n_trials, *trial_shape),
+        dtype=dtype,
+        dimensions=(TRIAL, *variable.dimensions),
+        chunk=tuple(chunk),
+        shard=tuple(shard),
+        codec=ChunkCodec(choice.compressor, _order(axis, len(chunk)) if choice.frame_major else ()),
+        attributes={A_UNITS: variable.units, A_LONG_NAME: variable.long_name},
+    )
+
+
+def _order(frame_axis: int | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes with frames moved to the front of each trial; empty if they are there already."""
+    if frame_axis is None or frame_axis == 0:
+        return ()
+    others = [axis for axis in range(1, ndim) if axis != frame_axis + 1]
+    return (0, frame_axis + 1, *others)
+
+
+def small_layout(
+    path: str, shape: tuple[int, ...], dtype: str, dimensions: tuple[str, ...], attributes: Mapping[str, Any]
+) -> ArrayLayout:
+    """Lay out an array that is one chunk in one file: tables, statistics, whatever the source has beside trials."""
+    compressor: Compressor = "utf8" if dtype == "string" else "lz4" if math.prod(shape) > 1024 else "none"
+    chunk = tuple(max(1, size) for size in shape)
+    return ArrayLayout(path, shape, dtype, dimensions, chunk, None, ChunkCodec(compressor), attributes)
+
+
+def n_shards(n_trials: int, rows: int) -> int:
+    """Return how many shards each array of trials has."""
+    return math.ceil(n_trials / rows)

@@ -1,0 +1,156 @@
+"""The manifest: every file of a store with its size and SHA-256, and a digest of every trial's values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from numpy.typing import NDArray
+
+from . import layout
+from .codecs import flat_bytes
+from .errors import CorruptStoreError, Problem, StoreFormatError
+from .metadata import to_json
+from .shards import FileRecord
+
+VALUES_ALGORITHM = "xxh3_128"
+_SEAL = "sha256_of_manifest"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a store consists of.
+
+    Attributes
+    ----------
+    store_id
+        Names the content: equal for stores of equal content, made by equal versions.
+    files
+        Path inside the store -> size and SHA-256; every file but the manifest itself.
+    values
+        Variable -> one digest a row: XXH3-128 (hex) of the trial's values as the store holds them, padding included,
+        in C order of the store's axes, little-endian. It does not depend on chunks and codecs.
+    """
+
+    store_id: str
+    files: Mapping[str, FileRecord]
+    values: Mapping[str, tuple[str, ...]]
+
+    def to_bytes(self) -> bytes:
+        """Return the file: sealed with its own digest, so that no change of it goes unnoticed."""
+        body = {
+            layout.A_FORMAT: layout.FORMAT_VERSION,
+            layout.A_STORE_ID: self.store_id,
+            "files": {path: [record.size, record.sha256] for path, record in self.files.items()},
+            "values": {"algorithm": VALUES_ALGORITHM, **{name: list(rows) for name, rows in self.values.items()}},
+        }
+        return to_json({**body, _SEAL: hashlib.sha256(to_json(body)).hexdigest()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files it lists."""
+        return sum(record.size for record in self.files.values())
+
+
+def values_digest(values: NDArray[Any]) -> str:
+    """Return the digest of a trial's values, a C-contiguous array in native (little-endian) order."""
+    return xxhash.xxh3_128_hexdigest(flat_bytes(values))
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and check the manifest of a store.
+
+    Raises
+    ------
+    StoreFormatError
+        There is no manifest: unfinished, or not a trialpack store; or it is of an unknown format version.
+    CorruptStoreError
+        The manifest was changed after it was written.
+    """
+    try:
+        data = (root / layout.MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise StoreFormatError(_no_manifest(root)) from None
+    document = _parse(root, data)
+    _check_version(root, document.get(layout.A_FORMAT))
+    manifest = _from_document(document)
+    if manifest is None or manifest.to_bytes() != data:
+        raise _damaged(root, "was changed after it was written (its own digest differs)")
+    return manifest
+
+
+def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
+    """Compare the files of a store with its manifest, by one walk that reads no data."""
+    found = dict(_walk(root, ""))
+    found.pop(layout.MANIFEST, None)
+    problems = [
+        _problem(root, path, _size_text(record.size, found.get(path)), "copy or convert the mouse again")
+        for path, record in manifest.files.items()
+        if found.get(path) != record.size
+    ]
+    extra = [
+        _problem(root, path, "not part of the store (the manifest does not list it)", "remove it")
+        for path in sorted(found.keys() - manifest.files.keys())
+    ]
+    return problems + extra
+
+
+def _walk(root: Path, prefix: str) -> Iterator[tuple[str, int | None]]:
+    """Yield path and size of everything that is not a folder; None for what is not a regular file."""
+    with os.scandir(root / prefix) as entries:
+        for entry in entries:
+            path = f"{prefix}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{path}/")
+            else:
+                yield path, entry.stat().st_size if entry.is_file(follow_symlinks=False) else None
+
+
+def _parse(root: Path, data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(root, f"not readable as JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise _damaged(root, "not a manifest (expected a JSON object)")
+    return document  # pyright: ignore[reportUnknownVariableType]
+
+
+def _check_version(root: Path, found: object) -> None:
+    if found != layout.FORMAT_VERSION:
+        what = f"format version {found!r} is not known here (this trialpack reads {layout.FORMAT_VERSION})"
+        raise StoreFormatError(Problem(str(root), what, "install the trialpack that wrote it", layout.MANIFEST))
+
+
+def _from_document(document: dict[str, Any]) -> Manifest | None:
+    try:
+        values = {name: tuple(rows) for name, rows in document["values"].items() if name != "algorithm"}
+        records = {path: FileRecord(size, digest) for path, (size, digest) in document["files"].items()}
+        return Manifest(document[layout.A_STORE_ID], records, values)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _damaged(root: Path, what: str) -> CorruptStoreError:
+    return CorruptStoreError(_problem(root, layout.MANIFEST, what, "copy or convert the mouse again"))
+
+
+def _no_manifest(root: Path) -> Problem:
+    if not root.is_dir():
+        return Problem(str(root), "no such store", "check the path")
+    advice = "convert the mouse again" if (root / layout.METADATA).exists() else "give the folder of a .zarr store"
+    return Problem(str(root), f"no {layout.MANIFEST}: unfinished, or not a trialpack store", advice)
+
+
+def _size_text(expected: int, found: int | None) -> str:
+    return f"missing or of another size (expected {expected} bytes, found {'none' if found is None else found})"
+
+
+def _problem(root: Path, member: str, what: str, advice: str) -> Problem:
+    return Problem(str(root), what, advice, member)

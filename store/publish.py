@@ -1,0 +1,182 @@
+"""How a store comes to be under its name: complete and durable, or not at all.
+
+::
+
+    lock     <parent>/.<name>.lock       one converter a destination; freed by the system when its process ends
+    stage    <parent>/.<name>.partial/   the store while it is made; on the same file system, so that a rename is enough
+    journal  <parent>/.<name>.journal/   one small file for each finished unit of work, for a later run to go on from
+    old      <parent>/.<name>.old/       the store that is being replaced, for the moment of the exchange
+
+A unit is journalled after its shards are durable. The stage gets its name after every file, then every folder, is
+durable and the manifest is written; the parent folder is made durable after the rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import files, layout
+from .errors import Problem, StoreBusyError, StoreExistsError
+from .integrity import file_digest
+from .manifest import Manifest
+from .metadata import to_json
+from .shards import FileRecord
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a store is made. Only paths: workers in other processes use it too."""
+
+    destination: Path
+
+    @property
+    def root(self) -> Path:
+        """The store while it is made."""
+        return self._beside("partial")
+
+    @property
+    def journal(self) -> Path:
+        """The folder of the journal."""
+        return self._beside("journal")
+
+    @property
+    def old(self) -> Path:
+        """The replaced store, until it is removed."""
+        return self._beside("old")
+
+    @property
+    def lock(self) -> Path:
+        """The lock file."""
+        return self._beside("lock")
+
+    def entry(self, fingerprint: str) -> Path:
+        """Return the journal file of the unit with this fingerprint."""
+        return self.journal / f"{fingerprint}.json"
+
+    def _beside(self, role: str) -> Path:
+        return self.destination.with_name(f".{self.destination.name}.{role}")
+
+
+@contextlib.contextmanager
+def staged(destination: Path, *, replace: bool) -> Iterator[Stage]:
+    """Hold a destination while a store for it is made.
+
+    Parameters
+    ----------
+    replace
+        Whether a store that has the name already may be replaced.
+
+    Yields
+    ------
+    Stage
+        Its folders exist; what an interrupted run left in them is still there.
+
+    Raises
+    ------
+    StoreExistsError
+        The destination is taken, and is not a store that may be replaced.
+    StoreBusyError
+        Another converter holds the destination.
+    """
+    files.make_folder(destination.parent)
+    stage = Stage(destination)
+    with files.locked(stage.lock) as held:
+        if not held:
+            raise StoreBusyError(_busy(stage))
+        _check_free(destination, replace=replace)
+        files.remove(stage.old)
+        files.make_folder(stage.root)
+        files.make_folder(stage.journal)
+        yield stage
+
+
+def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
+    """Note in the journal that a unit's files are durable, and what is to be known of them."""
+    files.write_atomically(stage.entry(fingerprint), to_json(entry))
+
+
+def recorded_unit(stage: Stage, fingerprint: str) -> dict[str, Any] | None:
+    """Return the journal's entry of a unit, if its files are still what the entry says; None otherwise."""
+    try:
+        entry = json.loads(stage.entry(fingerprint).read_bytes())
+        intact = all(_matches(stage.root / path, FileRecord(*record)) for path, record in entry["files"].items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return entry if intact else None
+
+
+def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
+    """Remove from the stage what an interrupted run left there and the manifest does not name."""
+    wanted = {stage.root / path for path in manifest.files}
+    folders = {parent for path in wanted for parent in path.parents}
+    for path in sorted(stage.root.rglob("*")):
+        if path not in wanted and path not in folders:
+            files.remove(path)
+
+
+def finish(stage: Stage, manifest: Manifest) -> None:
+    """Write the manifest and make the whole stage durable and read-only; only its name is missing then."""
+    files.write(stage.root / layout.MANIFEST, manifest.to_bytes())
+    for path in [*manifest.files, layout.MANIFEST]:
+        files.make_read_only(stage.root / path)
+    folders = {parent for path in manifest.files for parent in (stage.root / path).parents if parent >= stage.root}
+    for folder in sorted(folders, key=lambda path: -len(path.parts)):
+        files.sync_folder(folder)
+
+
+def publish(stage: Stage, *, replace: bool) -> None:
+    """Give the finished store its name, durably; a store that had it, and may be replaced, is removed afterwards."""
+    parent = stage.destination.parent
+    if replace and stage.destination.exists():
+        files.exchange(stage.root, stage.destination)
+        files.rename(stage.root, stage.old)
+    else:
+        _name(stage)
+    files.sync_folder(parent)
+    files.remove(stage.old)
+    files.remove(stage.journal)
+    files.sync_folder(parent)
+
+
+def abandon(stage: Stage) -> None:
+    """Remove all that was made: the stage and its journal."""
+    files.remove(stage.root)
+    files.remove(stage.journal)
+
+
+def _name(stage: Stage) -> None:
+    try:
+        files.rename_new(stage.root, stage.destination)
+    except FileExistsError:
+        raise StoreExistsError(_taken(stage.destination)) from None
+
+
+def _matches(path: Path, record: FileRecord) -> bool:
+    return path.stat().st_size == record.size and file_digest(path) == record.sha256
+
+
+def _check_free(destination: Path, *, replace: bool) -> None:
+    if not destination.exists() and not destination.is_symlink():
+        return
+    if not replace:
+        raise StoreExistsError(_taken(destination))
+    if destination.is_symlink() or not (destination / layout.MANIFEST).is_file():
+        what = "exists and is not a trialpack store, so it is not replaced"
+        raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
+
+
+def _taken(destination: Path) -> Problem:
+    return Problem(str(destination), "exists already", "give --replace to replace it, or another folder with --to")
+
+
+def _busy(stage: Stage) -> Problem:
+    try:
+        holder = stage.lock.read_text() or "another process"
+    except OSError:
+        holder = "another process"
+    return Problem(str(stage.destination), f"is being converted by {holder}", "wait for it, or stop it")

@@ -1,0 +1,204 @@
+"""Shard files: chunks one behind another, then an index of where each one is.
+
+The bytes are those of Zarr v3's ``sharding_indexed`` codec with the index at the end, chunks in lexicographic order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import files
+from .codecs import CHECKSUM_BYTES, ChunkError, check, flat_bytes, seal
+from .layout import ArrayLayout
+
+EMPTY = 2**64 - 1
+"""Marks, in the index, a chunk that was not written: allowed only beyond the last trial."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and SHA-256 (hex) of a file."""
+
+    size: int
+    sha256: str
+
+
+class ShardWriter:
+    """Writes the chunks of one shard in order, a group of rows at a time.
+
+    Parameters
+    ----------
+    root
+        The store, or the folder that is to become it.
+    number
+        Which shard of the array.
+
+    Notes
+    -----
+    Holds one chunk, not the shard: memory is `layout.chunk_nbytes`, twice that while compressing.
+    """
+
+    def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
+        self.name = layout.shard_path(number)
+        self._layout, self._codec = layout, layout.codec
+        self._descriptor = files.create(root / self.name)
+        self._digest, self._end, self._spans = hashlib.sha256(), 0, list[tuple[int, int]]()
+        self._stored = np.empty(self._codec.stored_shape(layout.chunk), layout.numpy_dtype)
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Write all chunks of a group of rows.
+
+        Parameters
+        ----------
+        rows
+            (n, …) of the array's dtype; n is the rows in a chunk, or fewer for the last group of the array.
+        """
+        for block in self._layout.blocks():
+            self._put(self._codec.encode(self._fill(rows[:, *block])))
+
+    def finish(self) -> FileRecord:
+        """Write the index, make the file durable, and close it."""
+        self._put([memoryview(seal(self._index().tobytes()))])
+        files.sync(self._descriptor)
+        self.close()
+        return FileRecord(self._end, self._digest.hexdigest())
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        if self._descriptor >= 0:
+            files.close(self._descriptor)
+            self._descriptor = -1
+
+    def _fill(self, part: NDArray[Any]) -> NDArray[Any]:
+        """Return the part as a stored chunk; Zarr pads a chunk at the array's edge with the fill value."""
+        if part.shape == self._layout.chunk and not self._codec.order and part.flags.c_contiguous:
+            return part
+        chunk = self._codec.logical_view(self._stored)
+        if part.shape != chunk.shape:
+            chunk[...] = self._layout.fill_value
+        chunk[tuple(slice(size) for size in part.shape)] = part
+        return self._stored
+
+    def _put(self, parts: list[memoryview]) -> None:
+        size = files.append(self._descriptor, parts)
+        for part in parts:
+            self._digest.update(part)
+        self._spans.append((self._end, size))
+        self._end += size
+
+    def _index(self) -> NDArray[np.uint64]:
+        index = np.full((math.prod(self._layout.chunks_per_shard), 2), EMPTY, np.uint64)
+        index[: len(self._spans)] = np.array(self._spans, np.uint64)
+        return index
+
+
+class ShardReader:
+    """Reads one shard: its index once, then any chunk.
+
+    Raises
+    ------
+    ChunkError
+        The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
+    """
+
+    def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
+        assert layout.shard is not None
+        self.layout = layout
+        self.rows = range(number * layout.shard[0], min((number + 1) * layout.shard[0], layout.shape[0]))
+        self._descriptor = os.open(root / layout.shard_path(number), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._spans = self._read_index()
+        except BaseException:
+            self.close()
+            raise
+        self._stored = np.empty(layout.codec.stored_shape(layout.chunk), layout.numpy_dtype)
+        self._buffer = np.empty(0, np.uint8)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> ShardReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def groups(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield, for each group of rows that share chunks, the first row and the decoded rows.
+
+        Yields
+        ------
+        int, ndarray
+            (n, …) of the array's dtype, cut at the array's shape. The memory is used again for the next group.
+        """
+        step, blocks = self.layout.chunk[0], list(self.layout.blocks())
+        out = np.empty((step, *self.layout.shape[1:]), self.layout.numpy_dtype)
+        for group, start in enumerate(range(self.rows.start, self.rows.stop, step)):
+            count = min(step, self.rows.stop - start)
+            for place, block in enumerate(blocks):
+                self._decode(group * len(blocks) + place, out[:count, *block])
+            yield start, out[:count]
+
+    def _decode(self, number: int, out: NDArray[Any]) -> None:
+        chunk = self.layout.codec.logical_view(self._stored)
+        self.layout.codec.decode(self._read(*self._spans[number]), self._stored)
+        out[...] = chunk[tuple(slice(size) for size in out.shape)]
+
+    def _read(self, offset: int, size: int) -> memoryview:
+        if self._buffer.nbytes < size:
+            self._buffer = np.empty(size, np.uint8)
+        view = flat_bytes(self._buffer)[:size]
+        read_exactly(self._descriptor, view, offset)
+        return view
+
+    def _read_index(self) -> list[tuple[int, int]]:
+        size, count = os.fstat(self._descriptor).st_size, math.prod(self.layout.chunks_per_shard)
+        length = 16 * count + CHECKSUM_BYTES
+        if size < length:
+            raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
+        data = memoryview(bytearray(length))
+        read_exactly(self._descriptor, data, size - length)
+        spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
+        return self._check_spans(spans, size - length)
+
+    def _check_spans(self, spans: NDArray[np.uint64], end: int) -> list[tuple[int, int]]:
+        """Return the spans of the chunks that must exist, after seeing that they fill the file without a gap."""
+        groups = math.ceil(len(self.rows) / self.layout.chunk[0])
+        needed = groups * math.prod(self.layout.chunks_per_shard[1:])
+        found = [(int(offset), int(size)) for offset, size in spans[:needed]]
+        if any(span == (EMPTY, EMPTY) for span in found):
+            raise ChunkError(f"{sum(span == (EMPTY, EMPTY) for span in found)} of {needed} chunks were never written")
+        place = 0
+        for offset, size in found:
+            if offset != place or size > end - place:
+                raise ChunkError(f"a chunk is not where it must be (expected at {place}, found at {offset})")
+            place += size
+        if place != end or not (spans[needed:] == EMPTY).all():
+            raise ChunkError(f"there is more in the file than its chunks (expected {place} bytes, found {end})")
+        return found
+
+
+def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
+    """Fill a buffer from a place in a file.
+
+    Raises
+    ------
+    ChunkError
+        The file ends before the buffer is full.
+    """
+    done = 0
+    while done < out.nbytes:
+        count = os.preadv(descriptor, [out[done:]], offset + done)
+        if count == 0:
+            raise ChunkError(f"the file ends early (expected {out.nbytes} bytes at {offset}, found {done})")
+        done += count

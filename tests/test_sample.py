@@ -1,0 +1,402 @@
+"""The made-up recordings have the published structure, and do not depend on what else is written."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trialpack.convert import sample
+from trialpack.convert.published import find_published, published_mice
+from trialpack.convert.sample import write_sample
+
+# letter: neurons, len(tiers), none, n_frames, train, oracle, live main, live bonus, final main, final bonus, withheld
+PUBLISHED = {
+    "A": (7440, 740, 20, 324, 350, 59, 56, 59, 58, 138, 0),
+    "B": (7928, 720, 16, 324, 352, 60, 58, 59, 57, 118, 0),
+    "C": (8285, 740, 11, 325, 355, 58, 58, 80, 59, 119, 0),
+    "D": (7671, 720, 6, 403, 356, 59, 60, 59, 60, 120, 0),
+    "E": (7495, 739, 16, 315, 351, 60, 57, 58, 60, 137, 0),
+    "F": (7863, 711, 0, 324, 348, 58, 56, 58, 57, 134, 305),
+    "G": (7908, 682, 0, 325, 329, 56, 53, 57, 56, 131, 297),
+    "H": (8202, 711, 0, 326, 354, 60, 60, 58, 59, 120, 297),
+    "I": (7939, 739, 0, 315, 359, 60, 60, 80, 60, 120, 320),
+    "J": (8122, 712, 0, 414, 354, 59, 60, 60, 60, 119, 299),
+}
+TIERS = ("train", "oracle", "live_test_main", "live_test_bonus", "final_test_main", "final_test_bonus")
+GAPS = {
+    "A": "1 2 4 5 7 8 15 109 142 227 252 290 291 308 647 678 682 691 708 713",
+    "B": "11 12 15 16 17 55 408 494 544 582 585 586 591 599 603 710",
+    "C": "49 50 51 52 53 107 111 199 357 401 438",
+    "D": "24 25 265 639 645 711",
+    "E": "109 199 205 426 431 438 442 450 451 499 521 593 675 691 714 728",
+}
+STATISTICS = {"mean", "std", "min", "max", "median"}
+
+
+def read_tree(folder: Path) -> dict[str, np.ndarray]:
+    return {path.relative_to(folder).as_posix(): np.load(path) for path in sorted(folder.rglob("*.npy"))}
+
+
+def read_zip(path: Path) -> dict[str, np.ndarray]:
+    prefix = f"{path.stem}/"
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.startswith(prefix) and name.endswith(".npy")]
+        return {name.removeprefix(prefix): np.load(io.BytesIO(archive.read(name))) for name in names}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize("letter", PUBLISHED)
+def test_published_structure(letter: str) -> None:
+    mouse = published_mice()[letter]
+    neurons, length, none, n_frames, *counts, withheld = PUBLISHED[letter]
+    assert (mouse.n_neurons, len(mouse.tiers), mouse.n_frames) == (neurons, length, n_frames)
+    assert Counter(mouse.tiers) == Counter({"none": none, **dict(zip(TIERS, counts, strict=True))})
+    assert len(mouse.trial_ids) == length - none == sum(counts)
+    assert sum(mouse.withheld) == withheld
+    assert max(mouse.valid_frames) == n_frames
+    assert {mouse.valid_frames[number] for number in range(length) if mouse.tiers[number] == "train"} == {300}
+    assert mouse.dtype == ("float32" if letter in "ABCDE" else "float64")
+
+
+@pytest.mark.parametrize("letter", PUBLISHED)
+def test_gaps_are_where_they_were_published(letter: str) -> None:
+    mouse = published_mice()[letter]
+    gaps = [number for number, tier in enumerate(mouse.tiers) if tier == "none"]
+    assert gaps == [int(number) for number in GAPS.get(letter, "").split()]
+    assert all((mouse.valid_frames[number], mouse.stimulus[number]) == (0, "") for number in gaps)
+
+
+def test_totals() -> None:
+    dynamic = [mouse for mouse in published_mice().values() if mouse.kind == "dynamic"]
+    assert sum(len(mouse.trial_ids) for mouse in dynamic) == 7145
+    assert sum(mouse.n_neurons for mouse in dynamic) == 78853
+
+
+@pytest.mark.parametrize(("letter", "trial_id", "frames"), [("D", 668, 403), ("J", 156, 414)])
+def test_broken_trials_set_the_padded_length(letter: str, trial_id: int, frames: int) -> None:
+    mouse = published_mice()[letter]
+    assert mouse.valid_frames[trial_id] == mouse.n_frames == frames
+    assert sum(length > 326 for length in mouse.valid_frames) == 1
+    assert (mouse.tiers[trial_id], mouse.stimulus[trial_id]) == ("live_test_bonus", "NaturalImages")
+
+
+@pytest.mark.parametrize(("letter", "files"), [("S0", 6955), ("S1", 6959), ("P1", 5994), ("P5", 5983)])
+def test_static_structure(letter: str, files: int) -> None:
+    mouse = published_mice()[letter]
+    counts = Counter(mouse.tiers)
+    assert mouse.trial_ids == tuple(range(files))
+    assert set(counts) == {"train", "validation", "test"} | ({"final_test"} if letter[0] == "S" else set())
+    assert 4400 < counts["train"] < 4550 and 900 < counts["test"] <= 1000
+    assert sum(mouse.withheld) == (counts["test"] + counts["final_test"] if letter[0] == "S" else 0)
+    assert mouse.behavior_withheld == (letter == "S0")
+
+
+def test_find_published() -> None:
+    mouse = published_mice()["A"]
+    assert find_published("A") is find_published(mouse.name) is find_published("dynamic29156-11-10") is mouse
+    assert find_published("dynamic29156-11-10-Video") is mouse
+    assert find_published("static26872-17-20") is published_mice()["S0"]
+    assert all(find_published(key) is None for key in ("", "Z", "dynamic29156-11-1", "dynamic"))
+    assert mouse.scan == (29156, 11, 10)
+
+
+@pytest.fixture(scope="module")
+def mouse_a(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("a"), mouse="A", trials=12, neurons=60, seed=3)
+
+
+def test_dynamic_layout(mouse_a: Path) -> None:
+    mouse = published_mice()["A"]
+    arrays = read_tree(mouse_a)
+    expected = {
+        f"data/{v}/{i}.npy" for v in ("videos", "responses", "behavior", "pupil_center") for i in mouse.trial_ids[:12]
+    }
+    assert mouse_a.name == mouse.name
+    assert json.loads((mouse_a / "config.json").read_text()) == {"links": {}}
+    assert {name for name in arrays if name.startswith("data/")} == expected
+    shapes = {"videos": (36, 64, 324), "responses": (60, 324), "behavior": (2, 324), "pupil_center": (2, 324)}
+    for variable, shape in shapes.items():
+        assert arrays[f"data/{variable}/0.npy"].shape == shape
+        assert arrays[f"data/{variable}/0.npy"].dtype == np.float32
+        found = {name.rpartition("/")[2][:-4] for name in arrays if name.startswith(f"meta/statistics/{variable}/all/")}
+        assert found == STATISTICS
+        for name in STATISTICS:
+            array = arrays[f"meta/statistics/{variable}/all/{name}.npy"]
+            assert (array.shape, array.dtype) == (shape, np.float32)
+
+
+def test_dynamic_meta(mouse_a: Path) -> None:
+    mouse = published_mice()["A"]
+    tiers = np.load(mouse_a / "meta/trials/tiers.npy")
+    assert tiers.dtype == "<U16"
+    assert tuple(tiers) == mouse.tiers[: mouse.trial_ids[11] + 1]
+    np.testing.assert_array_equal(np.load(mouse_a / "meta/trials/trial_idx.npy"), np.arange(tiers.size))
+    coordinates = np.load(mouse_a / "meta/neurons/cell_motor_coordinates.npy")
+    assert (coordinates.shape, coordinates.dtype) == ((60, 3), np.int64)
+    assert np.all(np.diff(np.load(mouse_a / "meta/neurons/unit_ids.npy")) > 0)
+
+
+def test_unit_ids_stay_within_the_published_range(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path, mouse="C", trials=1)
+    unit_ids = np.load(folder / "meta/neurons/unit_ids.npy")
+    assert unit_ids.size == 8285 and unit_ids[-1] > unit_ids.size and unit_ids[-1] < 8917
+
+
+def test_trial_idx_skips_the_gaps_that_were_squeezed_out(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path, mouse="F", trial_ids=[710], neurons=2)
+    trial_idx = np.load(folder / "meta/trials/trial_idx.npy")
+    assert trial_idx.size == 711 and np.all(np.diff(trial_idx) >= 1) and trial_idx[-1] > 710
+
+
+def test_unwritten_trials_are_none(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path, mouse="A", trial_ids=[9, 3], neurons=2)
+    tiers = np.load(folder / "meta/trials/tiers.npy")
+    assert {number: tier for number, tier in enumerate(tiers) if tier != "none"} == {3: "train", 9: "oracle"}
+    assert tiers.size == 10
+    assert sorted(path.name for path in (folder / "data/videos").iterdir()) == ["3.npy", "9.npy"]
+
+
+def test_padding_and_broken_trial(tmp_path: Path) -> None:
+    mouse = published_mice()["D"]
+    folder = write_sample(tmp_path, mouse="D", trial_ids=[0, 2, 668, 719], neurons=4)
+    for trial_id in (0, 2, 668, 719):
+        for variable in ("videos", "responses", "behavior", "pupil_center"):
+            array = np.load(folder / f"data/{variable}/{trial_id}.npy")
+            valid = ~np.isnan(array)
+            assert array.shape[-1] == 403
+            assert np.all(valid == (np.arange(403) < mouse.valid_frames[trial_id]))
+    assert not np.isnan(np.load(folder / "data/videos/668.npy")).any()
+
+
+def test_withheld_responses_are_zeros_over_the_padding_too(tmp_path: Path) -> None:
+    mouse = published_mice()["F"]
+    folder = write_sample(tmp_path, mouse="F", trials=6, neurons=20)
+    for trial_id in range(6):
+        responses = np.load(folder / f"data/responses/{trial_id}.npy")
+        video = np.load(folder / f"data/videos/{trial_id}.npy")
+        assert responses.dtype == video.dtype == np.float64
+        assert (not responses.any()) == mouse.withheld[trial_id]
+        assert np.isnan(video[0, 0]).sum() == 324 - mouse.valid_frames[trial_id]
+    assert sum(mouse.withheld[:6]) == 2
+
+
+def test_equal_seeds_give_equal_bytes(mouse_a: Path, tmp_path: Path) -> None:
+    again = write_sample(tmp_path / "again", mouse="A", trials=12, neurons=60, seed=3)
+    other = write_sample(tmp_path / "other", mouse="A", trials=12, neurons=60, seed=4)
+    expected = digests(mouse_a)
+    assert digests(again) == expected
+    different = digests(other)
+    assert all(digest != expected[name] for name, digest in different.items() if name.startswith("data/"))
+
+
+def test_a_trial_does_not_depend_on_the_others(mouse_a: Path, tmp_path: Path) -> None:
+    few = write_sample(tmp_path, mouse="A", trial_ids=[3, 13], neurons=60, seed=3)
+    data = {name: digest for name, digest in digests(few).items() if name.startswith(("data/", "meta/neurons/"))}
+    assert data.items() <= digests(mouse_a).items()
+
+
+def test_fewer_neurons_are_the_first_ones(mouse_a: Path, tmp_path: Path) -> None:
+    few = write_sample(tmp_path, mouse="A", trials=2, neurons=7, seed=3)
+    for name in ("data/responses/3.npy", "meta/neurons/unit_ids.npy", "meta/neurons/cell_motor_coordinates.npy"):
+        np.testing.assert_array_equal(np.load(few / name), np.load(mouse_a / name)[:7])
+
+
+def test_values_look_like_the_published_ones(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path, mouse="A", trials=3, neurons=2000)
+    data = {v: np.load(folder / f"data/{v}/3.npy")[..., :300] for v in ("videos", "responses", "behavior")}
+    responses, videos = data["responses"], data["videos"]
+    assert 1e-10 < np.median(responses) < 1e-8
+    assert 200 < responses.max() < 1e4
+    assert -5e-7 < responses.min() < 0
+    assert np.mean(responses.min(axis=1) < 0) > 0.98
+    assert 0 <= videos.min() and 200 < videos.max() <= 255.0000001
+    assert np.mean(videos % 1 == 0) < 0.1
+    assert 0.5 < np.mean(np.abs(np.diff(videos, axis=2)) < 10)
+    assert data["behavior"].min() >= 0
+
+
+def test_float64_uses_the_low_bits_and_overshoots(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path, mouse="F", trials=4, neurons=50)
+    videos = np.load(folder / "data/videos/0.npy")[..., :300]
+    responses = np.load(folder / "data/responses/0.npy")[..., :300]
+    assert 255 < videos.max() <= 255.0000001
+    for array in (videos, responses):
+        assert np.mean(array.astype(np.float32) == array) < 0.1
+
+
+def test_statistics_are_those_of_the_train_trials(mouse_a: Path) -> None:
+    mouse = published_mice()["A"]
+    train = [trial_id for trial_id in mouse.trial_ids[:12] if mouse.tiers[trial_id] == "train"]
+    reductions = {"mean": np.mean, "min": np.min, "max": np.max, "median": np.median}
+    for variable in ("videos", "responses", "behavior", "pupil_center"):
+        stack = np.stack([np.load(mouse_a / f"data/{variable}/{trial_id}.npy") for trial_id in train]).astype(float)
+        folder = mouse_a / f"meta/statistics/{variable}/all"
+        for name, reduce in reductions.items():
+            np.testing.assert_allclose(np.load(folder / f"{name}.npy"), reduce(stack, axis=0), rtol=1e-6)
+        np.testing.assert_allclose(np.load(folder / "std.npy"), np.std(stack, axis=0, ddof=1), rtol=1e-5)
+        assert np.isnan(np.load(folder / "mean.npy")[..., 300:]).all()
+
+
+def test_statistics_do_not_depend_on_blocks_or_spooling(
+    mouse_a: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "_SPOOL_BYTES", 1000)
+    monkeypatch.setattr(sample, "_BLOCK_BYTES", 100_000)
+    again = write_sample(tmp_path, mouse="A", trials=12, neurons=60, seed=3)
+    assert digests(again) == digests(mouse_a)
+    assert list(tmp_path.iterdir()) == [again]
+
+
+def test_no_train_trials_leave_nan_statistics(tmp_path: Path) -> None:
+    dynamic = write_sample(tmp_path, mouse="A", trial_ids=[9], neurons=3)
+    static = write_sample(tmp_path, mouse="S1", trial_ids=published_test_trials("S1", 2), neurons=3)
+    for folder in (dynamic, static):
+        for path in folder.glob("meta/statistics/**/*.npy"):
+            assert np.isnan(np.load(path)).all()
+
+
+def published_test_trials(letter: str, n: int) -> list[int]:
+    return [number for number, tier in enumerate(published_mice()[letter].tiers) if tier == "test"][:n]
+
+
+def test_zip_holds_the_same_arrays(mouse_a: Path, tmp_path: Path) -> None:
+    path = write_sample(tmp_path, mouse="A", trials=12, neurons=60, seed=3, container="zip")
+    assert path.name == f"{mouse_a.name}.zip"
+    zipped, plain = read_zip(path), read_tree(mouse_a)
+    assert zipped.keys() == plain.keys()
+    for name, array in plain.items():
+        np.testing.assert_array_equal(zipped[name], array, strict=True)
+
+
+def test_zip_holds_what_macos_leaves(tmp_path: Path) -> None:
+    first = write_sample(tmp_path / "1", mouse="A", trials=2, neurons=2, container="zip")
+    again = write_sample(tmp_path / "2", mouse="A", trials=2, neurons=2, container="zip")
+    assert first.read_bytes() == again.read_bytes()
+    mouse = first.stem
+    with zipfile.ZipFile(first) as archive:
+        assert archive.testzip() is None
+        names = set(archive.namelist())
+        assert archive.getinfo(f"{mouse}/data/responses/0.npy").compress_type == zipfile.ZIP_DEFLATED
+        junk = archive.read(f"__MACOSX/{mouse}/data/responses/._0.npy")
+    assert {f"{mouse}/", f"{mouse}/data/videos/", f"{mouse}/.DS_Store", f"{mouse}/config.json"} <= names
+    assert junk.startswith(b"\x00\x05\x16\x07")
+    assert len(names) == len(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def mouse_s0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sample(tmp_path_factory.mktemp("s0"), mouse="S0", trials=30, neurons=40)
+
+
+def test_static_layout(mouse_s0: Path) -> None:
+    arrays = read_tree(mouse_s0)
+    shapes = {"images": (1, 144, 256), "responses": (40,), "behavior": (3,), "pupil_center": (2,)}
+    for variable, shape in shapes.items():
+        array = arrays[f"data/{variable}/29.npy"]
+        assert (array.shape, array.dtype) == (shape, np.float32)
+        for group in ("all", "stimulus_Frame"):
+            for name in STATISTICS:
+                statistic = arrays[f"meta/statistics/{variable}/{group}/{name}.npy"]
+                assert (statistic.shape, statistic.dtype) == (() if variable == "images" else shape, np.float32)
+    neurons = {
+        name: arrays[f"meta/neurons/{name}.npy"] for name in ("animal_ids", "sessions", "scan_idx", "layer", "area")
+    }
+    assert (neurons["animal_ids"].dtype, neurons["animal_ids"][0]) == (np.uint16, 26872)
+    assert (neurons["sessions"].dtype, neurons["scan_idx"][0]) == (np.uint8, 20)
+
+
+def test_static_trials(mouse_s0: Path, tmp_path: Path) -> None:
+    trials = {path.stem: np.load(path) for path in (mouse_s0 / "meta/trials").iterdir()}
+    assert len(trials) == 12 and {array.shape for array in trials.values()} == {(30,)}
+    assert trials["tiers"].dtype == "<U10" and trials["trial_idx"].dtype.kind == "U"
+    assert len(set(trials["trial_idx"])) == 30
+    assert trials["frame_trial_ts"][0].startswith("Timestamp('2021-06-01 ")
+    pretrain = write_sample(tmp_path, mouse="P1", trials=3, neurons=2)
+    assert np.load(pretrain / "meta/trials/trial_idx.npy").dtype == np.uint32
+
+
+def test_static_images_are_shown_ten_times_in_test(tmp_path: Path) -> None:
+    folder = write_sample(tmp_path, mouse="S0", trial_ids=[6954], neurons=1)
+    images = np.load(folder / "meta/trials/frame_image_id.npy")
+    tiers = np.array(published_mice()["S0"].tiers)
+    counts = {tier: Counter(images[tiers == tier]) for tier in ("train", "test", "final_test")}
+    assert len(counts["test"]) == len(counts["final_test"]) == 100 and not counts["test"] & counts["final_test"]
+    assert set(counts["test"].values()) <= {9, 10} and set(counts["train"].values()) == {1}
+
+
+def test_static_withheld(mouse_s0: Path, tmp_path: Path) -> None:
+    mouse = published_mice()["S0"]
+    for trial_id in range(30):
+        loaded = {
+            v: np.load(mouse_s0 / f"data/{v}/{trial_id}.npy")
+            for v in ("images", "responses", "behavior", "pupil_center")
+        }
+        assert loaded["responses"].any() != mouse.withheld[trial_id]
+        assert loaded["images"].any() and not loaded["behavior"].any() and not loaded["pupil_center"].any()
+    assert 0 < sum(mouse.withheld[:30]) < 30
+    trial_id = published_test_trials("S1", 1)[0]
+    other = write_sample(tmp_path, mouse="S1", trial_ids=[trial_id], neurons=2)
+    assert np.load(other / f"data/behavior/{trial_id}.npy").all()
+    assert not np.load(other / f"data/responses/{trial_id}.npy").any()
+
+
+def test_static_image_statistics_are_over_all_pixels(mouse_s0: Path) -> None:
+    train = [number for number in range(30) if published_mice()["S0"].tiers[number] == "train"]
+    values = np.stack([np.load(mouse_s0 / f"data/images/{number}.npy") for number in train]).astype(float)
+    folder = mouse_s0 / "meta/statistics/images/all"
+    assert 0 <= values.min() < values.max() <= 255
+    expected = {"mean": values.mean(), "std": values.std(ddof=1), "min": values.min(), "max": values.max()}
+    for name, value in {**expected, "median": np.median(values)}.items():
+        np.testing.assert_allclose(np.load(folder / f"{name}.npy"), value, rtol=1e-6)
+
+
+def test_image_shape_dtype_and_progress(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    folder = write_sample(
+        tmp_path,
+        mouse="A",
+        trials=3,
+        neurons=2,
+        dtype="float64",
+        image_shape=(4, 6),
+        progress=lambda *step: seen.append(step),
+    )
+    videos = np.load(folder / "data/videos/0.npy")
+    assert (videos.shape, videos.dtype) == ((4, 6, 324), np.float64)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("container", ["folder", "zip"])
+def test_an_existing_recording_is_left_alone(tmp_path: Path, container: str) -> None:
+    path = write_sample(tmp_path, trials=1, neurons=1, container=container)
+    before = digests(tmp_path)
+    with pytest.raises(FileExistsError):
+        write_sample(tmp_path, trials=2, neurons=1, container=container)
+    assert digests(tmp_path) == before and path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param({"mouse": "K"}, "no published mouse", id="mouse"),
+        pytest.param({"trial_ids": [1]}, r"no such trials \[1\]", id="gap"),
+        pytest.param({"trial_ids": [740]}, r"no such trials \[740\]", id="beyond"),
+        pytest.param({"trial_ids": []}, "no trial to write", id="none"),
+        pytest.param({"trials": 0}, "no trial to write", id="zero"),
+        pytest.param({"trials": 1, "trial_ids": [0]}, "exclude each other", id="both"),
+        pytest.param({"neurons": 0}, "at least one", id="neurons"),
+        pytest.param({"dtype": "int16"}, "float32 or float64", id="dtype"),
+    ],
+)
+def test_refusals_write_nothing(tmp_path: Path, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_sample(tmp_path / "new", **arguments)
+    assert not (tmp_path / "new").exists()
