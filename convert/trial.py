@@ -41,11 +41,9 @@ def is_withheld(responses: NDArray[Any]) -> bool:
     >>> is_withheld(np.array([0.0, 0.0, np.nan])), is_withheld(np.array([0.0, 1e-9]))
     (True, False)
     """
-    # The first values decide for every real recording, so that the rest is not read.
-    head = responses.reshape(-1)[:64]
-    if np.any(np.nan_to_num(head)):
-        return False
-    return not np.any(np.nan_to_num(responses))
+    # The first value decides for almost every real recording, so that the rest is not read.
+    first = responses.flat[0]
+    return not (first == first and first != 0) and not np.any(np.nan_to_num(responses))
 
 
 def holds_nan(values: NDArray[Any], frame_axis: int | None, n_frames: int) -> bool:

@@ -123,13 +123,13 @@ def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArr
     ndarray
         C-contiguous, native byte order; `values` itself if it is that already.
     """
+    view = values.transpose(variable.axes)
+    if view.flags.c_contiguous and view.flags.aligned and view.dtype == dtype:
+        return view
+    out = np.empty(view.shape, dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        view = values.transpose(variable.axes)
-        if view.flags.c_contiguous and view.flags.aligned and view.dtype == np.dtype(dtype):
-            return view
-        out = np.empty(view.shape, dtype)
         np.copyto(out, view, casting="same_kind")
-        return out
+    return out
 
 
 class _Writing:

@@ -16,8 +16,9 @@ _KEYS = {"name": "default", "configuration": {"separator": "."}}
 
 
 def to_json(document: Any) -> bytes:
-    """Return the one way in which this format writes a JSON document: sorted keys, no NaN, a newline at the end."""
-    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Return the one way in which this format writes a JSON document: compact, sorted keys, a newline at the end."""
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return (text + "\n").encode()
 
 
 def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:

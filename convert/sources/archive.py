@@ -6,13 +6,14 @@ import contextlib
 import os
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import deflate
 import numpy as np
-from isal import isal_zlib
 
 from ...store import Problem, SourceError
 from .tree import Entry, Listing, ReadError, is_junk
@@ -137,7 +138,7 @@ class ZipTree:
 
 
 class ZipReader:
-    """Reads members with positional reads and inflates them with ISA-L; the CRC-32 of each is checked."""
+    """Reads members with positional reads and inflates them with libdeflate; the CRC-32 of each is checked."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -149,9 +150,8 @@ class ZipReader:
         packed = self._packed(entry, entry.packed)
         data = _inflate(packed, entry.size) if entry.deflated else packed
         if data.nbytes != entry.size:
-            found = f"{data.nbytes} or more" if data.nbytes > entry.size else f"{data.nbytes}"
-            raise ReadError(f"damaged in the zip (expected {entry.size} bytes, found {found})", _DOWNLOAD_AGAIN)
-        crc = isal_zlib.crc32(data)
+            raise ReadError(f"damaged in the zip (expected {entry.size} bytes, found {data.nbytes})", _DOWNLOAD_AGAIN)
+        crc = deflate.crc32(data)
         if crc != entry.stamp:
             raise ReadError(f"damaged in the zip (expected CRC-32 {entry.stamp:08x}, found {crc:08x})", _DOWNLOAD_AGAIN)
         return data
@@ -163,7 +163,11 @@ class ZipReader:
         if not entry.deflated:
             return self._packed(entry, size)
         # Deflate grows data it cannot pack by less than this.
-        return _inflate(self._packed(entry, min(entry.packed, size + size // 8 + 1024)), size)[:size]
+        packed = self._packed(entry, min(entry.packed, size + size // 8 + 1024))
+        try:
+            return memoryview(zlib.decompressobj(_RAW_DEFLATE).decompress(packed, size))
+        except zlib.error as error:
+            raise ReadError(f"damaged in the zip ({error})", _DOWNLOAD_AGAIN) from None
 
     def _packed(self, entry: ZipEntry, size: int) -> memoryview:
         """Return the first bytes of a member as they are packed."""
@@ -202,8 +206,8 @@ def _entry(name: str, member: zipfile.ZipInfo) -> ZipEntry:
 
 
 def _inflate(packed: memoryview, size: int) -> memoryview:
-    """Inflate at most one byte more than `size`: a member that is longer than it says is noticed, not unpacked."""
+    """Inflate into memory of that size: a member that is longer than it says is noticed, not unpacked."""
     try:
-        return memoryview(isal_zlib.decompressobj(_RAW_DEFLATE).decompress(packed, size + 1))
-    except isal_zlib.error as error:
+        return memoryview(deflate.deflate_decompress(packed, size))
+    except deflate.DeflateError as error:
         raise ReadError(f"damaged in the zip ({error})", _DOWNLOAD_AGAIN) from None

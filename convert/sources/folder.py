@@ -72,7 +72,7 @@ class FolderReader:
     """Reads files of a folder, with three system calls each, into one buffer."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._root = os.fspath(path)
         self._buffer = memoryview(np.empty(0, np.uint8))
 
     def read(self, entry: Entry) -> memoryview:
@@ -90,17 +90,17 @@ class FolderReader:
         if self._buffer.nbytes < size:
             # numpy asks for huge pages, which are much faster to touch for the first time.
             self._buffer = memoryview(np.empty(size, np.uint8))
-        descriptor = os.open(self._path / entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(f"{self._root}/{entry.name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            return self._buffer[: _fill(descriptor, self._buffer[:size])]
+            return self._buffer[: _fill(descriptor, self._buffer[:size], entry.size)]
         finally:
             os.close(descriptor)
 
 
-def _fill(descriptor: int, out: memoryview) -> int:
-    """Read until the buffer is full or the file ends; return the number of bytes."""
+def _fill(descriptor: int, out: memoryview, expected: int) -> int:
+    """Read until there are as many bytes as expected, or the file ends; return their number."""
     done = 0
-    while done < out.nbytes:
+    while done < min(expected, out.nbytes):
         count = os.readv(descriptor, [out[done:]])
         if count == 0:
             break

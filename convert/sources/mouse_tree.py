@@ -363,10 +363,15 @@ def trial_problem(header: Header, shape: tuple[int, ...]) -> tuple[str, str] | N
 
 
 def _read_array(tree: Tree, reader: TreeReader, entry: Entry, trial: int | None = None) -> tuple[NDArray[Any], Header]:
-    with _named(tree, entry.name, trial):
+    try:
         data = reader.read(entry)
         header = npy.read_header(data)
         return npy.as_array(data, header), header
+    except _FILE_ERRORS as error:
+        raise _named_error(tree, entry.name, trial, error) from error
+
+
+_FILE_ERRORS = (NpyError, ReadError, UnicodeDecodeError, OSError)
 
 
 @contextlib.contextmanager
@@ -374,10 +379,20 @@ def _named(tree: Tree, name: str, trial: int | None = None) -> Iterator[None]:
     """Turn what goes wrong with a file into an error that names it."""
     try:
         yield
-    except (NpyError, ReadError) as error:
-        raise SourceError(Problem(tree.label, error.what, error.advice, name, trial)) from None
-    except UnicodeDecodeError as error:
-        raise SourceError(Problem(tree.label, f"not UTF-8 text ({error.reason})", COPY_AGAIN, name, trial)) from None
-    except OSError as error:
-        advice = "make it readable" if isinstance(error, PermissionError) else COPY_AGAIN
-        raise SourceError(Problem(tree.label, f"cannot be read ({error.strerror})", advice, name, trial)) from error
+    except _FILE_ERRORS as error:
+        raise _named_error(tree, name, trial, error) from error
+
+
+def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> SourceError:
+    match error:
+        case NpyError() | ReadError():
+            what, advice = error.what, error.advice
+        case UnicodeDecodeError():
+            what, advice = f"not UTF-8 text ({error.reason})", COPY_AGAIN
+        case PermissionError():
+            what, advice = "cannot be read (permission denied)", "make it readable"
+        case OSError():
+            what, advice = f"cannot be read ({error.strerror})", COPY_AGAIN
+        case _:
+            what, advice = str(error), COPY_AGAIN
+    return SourceError(Problem(tree.label, what, advice, name, trial))
