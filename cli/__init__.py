@@ -1,5 +1,5 @@
-"""Thin commands."""
+"""The command line: one thin command a verb."""
 
+from .main import main
 
-def main() -> None:
-    """Nothing yet."""
+__all__ = ["main"]

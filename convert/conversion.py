@@ -250,12 +250,12 @@ def _write_small(source: Source, root: Path, plan: Plan) -> Records:
     """Write the arrays and files beside the trials, one at a time."""
     records = Records()
     for one in plan.small:
-        array, values = _small_values(source, one)
+        array, values = small_values(source, one)
         records |= write_array(root, array, values)
     return records
 
 
-def _small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
+def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
     """Read an array beside the trials; return it as the store holds it."""
     if one.verbatim:
         data = np.frombuffer(source.read_verbatim(one.source), np.uint8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ def available_cores() -> int:
 
 
 @contextlib.contextmanager
-def local(workers: int) -> Iterator[Executor]:
+def local(workers: int) -> Generator[Executor]:
     """Run units on threads; when left by an error, units that have not started are dropped."""
     pool = ThreadPoolExecutor(workers, "trialpack-convert")
     try:
@@ -31,7 +31,7 @@ def local(workers: int) -> Iterator[Executor]:
 
 
 @contextlib.contextmanager
-def cluster(address: str) -> Iterator[Executor]:
+def cluster(address: str) -> Generator[Executor]:
     """Run units on a dask.distributed cluster, whose workers see the same files under the same names.
 
     Raises

@@ -1,1 +1,5 @@
 """Out of the store: what is in it."""
+
+from .summary import summarize
+
+__all__ = ["summarize"]

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from crc32c import crc32c
-from numcodecs import blosc
+from numcodecs import blosc  # pyright: ignore[reportAttributeAccessIssue]
 from numcodecs.vlen import VLenUTF8
 from numpy.typing import NDArray
 
@@ -125,7 +125,7 @@ class ChunkCodec:
 
 def flat_bytes(array: NDArray[Any]) -> memoryview:
     """Return the memory of a C-contiguous array as bytes, without a copy."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def check(data: memoryview) -> memoryview:

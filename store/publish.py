@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(destination: Path, *, replace: bool) -> Iterator[Stage]:
+def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     """Hold a destination while a store for it is made.
 
     Parameters

@@ -8,7 +8,7 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -79,7 +79,7 @@ class ZipTree:
         return listing
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[ZipReader]:
+    def open(self) -> Generator[ZipReader]:
         """Return a reader with its own file descriptor."""
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -142,7 +142,7 @@ class ZipReader:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._buffer = memoryview(np.empty(0, np.uint8))
+        self._buffer = np.empty(0, np.uint8).data
 
     def read(self, entry: Entry) -> memoryview:
         """Read a whole member; see `TreeReader`."""
@@ -183,7 +183,7 @@ class ZipReader:
 
     def _pread(self, size: int, offset: int) -> memoryview:
         if self._buffer.nbytes < size:
-            self._buffer = memoryview(np.empty(size, np.uint8))
+            self._buffer = np.empty(size, np.uint8).data
         view, done = self._buffer[:size], 0
         while done < size:
             count = os.preadv(self._descriptor, [view[done:]], offset + done)

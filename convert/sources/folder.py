@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class FolderTree:
         return listing
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[FolderReader]:
+    def open(self) -> Generator[FolderReader]:
         """Return a reader with memory of its own."""
         yield FolderReader(self.path)
 
@@ -73,7 +73,7 @@ class FolderReader:
 
     def __init__(self, path: Path) -> None:
         self._root = os.fspath(path)
-        self._buffer = memoryview(np.empty(0, np.uint8))
+        self._buffer = np.empty(0, np.uint8).data
 
     def read(self, entry: Entry) -> memoryview:
         """Read a whole file; see `TreeReader`."""
@@ -89,7 +89,7 @@ class FolderReader:
     def _read(self, entry: Entry, size: int) -> memoryview:
         if self._buffer.nbytes < size:
             # numpy asks for huge pages, which are much faster to touch for the first time.
-            self._buffer = memoryview(np.empty(size, np.uint8))
+            self._buffer = np.empty(size, np.uint8).data
         descriptor = os.open(f"{self._root}/{entry.name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             return self._buffer[: _fill(descriptor, self._buffer[:size], entry.size)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -112,7 +112,7 @@ class TreePart:
         ]
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[TreeTrialReader]:
+    def open(self) -> Generator[TreeTrialReader]:
         """Return a reader with memory of its own."""
         with self.tree.open() as reader:
             yield TreeTrialReader(self, reader)
@@ -173,7 +173,7 @@ class _Surveyor:
         self._problems.append(Problem(self._tree.label, what, advice, member, trial))
 
     def _kind(self) -> Kind:
-        found = [kind for kind, name in STIMULUS.items() if name in self._trials]
+        found: list[Kind] = [kind for kind, name in STIMULUS.items() if name in self._trials]
         if len(found) == 1:
             return found[0]
         names = " or ".join(f"{_DATA}{name}/<number>.npy" for name in STIMULUS.values())
@@ -345,7 +345,7 @@ class _Surveyor:
             return None
 
     @contextlib.contextmanager
-    def _reporting(self, name: str, trial: int | None = None) -> Iterator[None]:
+    def _reporting(self, name: str, trial: int | None = None) -> Generator[None]:
         try:
             with _named(self._tree, name, trial):
                 yield
@@ -375,7 +375,7 @@ _FILE_ERRORS = (NpyError, ReadError, UnicodeDecodeError, OSError)
 
 
 @contextlib.contextmanager
-def _named(tree: Tree, name: str, trial: int | None = None) -> Iterator[None]:
+def _named(tree: Tree, name: str, trial: int | None = None) -> Generator[None]:
     """Turn what goes wrong with a file into an error that names it."""
     try:
         yield

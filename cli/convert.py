@@ -1,0 +1,188 @@
+"""``trialpack convert``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from ..convert import Plan, Summary, convert_mouse, find_sources, plan_mouse
+from ..convert.conversion import DEFAULT_MAX_MEMORY
+from ..convert.plan import describe
+from ..convert.sources import Source
+from ..store import TrialpackError
+from ..store.layout import CODECS
+from . import options
+from .display import complain, grouped, lines, progress_bar, shape_text, short_name, show, show_json, size, table
+
+_EPILOG = """
+\b
+Examples:
+  trialpack convert dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zip --to stores
+  trialpack convert downloads/*.zip --to stores --precision float32
+  trialpack convert downloads --to stores --dry-run
+
+A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there.
+"""
+
+
+@dataclass
+class _Outcome:
+    """What became of the mice."""
+
+    done: list[Any] = field(default_factory=list[Any])
+    problems: list[str] = field(default_factory=list[str])
+
+    def failed(self, error: BaseException) -> None:
+        complain(error)
+        self.problems += lines(error)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
+@click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the stores.")
+@click.option(
+    "--precision",
+    type=click.Choice(["source", "float32"]),
+    default="source",
+    show_default=True,
+    help="The source's bits, or exactly what array.astype(float32) gives.",
+)
+@click.option(
+    "--codec",
+    type=click.Choice(list(CODECS)),
+    default="fast",
+    show_default=True,
+    help="fast: compressed, quick to decode. none: uncompressed, for warm local training. small: for slow disks and "
+    "networks. pcodec: smallest, but not every Zarr reader has it.",
+)
+@options.workers
+@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask.distributed cluster of this scheduler.")
+@click.option(
+    "--max-memory",
+    type=options.ByteSize(),
+    default=DEFAULT_MAX_MEMORY,
+    metavar="BYTES",
+    help="Memory of the whole process, such as 2GiB. [default: 2GiB]",
+)
+@click.option("--replace", is_flag=True, help="Replace stores that are there already.")
+@click.option("--dry-run", is_flag=True, help="Show what would be made, and write nothing.")
+@options.json_output
+def convert(
+    sources: tuple[Path, ...], to: Path, precision: str, codec: str, dry_run: bool, as_json: bool, **settings: Any
+) -> None:
+    """Pack mice into Zarr stores.
+
+    SOURCE is the folder of a mouse as published, a zip of one (read in place), or a folder of such folders and zips.
+    Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
+    """
+    kept: dict[str, Any] = {"precision": precision, "codec": codec}
+    outcome = _Outcome()
+    for source in _find(sources, outcome):
+        try:
+            if dry_run:
+                outcome.done.append(plan_mouse(source, to, **kept))
+            else:
+                outcome.done.append(_convert(source, to, **kept, **settings))
+        except (TrialpackError, OSError) as error:
+            outcome.failed(_with_space(error, to))
+    _report(outcome, as_json=as_json)
+    if outcome.problems:
+        raise click.exceptions.Exit(1)
+
+
+def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
+    found = list[Source]()
+    for path in paths:
+        try:
+            found += find_sources(path)
+        except TrialpackError as error:
+            outcome.failed(error)
+    return found
+
+
+def _convert(source: Source, to: Path, **settings: Any) -> Summary:
+    with progress_bar(short_name(Path(source.label).name)) as bar:
+        return convert_mouse(source, to, progress=bar, **settings)
+
+
+def _with_space(error: BaseException, to: Path) -> BaseException:
+    """Say, of an error of the system, how much space there is and that the work done so far is kept."""
+    if isinstance(error, TrialpackError) or not isinstance(error, OSError):
+        return error
+    folder = next(path for path in (to, *to.resolve().parents) if path.exists())
+    status = os.statvfs(folder)
+    free = size(status.f_bavail * status.f_frsize)
+    text = f"{error.filename or to}: {error.strerror} ({free} free in {folder}); the same command goes on from here"
+    return OSError(text)
+
+
+def _report(outcome: _Outcome, *, as_json: bool) -> None:
+    if as_json:
+        mice = [describe(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
+        show_json({"mice": mice, "problems": outcome.problems})
+        return
+    for one in outcome.done:
+        for warning in one.survey.warnings if isinstance(one, Plan) else one.warnings:
+            click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
+        if isinstance(one, Plan):
+            show(_plan_table(one), *_plan_notes(one))
+    summaries = [one for one in outcome.done if isinstance(one, Summary)]
+    if summaries:
+        show(_summary_table(summaries), f"Next: trialpack info {summaries[0].store}")
+
+
+def _survey(one: Plan | Summary) -> Any:
+    return one.survey if isinstance(one, Plan) else one.plan.survey
+
+
+def _tiers(plan: Plan) -> str:
+    return "\n".join(f"{count} {tier}" for tier, count in plan.trials_by_tier().items())
+
+
+def _summary_table(summaries: list[Summary]) -> Table:
+    numbers = ("before", "after", "ratio", "files", "s", "GB/s")
+    made = table("Converted", "mouse", "trials", *numbers, "verified", numbers=numbers)
+    for one in summaries:
+        before = one.plan.survey
+        made.add_row(
+            short_name(before.mouse),
+            _tiers(one.plan),
+            size(before.nbytes),
+            size(one.nbytes),
+            f"{one.ratio:.3f}",
+            f"{before.files} → {one.files}",
+            f"{one.seconds:.1f}",
+            f"{before.nbytes / 1e9 / one.seconds:.2f}",
+            "yes" if one.verified else "no",
+        )
+    return made
+
+
+def _plan_table(plan: Plan) -> Table:
+    numbers = ("raw", "files")
+    made = table(f"Plan for {plan.destination}", "array", "shape", "dtype", "chunk", "shard", *numbers, numbers=numbers)
+    for name, places in grouped([array.path for array in plan.arrays]).items():
+        arrays = [plan.arrays[place] for place in places]
+        first = arrays[0]
+        shapes = (first.shape, first.chunk, first.shard) if len(arrays) == 1 else (None, None, None)
+        shape, chunk, shard = map(shape_text, shapes)
+        raw, files = sum(array.nbytes for array in arrays), sum(array.files + 1 for array in arrays)
+        made.add_row(name, shape, first.dtype, chunk, shard, size(raw), str(files))
+    return made
+
+
+def _plan_notes(plan: Plan) -> list[str]:
+    survey = plan.survey
+    return [
+        f"{survey.kind} mouse{f' {plan.letter}' if plan.letter else ''}: {len(survey.trial_ids)} trials "
+        f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
+        f"{survey.files} files, {size(survey.nbytes)} → {plan.files} files, {size(plan.nbytes)} before compression "
+        f"(precision {plan.precision}, codec {plan.codec})",
+        f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
+    ]

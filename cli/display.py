@@ -1,0 +1,149 @@
+"""What a person sees: progress, tables, sizes, problems. Progress and problems on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from ..store import TrialpackError, layout
+
+console = Console(stderr=True)
+_REFRESH_SECONDS = 0.1
+_PIPE_WIDTH = 140
+
+
+class Bar:
+    """A progress bar that hears how far a conversion is; cheap to tell, for any number of threads and files."""
+
+    def __init__(self, drawn: RichProgress, name: str) -> None:
+        self._drawn, self._name, self._lock = drawn, name, threading.Lock()
+        self._bytes = self._files = self._total_files = 0
+        self._shown = 0.0
+        self._task = None
+
+    def start(self, phase: str, nbytes: int, files: int) -> None:
+        """Begin a phase of so many bytes and files."""
+        self.end()
+        self._bytes, self._files, self._total_files = 0, 0, files
+        self._task = self._drawn.add_task(f"{phase} {self._name}", total=max(nbytes, 1), files=f"0/{files}")
+
+    def advance(self, nbytes: int, files: int) -> None:
+        """Count bytes and files; draw them now and then."""
+        with self._lock:
+            self._bytes += nbytes
+            self._files += files
+            if time.monotonic() - self._shown >= _REFRESH_SECONDS:
+                self._show()
+
+    def end(self) -> None:
+        """Draw the last state of the phase."""
+        if self._task is not None:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        if self._task is not None:
+            self._drawn.update(self._task, completed=self._bytes, files=f"{self._files}/{self._total_files}")
+
+
+@contextmanager
+def progress_bar(name: str) -> Generator[Bar]:
+    """Draw progress with an estimate of the time left, if standard error is a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[files]} files"),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=console, disable=not console.is_terminal) as drawn:
+        bar = Bar(drawn, name)
+        yield bar
+        bar.end()
+
+
+def size(nbytes: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    return decimal(nbytes)
+
+
+def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """Make a table; `numbers` are aligned to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column == columns[0])
+    return made
+
+
+def grouped(paths: Sequence[str]) -> dict[str, list[int]]:
+    """Group arrays into the rows of a table: each by itself, but all statistics of one kind together.
+
+    Returns
+    -------
+    dict
+        What to call the row -> places in `paths`.
+
+    Examples
+    --------
+    >>> grouped(["responses", "statistics/source/videos/all/max", "statistics/source/videos/all/min"])
+    {'responses': [0], 'statistics/source (2 arrays)': [1, 2]}
+    """
+    rows = dict[str, list[int]]()
+    for place, path in enumerate(paths):
+        parts = path.split("/")
+        rows.setdefault(path if parts[0] != layout.STATISTICS else "/".join(parts[:2]), []).append(place)
+    return {name if len(found) == 1 else f"{name} ({len(found)} arrays)": found for name, found in rows.items()}
+
+
+def shape_text(shape: Sequence[int] | None) -> str:
+    """Return a shape as a person reads it."""
+    return " × ".join(map(str, shape)) if shape else "–"
+
+
+def show(*things: Any) -> None:
+    """Print tables and text on standard output."""
+    output = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    for thing in things:
+        output.print(thing, highlight=False)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    click.echo(json.dumps(document, indent=1))
+
+
+def lines(error: BaseException) -> list[str]:
+    """Return an error as lines, one a problem."""
+    if isinstance(error, TrialpackError):
+        return [str(problem) for problem in error.problems]
+    return [str(error)]
+
+
+def complain(error: BaseException) -> None:
+    """Print an error on standard error, one line a problem."""
+    for line in lines(error):
+        click.echo(f"trialpack: {line}", err=True)
+
+
+def short_name(mouse: str) -> str:
+    """Return the part of a mouse's name that people use.
+
+    Examples
+    --------
+    >>> short_name("dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce")
+    'dynamic29156-11-10'
+    """
+    return "-".join(mouse.split("-")[:3])

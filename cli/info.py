@@ -1,0 +1,60 @@
+"""``trialpack info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from ..readers import summarize
+from . import options
+from .display import grouped, shape_text, show, show_json, size, table
+
+
+@click.command(epilog="\b\nExample:\n  trialpack info stores/mouse.zarr")
+@options.existing_store
+@options.json_output
+def info(store: Path, as_json: bool) -> None:
+    """Show what is in STORE: the mouse, its trials, arrays and sizes."""
+    found = summarize(store)
+    if as_json:
+        show_json(found)
+    else:
+        show(_facts(found), _arrays(found))
+
+
+def _facts(found: dict[str, Any]) -> Table:
+    made = Table(title=f"{found['mouse']}", title_justify="left", title_style="bold", show_header=False, box=None)
+    letter = f"{found['letter']}, " if found["letter"] else ""
+    trials = ", ".join(f"{count} {tier}" for tier, count in found["trials"].items())
+    for name, value in {
+        "mouse": f"{letter}{found['kind']}",
+        "trials": f"{sum(found['trials'].values())}: {trials}; responses withheld in {found['withheld']}",
+        "neurons": f"{found['neurons']}",
+        **({"frames": f"{found['frames']}, shorter trials padded with NaN"} if "frames" in found else {}),
+        "precision": f"{found['precision']} (codec {found['codec']})",
+        "size": f"{size(found['bytes_store'])} in {found['files_store']} files; "
+        f"the source had {size(found['bytes_source'])} in {found['files_source']} "
+        f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",
+        "source": found["source"]["name"],
+        "format": f"version {found['trialpack_format']}, store {found['store_id']}",
+        "check": found["check"],
+        "notes": "\n".join(found["warnings"]) or "none",
+    }.items():
+        made.add_row(f"[bold]{name}[/bold]", value)
+    return made
+
+
+def _arrays(found: dict[str, Any]) -> Table:
+    numbers = ("raw", "stored", "ratio")
+    made = table("Arrays", "array", "shape", "dtype", "chunk", "codec", *numbers, numbers=numbers)
+    for name, places in grouped([array["path"] for array in found["arrays"]]).items():
+        arrays = [found["arrays"][place] for place in places]
+        first, alone = arrays[0], len(arrays) == 1
+        shape, chunk = shape_text(first["shape"] if alone else None), shape_text(first["chunk"] if alone else None)
+        raw, stored = (sum(array[key] for array in arrays) for key in ("bytes_raw", "bytes_stored"))
+        ratio = f"{stored / raw:.2f}" if raw else "–"
+        made.add_row(name, shape, first["dtype"], chunk, first["compressor"], size(raw), size(stored), ratio)
+    return made

@@ -1,0 +1,61 @@
+"""``trialpack``: the group of commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from ..store import TrialpackError
+from .convert import convert
+from .display import complain, console
+from .info import info
+from .sample import sample
+from .verify import verify
+
+_EPILOG = """
+\b
+Start with a sample, if you have no data at hand:
+  trialpack sample data
+  trialpack convert data --to stores
+  trialpack info stores/*.zarr
+"""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="trialpack")
+def commands() -> None:
+    """Pack a mouse's thousands of trial files into one verified Zarr v3 store.
+
+    Exit status: 0 done, 1 refused or problems found, 2 wrong usage, 130 interrupted.
+    """
+
+
+for command in (convert, verify, info, sample):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; errors become lines on standard error, never tracebacks."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+    try:
+        sys.exit(commands(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os._exit(1)
+    except (TrialpackError, OSError) as error:
+        complain(error)
+        sys.exit(1)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """End at once: whatever was under way is not visible under a store's name, and a later run goes on from it."""
+    console.show_cursor(True)
+    os.write(2, b"\ntrialpack: interrupted; the same command goes on from here\n")
+    os._exit(130)

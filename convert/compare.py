@@ -1,0 +1,172 @@
+"""Compare a store with the source that it was made from, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
+from ..store.codecs import ChunkError
+from ..store.layout import VARIABLES, ArrayLayout, Variable
+from ..store.shards import ShardReader
+from .conversion import small_values
+from .plan import Plan, make_plan
+from .sources import Source, SourceTrial, open_source
+from .unit import stored_values
+
+_ADVICE = "convert the mouse again, or give the source that the store was made from"
+Report = Callable[[int], object]
+
+
+def compare_with_source(
+    store: Path | str, source: Path | str, *, workers: int, report: Report = lambda _: None
+) -> StoreIndex:
+    """Compare every array of a store with its source, bit for bit, NaN payloads included.
+
+    Parameters
+    ----------
+    store
+        The store.
+    source
+        Folder or zip of the mouse.
+    workers
+        Threads.
+    report
+        Called, from any thread, with the bytes of each file of the source that was compared.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read.
+    CorruptStoreError
+        Something differs; every difference is named.
+
+    Notes
+    -----
+    A store of ``float32`` precision is compared with ``array.astype(float32)`` of the source. Each thread holds one
+    group of trials of one variable.
+    """
+    index, opened = check_quick(Path(store)), open_source(source)
+    settings = index.attributes
+    plan = make_plan(
+        opened.survey(), index.root.parent, precision=settings[layout.A_PRECISION], codec=settings[layout.A_CODEC]
+    )
+    comparison = _Comparison(index, opened, plan, report)
+    problems = comparison.outline()
+    if not problems:
+        with ThreadPoolExecutor(workers, "trialpack-compare") as pool:
+            problems = [problem for found in pool.map(_call, comparison.tasks()) for problem in found]
+    if problems:
+        raise CorruptStoreError(problems)
+    return index
+
+
+class _Comparison:
+    """One store beside one source."""
+
+    def __init__(self, index: StoreIndex, source: Source, plan: Plan, report: Report) -> None:
+        self._index, self._source, self._plan, self._report = index, source, plan, report
+
+    def outline(self) -> list[Problem]:
+        """Compare what is known without reading trials: names, shapes, dtypes, trial ids, tiers, config.json."""
+        survey, facts = self._plan.survey, self._index.attributes
+        expected = {array.path: (array.shape, array.dtype) for array in self._plan.arrays}
+        expected |= {one.layout.path: (None, one.layout.dtype) for one in self._plan.small if one.verbatim}
+        pairs: list[tuple[str, object, object]] = [
+            (layout.A_KIND, survey.kind, facts[layout.A_KIND]),
+            (layout.A_CONFIG, survey.config, facts[layout.A_CONFIG]),
+        ]
+        for path in sorted(expected.keys() | self._index.arrays.keys()):
+            if not path.startswith(f"{layout.STATISTICS}/train"):
+                pairs.append((path, expected.get(path), self._stored_outline(path, expected.get(path))))
+        problems = [self._differs(name, wanted, found) for name, wanted, found in pairs if wanted != found]
+        return problems or self._rows()
+
+    def tasks(self) -> Iterator[Callable[[], list[Problem]]]:
+        """Yield the comparisons that read: one a shard of each variable, one a small array."""
+        for one in self._plan.small:
+            yield lambda one=one: self._small(one)
+        for variable in VARIABLES[self._plan.survey.kind]:
+            array = self._index.arrays[variable.name]
+            for number in range(array.files):
+                yield lambda v=variable, a=array, n=number: self._shard(v, a, n)
+
+    def _stored_outline(self, path: str, like: tuple[Any, str] | None) -> object:
+        array = self._index.arrays.get(path)
+        if array is None:
+            return None
+        return (array.shape if like is None or like[0] is not None else None, array.dtype)
+
+    def _rows(self) -> list[Problem]:
+        survey = self._plan.survey
+        wanted = {layout.TRIAL_ID: list(survey.trial_ids), layout.TIER: list(survey.tiers)}
+        found = {name: self._index.small(f"{layout.TRIALS}/{name}").tolist() for name in wanted}
+        return [
+            self._differs(f"{layout.TRIALS}/{name}", wanted[name], found[name])
+            for name in wanted
+            if wanted[name] != found[name]
+        ]
+
+    def _small(self, one: Any) -> list[Problem]:
+        array, wanted = small_values(self._source, one)
+        found = self._index.small(array.path)
+        self._report(wanted.nbytes)
+        if found.shape == wanted.shape and _same_bits(found, wanted):
+            return []
+        return [self._problem(array.path, f"differs from {one.source}")]
+
+    def _shard(self, variable: Variable, array: ArrayLayout, number: int) -> list[Problem]:
+        """Compare the rows of one shard with their trials."""
+        ids, problems = self._plan.survey.trial_ids, list[Problem]()
+        try:
+            with ShardReader(self._index.root, array, number) as shard:
+                part = self._source.part(ids[shard.rows.start : shard.rows.stop])
+                with part.open() as reader:
+                    for start, rows in shard.groups():
+                        for row, stored in enumerate(rows, start):
+                            trial = reader.read(variable.name, ids[row])
+                            self._report(trial.nbytes)
+                            if not self._same_trial(variable, row, stored, trial):
+                                what = f"row {row} differs from trial {ids[row]} of the source"
+                                problems.append(self._problem(variable.name, what, ids[row]))
+        except ChunkError as error:
+            problems.append(self._problem(array.shard_path(number), str(error)))
+        except SourceError as error:
+            problems += error.problems
+        return problems
+
+    def _same_trial(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> bool:
+        attributes = self._index.arrays[variable.name].attributes
+        headers, of_row = attributes[layout.A_HEADERS], attributes.get(layout.A_HEADER_OF_ROW)
+        if headers[of_row[row] if of_row else 0] != [trial.descr, trial.fortran_order]:
+            return False
+        if self._plan.precision == "source" and trial.values.dtype.itemsize < stored.dtype.itemsize:
+            stored = stored.astype(trial.values.dtype.newbyteorder("="))
+        return _same_bits(stored, stored_values(variable, trial.values, stored.dtype.name))
+
+    def _differs(self, member: str, wanted: object, found: object) -> Problem:
+        texts = [text if len(text := str(value)) <= 80 else f"{text[:80]}…" for value in (wanted, found)]
+        return self._problem(member, f"differs from the source (expected {texts[0]}, found {texts[1]})")
+
+    def _problem(self, member: str, what: str, trial: int | None = None) -> Problem:
+        return Problem(str(self._index.root), what, _ADVICE, member, trial)
+
+
+def _call(task: Callable[[], list[Problem]]) -> list[Problem]:
+    return task()
+
+
+def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Compare values bit by bit: NaNs by sign and payload, zeros by sign. Text by its letters."""
+    if one.dtype == object or other.dtype.kind == "U":
+        return one.tolist() == other.tolist()
+    plain = np.ascontiguousarray(other, dtype=other.dtype.newbyteorder("="))
+    if one.dtype != plain.dtype:
+        return False
+    unsigned = f"u{one.dtype.itemsize}"
+    return np.array_equal(np.ascontiguousarray(one).view(unsigned), plain.view(unsigned))

@@ -1,0 +1,81 @@
+"""What is in a store, at a glance: from metadata and the manifest, without reading data."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..store import StoreIndex, check_quick, layout
+
+
+def summarize(store: Path | str) -> dict[str, Any]:
+    """Return what is in a store as a JSON document.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+
+    Returns
+    -------
+    dict
+        Mouse, kind, precision, codec; trials by tier, neurons, frames; for each array shape, dtype, chunk and bytes.
+
+    Raises
+    ------
+    StoreFormatError, CorruptStoreError
+        It is not a store, or its files are not what its manifest says.
+    """
+    index = check_quick(Path(store))
+    facts = index.attributes
+    return {
+        "store": str(index.root),
+        **{key: facts[key] for key in _FACTS},
+        "trials": dict(sorted(Counter(index.small(f"{layout.TRIALS}/{layout.TIER}").tolist()).items())),
+        "withheld": int(index.small(f"{layout.TRIALS}/{layout.WITHHELD}").sum()),
+        **_sizes(index),
+        "arrays": [_describe(index, path) for path in sorted(index.arrays)],
+        "bytes_source": facts[layout.A_SOURCE]["bytes"],
+        "bytes_store": index.manifest.nbytes,
+        "files_source": facts[layout.A_SOURCE]["files"],
+        "files_store": len(index.manifest.files) + 1,
+        "check": "names, sizes and metadata agree with the manifest",
+    }
+
+
+_FACTS = (
+    layout.A_MOUSE,
+    layout.A_LETTER,
+    layout.A_KIND,
+    layout.A_PRECISION,
+    layout.A_CODEC,
+    layout.A_FORMAT,
+    layout.A_STORE_ID,
+    layout.A_SOURCE,
+    layout.A_SOFTWARE,
+    layout.A_WARNINGS,
+)
+
+
+def _sizes(index: StoreIndex) -> dict[str, int]:
+    """Return the size of every dimension that the recorded variables share."""
+    sizes = dict[str, int]()
+    for array in index.recorded:
+        sizes |= dict(zip(array.dimensions, array.shape, strict=True))
+    names = {layout.NEURON: "neurons", layout.FRAME: "frames"}
+    return {label: sizes[name] for name, label in names.items() if name in sizes}
+
+
+def _describe(index: StoreIndex, path: str) -> dict[str, Any]:
+    array = index.arrays[path]
+    return {
+        "path": path,
+        "shape": list(array.shape),
+        "dtype": array.dtype,
+        "chunk": list(array.chunk),
+        "compressor": array.codec.compressor,
+        "bytes_raw": math.prod(array.shape) * array.numpy_dtype.itemsize,
+        "bytes_stored": index.stored_nbytes(path),
+    }
