@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
-from ..store.codecs import ChunkError
+from ..store.chunk_codecs import ChunkError
 from ..store.layout import VARIABLES, ArrayLayout, Variable
 from ..store.shards import ShardReader
 from .conversion import small_values

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from ..store import OptionError, Problem
 
+CONNECT_SECONDS = 10.0
+
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
@@ -45,13 +47,10 @@ def cluster(address: str) -> Generator[Executor]:
         what = "needs the package distributed"
         raise OptionError(Problem(f"--scheduler {address}", what, "pip install 'trialpack[cluster]'")) from None
     try:
-        client = cast(Any, Client(address, timeout="10s"))
+        client = cast(Any, Client(address, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TimeoutError) as error:
         what = f"no scheduler answers ({error or type(error).__name__})"
         raise OptionError(Problem(f"--scheduler {address}", what, "start one with: dask scheduler")) from None
+    # Closing the client drops what it has asked for and nobody waits for any more.
     with client:
-        pool = cast(Executor, client.get_executor(pure=False, retries=0))
-        try:
-            yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield cast(Executor, client.get_executor(pure=False, retries=0))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import layout
-from .codecs import ChunkError
+from .chunk_codecs import ChunkError
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .codecs import ChunkCodec, Compressor
+from .chunk_codecs import ChunkCodec, Compressor
 
 FORMAT_VERSION = 1
 SUFFIX = ".zarr"

@@ -14,7 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from . import layout
-from .codecs import flat_bytes
+from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .metadata import to_json
 from .shards import FileRecord

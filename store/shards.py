@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import files
-from .codecs import CHECKSUM_BYTES, ChunkError, check, flat_bytes, seal
+from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, flat_bytes, seal
 from .layout import ArrayLayout
 
 EMPTY = 2**64 - 1

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import files, layout
-from .codecs import ChunkError
+from .chunk_codecs import ChunkError
 from .errors import CorruptStoreError, Problem
 from .layout import ArrayLayout
 from .metadata import array_document, group_document, to_json

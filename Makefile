@@ -1,0 +1,33 @@
+# Everything that is run here makes its own virtual environment first; nothing else has to be installed.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+
+.PHONY: demo test lint test-all clean
+
+demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
+	rm -rf $(DEMO)
+	$(VENV)/bin/trialpack sample $(DEMO)/data
+	$(VENV)/bin/trialpack convert $(DEMO)/data --to $(DEMO)/stores
+	$(VENV)/bin/trialpack verify $(DEMO)/stores/*.zarr --source $(DEMO)/data
+	$(VENV)/bin/trialpack info $(DEMO)/stores/*.zarr
+
+test: lint ## lint, types, tests
+	$(VENV)/bin/python -m pytest -q
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
+
+test-all: ## the tests on every Python from 3.11 that is installed, each with the newest zarr it can have
+	bash tests/all_pythons.sh
+
+clean:
+	rm -rf $(VENV) .venv-* $(DEMO) build *.egg-info
+
+$(VENV)/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@

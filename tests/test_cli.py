@@ -1,0 +1,193 @@
+"""The command line, as a person or a script uses it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from trialpack.convert.sample import write_sample
+
+TRIALPACK = Path(sys.executable).parent / "trialpack"
+
+
+@pytest.fixture(scope="module")
+def mice(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    write_sample(folder / "data", mouse="A", trials=6, neurons=10)
+    write_sample(folder / "data", mouse="S0", trials=20, neurons=10, image_shape=(9, 16), container="zip")
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def stores(mice):
+    folder = mice.parent / "stores"
+    assert run("convert", mice, "--to", folder).returncode == 0
+    return folder
+
+
+def run(*arguments, **settings):
+    command = [str(TRIALPACK), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+
+
+def test_convert_makes_a_store_of_each_mouse_and_says_so(mice, tmp_path):
+    done = run("convert", mice, "--to", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+    for word in ("dynamic29156-11-10", "static26872-17-20", "GB/s", "ratio", "trialpack info"):
+        assert word in done.stdout
+    assert done.stderr == "", "no progress unless standard error is a terminal"
+
+
+def test_json_is_one_document_and_nothing_else(mice, tmp_path):
+    done = run("convert", mice, "--to", tmp_path, "--json")
+    document = json.loads(done.stdout)
+    assert [mouse["letter"] for mouse in document["mice"]] == ["A", "S0"]
+    assert document["problems"] == []
+    first = document["mice"][0]
+    assert first["verified"] and first["files_before"] == 49
+    assert first["files_after"] == sum(path.is_file() for path in Path(first["store"]).rglob("*"))
+    assert sum(first["trials"].values()) == 6
+    assert first["bytes_after"] == sum(
+        path.stat().st_size for path in Path(first["store"]).rglob("*") if path.is_file()
+    )
+
+
+def test_dry_run_writes_nothing(mice, tmp_path):
+    done = run("convert", mice, "--to", tmp_path / "stores", "--dry-run")
+    assert done.returncode == 0
+    assert "responses" in done.stdout and "nothing was written" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_foresees_what_a_conversion_makes(mice, tmp_path):
+    foreseen = json.loads(run("convert", mice, "--to", tmp_path, "--dry-run", "--json").stdout)["mice"]
+    made = json.loads(run("convert", mice, "--to", tmp_path, "--json").stdout)["mice"]
+    for plan, summary in zip(foreseen, made, strict=True):
+        assert {key: plan[key] for key in ("store", "files_after", "arrays")} == {
+            key: summary[key] for key in ("store", "files_after", "arrays")
+        }
+
+
+def test_one_bad_mouse_does_not_stop_the_others(mice, tmp_path):
+    done = run("convert", tmp_path / "missing.zip", mice, "--to", tmp_path / "stores")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"trialpack: {tmp_path}/missing.zip: no such file or folder; check the path"]
+    assert len(list((tmp_path / "stores").iterdir())) == 2
+
+
+def test_an_existing_store_is_refused_in_one_line_and_replaced_on_request(mice, tmp_path):
+    source = next(mice.glob("*.zip"))
+    assert run("convert", source, "--to", tmp_path).returncode == 0
+    refused = run("convert", source, "--to", tmp_path)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1 and "--replace" in refused.stderr
+    assert run("convert", source, "--to", tmp_path, "--replace", "--codec", "none").returncode == 0
+    store = next(tmp_path.glob("*.zarr"))
+    assert json.loads(run("info", store, "--json").stdout)["codec"] == "none"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert"],
+        ["convert", "x"],
+        ["convert", "x", "--to", "y", "--codec", "best"],
+        ["convert", "x", "--to", "y", "--max-memory", "lots"],
+        ["convert", "x", "--to", "y", "--workers", "0"],
+        ["verify", "x", "--quick", "--source", "y"],
+        ["sample", "x", "--mouse", "Z"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_is_refused_with_the_number_needed(mice, tmp_path):
+    done = run("convert", next(mice.glob("dynamic*")), "--to", tmp_path, "--max-memory", "1MB")
+    assert done.returncode == 1
+    need = done.stderr.split("give --max-memory ")[1].strip()
+    assert run("convert", next(mice.glob("dynamic*")), "--to", tmp_path, "--max-memory", need).returncode == 0
+
+
+def test_verify(stores, mice):
+    for store in stores.iterdir():
+        source = next(mice.glob(f"{store.stem}*"))
+        assert "every byte and every value" in run("verify", store).stdout
+        assert "metadata" in run("verify", store, "--quick").stdout
+        assert "bit for bit" in run("verify", store, "--source", source).stdout
+        assert json.loads(run("verify", store, "--source", source, "--json").stdout)["intact"] is True
+
+
+def test_verify_names_what_is_damaged(stores, tmp_path):
+    store = next(stores.glob("dynamic*"))
+    subprocess.run(["cp", "-r", store, tmp_path], check=True)
+    shard = next((tmp_path / store.name / "responses").glob("c.*"))
+    shard.chmod(0o644)
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    assert run("verify", tmp_path / store.name, "--quick").returncode == 0, "a quick check reads no data"
+    done = run("verify", tmp_path / store.name)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and f"responses/{shard.name}" in done.stderr
+    shard.unlink()
+    for arguments in (["--quick"], []):
+        done = run("verify", tmp_path / store.name, *arguments, "--json")
+        assert done.returncode == 1
+        assert f"responses/{shard.name}" in json.loads(done.stdout)["problems"][0]
+
+
+def test_info_without_a_store(tmp_path):
+    done = run("info", tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    done = run("info", tmp_path / "nothing")
+    assert done.returncode == 1 and "no such store" in done.stderr
+
+
+def test_info(stores):
+    store = next(stores.glob("dynamic*"))
+    shown = run("info", store).stdout
+    for word in ("A, dynamic", "neurons", "324", "responses", "ratio", "manifest"):
+        assert word in shown
+    document = json.loads(run("info", store, "--json").stdout)
+    assert document["neurons"] == 10 and document["frames"] == 324
+    assert document["bytes_store"] < document["bytes_source"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, number):
+    write_sample(tmp_path, mouse="A", trials=40, neurons=3000)
+    command = ["convert", next(tmp_path.glob("dynamic*")), "--to", tmp_path / "stores", "--workers", "1"]
+    process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
+    stage = None
+    while stage is None and process.poll() is None:
+        stage = next((tmp_path / "stores").glob(".*.partial"), None)
+    time.sleep(0.05)
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, text = process.communicate(timeout=5)
+    assert time.monotonic() - begun < 5
+    assert process.returncode == 130 and "goes on from here" in text
+    assert list((tmp_path / "stores").glob("*.zarr")) == []
+    assert run(*command).returncode == 0
+
+
+def test_a_full_disk_is_one_line(mice, tmp_path):
+    """The limit on the size of a file stands for a full disk: both are an OSError from write(2)."""
+    limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)); os.execv(sys.argv[1], sys.argv[1:])"
+    source = next(mice.glob("dynamic*"))
+    command = [sys.executable, "-c", limit, str(TRIALPACK), "convert", str(source), "--to", str(tmp_path / "stores")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr and "free in" in done.stderr
+    assert list((tmp_path / "stores").glob("*.zarr")) == []
+    assert run("convert", source, "--to", tmp_path / "stores").returncode == 0

@@ -1,0 +1,77 @@
+"""What the documents and docstrings show must be so."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trialpack.cli
+import trialpack.convert
+import trialpack.readers
+import trialpack.store
+from click.testing import CliRunner
+from trialpack.cli.main import commands
+from trialpack.store import FORMAT_VERSION, layout
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = [trialpack.store, trialpack.readers, trialpack.convert, trialpack.cli]
+MODULES = sorted(
+    {info.name for package in PACKAGES for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")}
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_there_are_doctests():
+    counts = [doctest.testmod(importlib.import_module(name)).attempted for name in MODULES]
+    assert sum(counts) >= 8
+
+
+def python_blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/format.md"])
+def test_shown_code_runs(name, tmp_path):
+    runner = CliRunner()
+    arguments = [
+        ["sample", f"{tmp_path}/demo/data"],
+        ["convert", f"{tmp_path}/demo/data", "--to", f"{tmp_path}/demo/stores"],
+    ]
+    for one in arguments:
+        assert runner.invoke(commands, one, catch_exceptions=False).exit_code == 0
+    blocks = python_blocks(name)
+    assert blocks
+    for block in blocks:
+        ran = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+
+
+def test_format_document_matches_the_code():
+    text = (ROOT / "docs/format.md").read_text()
+    assert f"# Format version {FORMAT_VERSION}" in text
+    attributes = [value for name, value in vars(layout).items() if name.startswith("A_")]
+    assert len(attributes) > 10
+    for name in [*attributes, layout.MANIFEST, *layout.CODECS, "160 MB", "1 MiB"]:
+        assert name in text, name
+    assert layout.SHARD_BYTES == 160_000_000
+    assert layout.CHUNK_BYTES == 1 << 20
+
+
+def test_readme_names_every_command():
+    text = (ROOT / "README.md").read_text()
+    for name in commands.commands:
+        assert f"trialpack {name}" in text, name
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_help_has_an_example(name):
+    shown = CliRunner().invoke(commands, [name, "--help"], catch_exceptions=False).output
+    assert "Example" in shown and f"trialpack {name}" in shown

@@ -1,0 +1,58 @@
+"""The same store comes out of any number of workers, and of a cluster."""
+
+import hashlib
+
+import pytest
+from trialpack.convert import convert_mouse, workers
+from trialpack.convert.sample import write_sample
+from trialpack.store import OptionError, SourceError, layout
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A mouse of many units of work."""
+    monkeypatch.setattr(layout, "SHARD_BYTES", 6_000_000)
+    return write_sample(tmp_path, mouse="A", trials=12, neurons=30)
+
+
+def digests(store):
+    files = sorted(path for path in store.rglob("*") if path.is_file())
+    assert len(files) > 20
+    return {str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_any_number_of_workers_makes_the_same_bytes(source, tmp_path):
+    stores = [convert_mouse(source, tmp_path / f"{n}", workers=n) for n in (1, 2, 5)]
+    assert len(stores[0].plan.units) >= 5
+    first = digests(stores[0].store)
+    assert all(digests(one.store) == first for one in stores[1:])
+
+
+@pytest.fixture
+def scheduler():
+    """A cluster of two worker processes on this machine."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.filterwarnings("default")  # distributed warns about its own sockets and event loops while it shuts down
+def test_a_cluster_makes_the_same_bytes_and_reports_the_same_problems(source, tmp_path, scheduler):
+    here = convert_mouse(source, tmp_path / "here")
+    there = convert_mouse(source, tmp_path / "there", scheduler=scheduler)
+    assert digests(there.store) == digests(here.store)
+    path = source / "data" / "responses" / "6.npy"
+    data = bytearray(path.read_bytes())
+    data[0:6] = b"\x93NUMPX"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"data/responses/6\.npy: not a \.npy file") as caught:
+        convert_mouse(source, tmp_path / "bad", scheduler=scheduler)
+    assert caught.value.trial == 6
+    assert not list((tmp_path / "bad").iterdir())
+
+
+def test_a_scheduler_that_does_not_answer_is_named(source, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(OptionError, match="127.0.0.1:9: no scheduler answers"):
+        convert_mouse(source, tmp_path / "stores", scheduler="tcp://127.0.0.1:9")
