@@ -134,11 +134,17 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             show(_plan_table(one), *_plan_notes(one))
     summaries = [one for one in outcome.done if isinstance(one, Summary)]
     if summaries:
-        show(_summary_table(summaries), f"Next: trialpack info {summaries[0].store}")
+        notes = [note for one in summaries if (note := _missing(one.plan))]
+        show(_summary_table(summaries), *notes, f"Next: trialpack info {summaries[0].store}")
 
 
 def _survey(one: Plan | Summary) -> Any:
     return one.survey if isinstance(one, Plan) else one.plan.survey
+
+
+def _missing(plan: Plan) -> str | None:
+    missing = plan.missing_of_published()
+    return f"{short_name(plan.survey.mouse)} is not the published recording: {missing}" if missing else None
 
 
 def _tiers(plan: Plan) -> str:
@@ -180,9 +186,10 @@ def _plan_table(plan: Plan) -> Table:
 def _plan_notes(plan: Plan) -> list[str]:
     survey = plan.survey
     return [
-        f"{survey.kind} mouse{f' {plan.letter}' if plan.letter else ''}: {len(survey.trial_ids)} trials "
+        f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {size(survey.nbytes)} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.precision}, codec {plan.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
+        *filter(None, [_missing(plan)]),
     ]

@@ -315,7 +315,7 @@ def _root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[s
     attributes = {
         layout.A_FORMAT: layout.FORMAT_VERSION,
         layout.A_MOUSE: survey.mouse,
-        layout.A_LETTER: plan.letter,
+        layout.A_LETTER: plan.published.letter if plan.published else None,
         layout.A_KIND: survey.kind,
         layout.A_PRECISION: plan.precision,
         layout.A_CODEC: plan.codec,

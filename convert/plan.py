@@ -14,7 +14,7 @@ import numpy as np
 
 from ..store import OptionError, Problem, layout
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
-from .published import find_published
+from .published import PublishedMouse, find_published
 from .sources.source import SmallArray, Survey
 
 A_SOURCE_NAME, A_SOURCE_DTYPE, A_SOURCE_FORTRAN = "source_name", "source_dtype", "source_fortran_order"
@@ -66,10 +66,19 @@ class Plan:
     unit_memory: int
 
     @property
-    def letter(self) -> str | None:
-        """The letter under which the published mouse is known; None for any other mouse."""
+    def published(self) -> PublishedMouse | None:
+        """What is known of the published mouse of this name; None for any other mouse."""
         known = find_published(self.survey.mouse)
-        return known.letter if known and known.name == self.survey.mouse else None
+        return known if known and known.name == self.survey.mouse else None
+
+    def missing_of_published(self) -> str | None:
+        """Say what the published mouse of this name has that the source has not; None if that is nothing."""
+        if self.published is None:
+            return None
+        found = {"trials": len(self.survey.trial_ids), "neurons": self.survey.variables[layout.RESPONSES].shape[0]}
+        known = {"trials": len(self.published.trial_ids), "neurons": self.published.n_neurons}
+        parts = [f"{found[name]} of {known[name]} {name}" for name in known if found[name] != known[name]]
+        return ", ".join(parts) or None
 
     @property
     def arrays(self) -> tuple[ArrayLayout, ...]:
@@ -242,7 +251,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "source": plan.survey.label,
         "store": str(plan.destination),
         layout.A_MOUSE: plan.survey.mouse,
-        layout.A_LETTER: plan.letter,
+        layout.A_LETTER: plan.published.letter if plan.published else None,
         layout.A_KIND: plan.survey.kind,
         layout.A_PRECISION: plan.precision,
         layout.A_CODEC: plan.codec,
@@ -254,6 +263,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "files_after": plan.files,
         "units": len(plan.units),
         "memory_per_worker": plan.unit_memory,
+        "missing_of_published": plan.missing_of_published(),
         "warnings": list(plan.survey.warnings),
     }
 

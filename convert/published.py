@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_TIER = "none"
+"""The tier of a file number that has no files."""
 _TEST_SHARE = 0.166
 _VALIDATION_SHARE = 0.1
 

@@ -13,7 +13,8 @@ from .errors import (
     StoreFormatError,
     TrialpackError,
 )
-from .integrity import StoreIndex, check_full, check_quick
+from .index import StoreIndex
+from .integrity import check_full, check_quick
 from .layout import FORMAT_VERSION
 
 __all__ = [

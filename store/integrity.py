@@ -3,54 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from . import layout
 from .chunk_codecs import ChunkError
-from .errors import CorruptStoreError, Problem, StoreFormatError
+from .errors import CorruptStoreError, Problem
+from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
-from .metadata import parse_array
 from .shards import ShardReader
 from .small import read_array
 
 _BLOCK = 1 << 20
 _ADVICE = "copy or convert the mouse again"
 Report = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class StoreIndex:
-    """What is known of a store without reading its data: manifest, root attributes, the layout of every array."""
-
-    root: Path
-    manifest: Manifest
-    attributes: dict[str, Any]
-    arrays: dict[str, ArrayLayout]
-
-    @property
-    def kind(self) -> layout.Kind:
-        """``static`` or ``dynamic``."""
-        return self.attributes[layout.A_KIND]
-
-    @property
-    def recorded(self) -> list[ArrayLayout]:
-        """The arrays of trials, in the order of `layout.VARIABLES`."""
-        return [self.arrays[variable.name] for variable in layout.VARIABLES[self.kind]]
-
-    def stored_nbytes(self, path: str) -> int:
-        """Return the bytes on disk of an array or group, metadata included."""
-        return sum(record.size for name, record in self.manifest.files.items() if name.startswith(f"{path}/"))
-
-    def small(self, path: str) -> Any:
-        """Read a small array whole."""
-        return read_array(self.root, self.arrays[path])
 
 
 def check_quick(root: Path) -> StoreIndex:
@@ -69,7 +38,7 @@ def check_quick(root: Path) -> StoreIndex:
     documents = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
     problems += [problem for path in documents for problem in _check_digest(root, manifest, path)]
     _raise_if(problems)
-    return _read_index(root, manifest, documents)
+    return read_index(root, manifest, documents)
 
 
 def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> StoreIndex:
@@ -155,24 +124,6 @@ def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:
     except CorruptStoreError as error:
         return list(error.problems)
     return []
-
-
-def _read_index(root: Path, manifest: Manifest, documents: list[str]) -> StoreIndex:
-    attributes, arrays, problems = dict[str, Any](), dict[str, ArrayLayout](), list[Problem]()
-    for name in documents:
-        document, path = json.loads((root / name).read_bytes()), name.removesuffix(layout.METADATA).rstrip("/")
-        if not path:
-            attributes = document["attributes"]
-        elif document["node_type"] == "array":
-            array = parse_array(path, document)
-            if array is None:
-                what = "describes an array that format version 1 does not have"
-                problems.append(Problem(str(root), what, "install the trialpack that wrote it", name))
-            else:
-                arrays[path] = array
-    if problems:
-        raise StoreFormatError(problems)
-    return StoreIndex(root, manifest, attributes, arrays)
 
 
 def _raise_if(problems: list[Problem]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from .chunk_codecs import parse_configuration
 from .layout import ArrayLayout
 
+MAX_DECODED_BYTES = 1 << 31
+"""A chunk, and the rows that share chunks, are smaller: metadata that says more is not believed."""
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 # All shards of an array lie in one folder: fewer folders to make durable, and to copy.
 _KEYS = {"name": "default", "configuration": {"separator": "."}}
@@ -62,6 +64,8 @@ def _read_array(path: str, document: Any) -> ArrayLayout | None:
     draft = ArrayLayout(path, shape, dtype, (), chunk, shard, None)  # pyright: ignore[reportArgumentType]
     codec = parse_configuration(codecs, draft.numpy_dtype.itemsize)
     if codec is None or len({len(shape), len(chunk), len(outer)}) != 1:
+        return None
+    if max(draft.chunk_nbytes, draft.trial_nbytes * chunk[0] if shard else 0) > MAX_DECODED_BYTES:
         return None
     return ArrayLayout(
         path, shape, dtype, tuple(document["dimension_names"]), chunk, shard, codec, document["attributes"]

@@ -124,7 +124,7 @@ def finish(stage: Stage, manifest: Manifest) -> None:
     files.write(stage.root / layout.MANIFEST, manifest.to_bytes())
     for path in [*manifest.files, layout.MANIFEST]:
         files.make_read_only(stage.root / path)
-    folders = {parent for path in manifest.files for parent in (stage.root / path).parents if parent >= stage.root}
+    folders = {stage.root / parent for path in manifest.files for parent in Path(path).parents}
     for folder in sorted(folders, key=lambda path: -len(path.parts)):
         files.sync_folder(folder)
 

@@ -16,13 +16,12 @@ from ...store import Problem, SourceError
 from ...store.layout import NEURON, RESPONSES, STIMULUS, VARIABLES, Kind, Variable
 from .. import npy
 from ..npy import COPY_AGAIN, Header, NpyError
+from ..published import NO_TIER
 from .source import SmallArray, SourceTrial, Survey, TrialSpec
 from .tree import Entry, Listing, ReadError, Tree, TreeReader
 
 TIERS = "meta/trials/tiers.npy"
 CONFIG = "config.json"
-NO_TIER = "none"
-"""The tier of a number that no file has."""
 _DATA, _META = "data/", "meta/"
 _TRIAL_FILE = re.compile(r"data/([^/]+)/(0|[1-9][0-9]{0,8})\.npy")
 # Names become folders of the store: letters that every file system takes, and that mean nothing else to Zarr.
