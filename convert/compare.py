@@ -14,7 +14,7 @@ from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_q
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import VARIABLES, ArrayLayout, Variable
 from ..store.shards import ShardReader
-from .conversion import small_values
+from .contents import small_values
 from .plan import Plan, make_plan
 from .sources import Source, SourceTrial, open_source
 from .unit import stored_values

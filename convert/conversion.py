@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import platform
 import time
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..store import OptionError, Problem, SourceError, check_full, files, layout
 from ..store.integrity import full_check_memory
-from ..store.layout import ArrayLayout, CodecName, Precision
+from ..store.layout import CodecName, Precision
 from ..store.manifest import Manifest
-from ..store.metadata import to_json
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
-from ..store.small import Records, write_array, write_group, write_metadata
+from ..store.small import write_group
 from . import workers as where
-from .plan import PROCESS_BYTES, Plan, SmallPlan, describe, make_plan, with_shape
+from .contents import merge, root_attributes, software, write_described, write_small
+from .plan import PROCESS_BYTES, Plan, describe, make_plan
 from .progress import Progress, Silent
 from .sources import Source, open_source
 from .unit import Unit, UnitRecord, run_unit
@@ -199,14 +192,14 @@ class _Conversion:
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
         units = [self._unit(stage, number, rows) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
-        small = pool.submit(_write_small, self._source, stage.root, plan) if local else None
+        small = pool.submit(write_small, self._source, stage.root, plan) if local else None
         records = self._run(pool, units, local=local)
-        records_small = small.result() if small else _apart(_write_small, self._source, stage.root, plan)
-        merged = _merge(records)
-        record = records_small | _apart(_write_described, stage.root, plan, merged)
+        records_small = small.result() if small else _apart(write_small, self._source, stage.root, plan)
+        merged = merge(records)
+        record = records_small | _apart(write_described, stage.root, plan, merged)
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
-        attributes = _root_attributes(plan, merged, record)
+        attributes = root_attributes(plan, merged, record)
         record |= write_group(stage.root, "", attributes)
         return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
 
@@ -227,7 +220,7 @@ class _Conversion:
             number=number,
             trial_ids=trial_ids,
             recorded=plan.recorded,
-            software=_software(),
+            software=software(),
         )
 
     def _run(self, pool: Executor, units: list[Unit], *, local: bool) -> list[UnitRecord]:
@@ -244,94 +237,6 @@ class _Conversion:
         if problems:
             raise SourceError(sorted(problems, key=lambda problem: (problem.trial or 0, problem.member or "")))
         return [records[number] for number in sorted(records)]
-
-
-def _write_small(source: Source, root: Path, plan: Plan) -> Records:
-    """Write the arrays and files beside the trials, one at a time."""
-    records = Records()
-    for one in plan.small:
-        array, values = small_values(source, one)
-        records |= write_array(root, array, values)
-    return records
-
-
-def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
-    """Read an array beside the trials; return it as the store holds it."""
-    if one.verbatim:
-        data = np.frombuffer(source.read_verbatim(one.source), np.uint8)
-        return with_shape(one.layout, data.shape), data
-    values = source.read_small(one.source)
-    if values.dtype.kind == "S":
-        plain = np.ascontiguousarray(values)
-        return one.layout, plain.view(np.uint8).reshape(one.layout.shape)
-    if values.dtype.kind in "mM":
-        values = values.astype(values.dtype.newbyteorder("=")).view(np.int64)
-    return one.layout, values
-
-
-def _write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
-    """Write what is known of the trials after they were read: metadata of the variables, coordinates, groups."""
-    records = Records()
-    for array in plan.recorded:
-        records |= write_metadata(root, _with_headers(array, merged.headers[array.path]))
-    values = {
-        layout.TRIAL_ID: np.array(plan.survey.trial_ids, np.int64),
-        layout.TIER: np.array(plan.survey.tiers, object),
-        layout.N_FRAMES: np.array(merged.n_frames, np.int32),
-        layout.WITHHELD: np.array(merged.withheld, bool),
-    }
-    for array in plan.coordinates:
-        records |= write_array(root, array, values[array.path.rpartition("/")[2]])
-    groups = {str(parent) for array in plan.arrays for parent in Path(array.path).parents} - {"."}
-    for group in sorted(groups):
-        records |= write_group(root, group, {})
-    return records
-
-
-def _with_headers(array: ArrayLayout, headers: list[Any]) -> ArrayLayout:
-    """Note how the source wrote the trials: once, or a trial where they differ."""
-    distinct = sorted({(descr, fortran) for descr, fortran in headers})
-    attributes = dict(array.attributes) | {layout.A_HEADERS: [list(header) for header in distinct]}
-    if len(distinct) > 1:
-        attributes[layout.A_HEADER_OF_ROW] = [distinct.index((descr, fortran)) for descr, fortran in headers]
-    return dataclasses.replace(array, attributes=attributes)
-
-
-def _merge(records: list[UnitRecord]) -> UnitRecord:
-    merged = UnitRecord()
-    for record in records:
-        merged.files |= record.files
-        merged.n_frames += record.n_frames
-        merged.withheld += record.withheld
-        merged.warnings += record.warnings
-        for mine, other in ((merged.values, record.values), (merged.headers, record.headers)):
-            for name, rows in other.items():
-                mine.setdefault(name, []).extend(rows)
-    return merged
-
-
-def _root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[str, Any]:
-    survey = plan.survey
-    attributes = {
-        layout.A_FORMAT: layout.FORMAT_VERSION,
-        layout.A_MOUSE: survey.mouse,
-        layout.A_LETTER: plan.published.letter if plan.published else None,
-        layout.A_KIND: survey.kind,
-        layout.A_PRECISION: plan.precision,
-        layout.A_CODEC: plan.codec,
-        layout.A_ROWS_PER_SHARD: plan.rows_per_shard,
-        layout.A_CONFIG: survey.config,
-        layout.A_SOURCE: {"name": Path(survey.label).name, "files": survey.files, "bytes": survey.nbytes},
-        layout.A_SOFTWARE: _software(),
-        layout.A_WARNINGS: [*survey.warnings, *merged.warnings],
-    }
-    content = [attributes, merged.values, {path: record.sha256 for path, record in sorted(records.items())}]
-    return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}
-
-
-def _software() -> dict[str, str]:
-    names = ("trialpack", "numpy", "numcodecs")
-    return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
 def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trialpack.convert import sample
 from trialpack.convert.published import find_published, published_mice
-from trialpack.convert.sample import write_sample
+from trialpack.convert.sample import train, write_sample
 
 # letter: neurons, len(tiers), none, n_frames, train, oracle, live main, live bonus, final main, final bonus, withheld
 PUBLISHED = {
@@ -248,8 +247,8 @@ def test_statistics_are_those_of_the_train_trials(mouse_a: Path) -> None:
 def test_statistics_do_not_depend_on_blocks_or_spooling(
     mouse_a: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample, "_SPOOL_BYTES", 1000)
-    monkeypatch.setattr(sample, "_BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(train, "_SPOOL_BYTES", 1000)
+    monkeypatch.setattr(train, "_BLOCK_BYTES", 100_000)
     again = write_sample(tmp_path, mouse="A", trials=12, neurons=60, seed=3)
     assert digests(again) == digests(mouse_a)
     assert list(tmp_path.iterdir()) == [again]

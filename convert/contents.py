@@ -1,0 +1,112 @@
+"""What a store holds beside the recorded variables: arrays of the source, coordinates of the trials, attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import layout
+from ..store.layout import ArrayLayout
+from ..store.metadata import to_json
+from ..store.small import Records, write_array, write_group, write_metadata
+from .plan import Plan, SmallPlan, with_shape
+from .sources import Source
+from .unit import UnitRecord
+
+
+def write_small(source: Source, root: Path, plan: Plan) -> Records:
+    """Write the arrays and files beside the trials, one at a time."""
+    records = Records()
+    for one in plan.small:
+        array, values = small_values(source, one)
+        records |= write_array(root, array, values)
+    return records
+
+
+def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
+    """Read an array beside the trials; return its layout and its values as the store holds them."""
+    if one.verbatim:
+        data = np.frombuffer(source.read_verbatim(one.source), np.uint8)
+        return with_shape(one.layout, data.shape), data
+    values = source.read_small(one.source)
+    if values.dtype.kind == "S":
+        plain = np.ascontiguousarray(values)
+        return one.layout, plain.view(np.uint8).reshape(one.layout.shape)
+    if values.dtype.kind in "mM":
+        values = values.astype(values.dtype.newbyteorder("=")).view(np.int64)
+    return one.layout, values
+
+
+def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
+    """Write what is known of the trials after they were read: metadata of the variables, coordinates, groups."""
+    records = Records()
+    for array in plan.recorded:
+        records |= write_metadata(root, _with_headers(array, merged.headers[array.path]))
+    values = {
+        layout.TRIAL_ID: np.array(plan.survey.trial_ids, np.int64),
+        layout.TIER: np.array(plan.survey.tiers, object),
+        layout.N_FRAMES: np.array(merged.n_frames, np.int32),
+        layout.WITHHELD: np.array(merged.withheld, bool),
+    }
+    for array in plan.coordinates:
+        records |= write_array(root, array, values[array.path.rpartition("/")[2]])
+    groups = {str(parent) for array in plan.arrays for parent in Path(array.path).parents} - {"."}
+    for group in sorted(groups):
+        records |= write_group(root, group, {})
+    return records
+
+
+def _with_headers(array: ArrayLayout, headers: list[Any]) -> ArrayLayout:
+    """Note how the source wrote the trials: once, or a trial where they differ."""
+    distinct = sorted({(descr, fortran) for descr, fortran in headers})
+    attributes = dict(array.attributes) | {layout.A_HEADERS: [list(header) for header in distinct]}
+    if len(distinct) > 1:
+        attributes[layout.A_HEADER_OF_ROW] = [distinct.index((descr, fortran)) for descr, fortran in headers]
+    return dataclasses.replace(array, attributes=attributes)
+
+
+def merge(records: list[UnitRecord]) -> UnitRecord:
+    """Join the records of all units, in the order of their rows."""
+    merged = UnitRecord()
+    for record in records:
+        merged.files |= record.files
+        merged.n_frames += record.n_frames
+        merged.withheld += record.withheld
+        merged.warnings += record.warnings
+        for mine, other in ((merged.values, record.values), (merged.headers, record.headers)):
+            for name, rows in other.items():
+                mine.setdefault(name, []).extend(rows)
+    return merged
+
+
+def root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[str, Any]:
+    """Return the attributes of the root group; the store's id is computed from all that is known of its content."""
+    survey = plan.survey
+    attributes = {
+        layout.A_FORMAT: layout.FORMAT_VERSION,
+        layout.A_MOUSE: survey.mouse,
+        layout.A_LETTER: plan.published.letter if plan.published else None,
+        layout.A_KIND: survey.kind,
+        layout.A_PRECISION: plan.precision,
+        layout.A_CODEC: plan.codec,
+        layout.A_ROWS_PER_SHARD: plan.rows_per_shard,
+        layout.A_CONFIG: survey.config,
+        layout.A_SOURCE: {"name": Path(survey.label).name, "files": survey.files, "bytes": survey.nbytes},
+        layout.A_SOFTWARE: software(),
+        layout.A_WARNINGS: [*survey.warnings, *merged.warnings],
+    }
+    content = [attributes, merged.values, {path: record.sha256 for path, record in sorted(records.items())}]
+    return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}
+
+
+def software() -> dict[str, str]:
+    """Return the versions on which the bytes of a store depend."""
+    names = ("trialpack", "numpy", "numcodecs")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}

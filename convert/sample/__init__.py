@@ -1,0 +1,125 @@
+"""Made-up recordings in the exact layout of the published ones, for trying out, testing and benchmarks.
+
+File numbers, gaps, tiers, valid lengths and withheld trials are the true ones; all values are random.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import DTypeLike, NDArray
+
+from .meta import neuron_arrays, trial_meta
+from .recipe import Recipe, make_recipe
+from .signals import trial_arrays
+from .targets import FolderTarget, Target, ZipTarget
+from .train import TrainTrials
+
+Array = NDArray[Any]
+
+
+def write_sample(
+    destination: str | os.PathLike[str],
+    *,
+    mouse: str = "A",
+    trials: int | None = None,
+    trial_ids: Sequence[int] | None = None,
+    neurons: int | None = None,
+    dtype: DTypeLike | None = None,
+    container: Literal["folder", "zip"] = "folder",
+    seed: int = 0,
+    image_shape: tuple[int, int] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Write a random recording with the trial structure of a published mouse.
+
+    Parameters
+    ----------
+    destination
+        Folder that receives ``<mouse name>/`` or ``<mouse name>.zip``; made if missing.
+    mouse
+        Letter, full name, or start of the name of a published mouse.
+    trials
+        Write the first so many of the file numbers that exist; all by default.
+    trial_ids
+        Write these file numbers instead. The others keep their place in ``meta/trials``, with tier
+        ``"none"``.
+    neurons
+        Number of neurons; that of the published mouse by default.
+    dtype
+        float32 or float64, for the arrays in ``data/``; that of the published mouse by default.
+    container
+        A folder, or a zip with the folder and what macOS leaves in an archive beside it.
+    seed
+        Equal seeds give equal files, and a trial does not depend on which others are written.
+    image_shape
+        Height and width of the videos or images, in pixels; (36, 64) or (144, 256) by default.
+    progress
+        Called with the number of trials written and their total after each trial.
+
+    Returns
+    -------
+    Path
+        The folder or zip.
+
+    Raises
+    ------
+    ValueError
+        If the mouse, a trial, the number of neurons or the dtype cannot be had.
+    FileExistsError
+        If the folder or zip exists; it is left alone. Delete what an interrupted call left behind.
+
+    Notes
+    -----
+    Dynamic trials hold videos ``(height, width, n_frames)``, 0 to 255; responses ``(n_neurons, n_frames)``,
+    deconvolved activity; behavior ``(2, n_frames)``, pupil dilation in pixels and running speed in cm/s;
+    pupil_center ``(2, n_frames)``, in pixels. Short trials are padded with NaN. Static trials hold images
+    ``(1, height, width)``, responses ``(n_neurons,)``, behavior ``(3,)`` and pupil_center ``(2,)``.
+
+    ``meta/statistics`` holds true statistics of the train trials that were written, as float32 (for
+    dynamic mice per frame over trials, NaN where no train trial has a frame; standard deviations with
+    ddof 1). For medians the train trials are kept in an unnamed temporary file, as float32: in memory up
+    to 64 MiB per variable, beyond that in `destination`. Blocks of 16 MiB are reduced at a time.
+    """
+    recipe = make_recipe(mouse, trials, trial_ids, neurons, dtype, seed, image_shape)
+    folder = Path(destination)
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = FolderTarget if container == "folder" else ZipTarget
+    with writer(folder, recipe.mouse.name) as target:
+        _write(recipe, target, folder, progress)
+    return target.path
+
+
+def _write(recipe: Recipe, target: Target, spool: Path, progress: Callable[[int, int], object] | None) -> None:
+    target.text("config.json", json.dumps({"links": {}}))
+    _write_group(target, "meta/neurons", neuron_arrays(recipe))
+    _write_group(target, "meta/trials", trial_meta(recipe))
+    with ExitStack() as stack:
+        train: dict[str, TrainTrials] = {}
+        for done, trial_id in enumerate(recipe.trial_ids, start=1):
+            for variable, array in trial_arrays(recipe, trial_id).items():
+                target.array(f"data/{variable}/{trial_id}", array)
+                if variable not in train:
+                    train[variable] = stack.enter_context(TrainTrials(array.shape, spool))
+                if recipe.mouse.tiers[trial_id] == "train":
+                    train[variable].append(array)
+            if progress is not None:
+                progress(done, len(recipe.trial_ids))
+        _write_statistics(target, train, recipe.mouse.kind)
+
+
+def _write_statistics(target: Target, train: Mapping[str, TrainTrials], kind: str) -> None:
+    for variable, trials in train.items():
+        statistics = trials.overall() if variable == "images" else trials.per_value()
+        for group in ("all",) if kind == "dynamic" else ("all", "stimulus_Frame"):
+            _write_group(target, f"meta/statistics/{variable}/{group}", statistics)
+
+
+def _write_group(target: Target, group: str, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        target.array(f"{group}/{name}", array)

@@ -1,0 +1,68 @@
+"""Read the ``.npy`` files of a tree, with errors that name the file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ...store import Problem, SourceError
+from .. import npy
+from ..npy import COPY_AGAIN, Header, NpyError
+from .tree import Entry, ReadError, Tree, TreeReader
+
+_FLOATS = ("f4", "f8")
+
+
+def trial_problem(header: Header, shape: tuple[int, ...]) -> tuple[str, str] | None:
+    """Say what is wrong with a trial of this header, and what to do; None if its shape and dtype may be."""
+    if header.dtype.str[1:] not in _FLOATS:
+        return f"expected float32 or float64, found {header.descr}", "save it as one of them"
+    if header.shape != shape:
+        return f"expected shape {shape} as of the other trials, found {header.shape}", COPY_AGAIN
+    return None
+
+
+def read_array(tree: Tree, reader: TreeReader, entry: Entry, trial: int | None = None) -> tuple[NDArray[Any], Header]:
+    """Read a whole file as an array, a view that is valid until the reader's next call.
+
+    Raises
+    ------
+    SourceError
+        With the file, and the trial.
+    """
+    try:
+        data = reader.read(entry)
+        header = npy.read_header(data)
+        return npy.as_array(data, header), header
+    except _FILE_ERRORS as error:
+        raise _named_error(tree, entry.name, trial, error) from error
+
+
+_FILE_ERRORS = (NpyError, ReadError, UnicodeDecodeError, OSError)
+
+
+@contextlib.contextmanager
+def named_errors(tree: Tree, name: str, trial: int | None = None) -> Generator[None]:
+    """Turn what goes wrong with a file into an error that names it."""
+    try:
+        yield
+    except _FILE_ERRORS as error:
+        raise _named_error(tree, name, trial, error) from error
+
+
+def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> SourceError:
+    match error:
+        case NpyError() | ReadError():
+            what, advice = error.what, error.advice
+        case UnicodeDecodeError():
+            what, advice = f"not UTF-8 text ({error.reason})", COPY_AGAIN
+        case PermissionError():
+            what, advice = "cannot be read (permission denied)", "make it readable"
+        case OSError():
+            what, advice = f"cannot be read ({error.strerror})", COPY_AGAIN
+        case _:
+            what, advice = str(error), COPY_AGAIN
+    return SourceError(Problem(tree.label, what, advice, name, trial))
