@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 10_000
 """Bytes of header text that are looked at; numpy's own limit for untrusted files."""
+MAX_AXES, MAX_SIZE = 32, 2**48
+"""No file that exists is larger; numpy's own limits are 64 axes and 2**63 values."""
+_SURROGATES, _LAST_CODE_POINT = (0xD800, 0xDFFF), 0x10FFFF
 LONGEST_START = 12 + MAX_HEADER
 COPY_AGAIN = "copy the file again"
 _KEYS = {"descr", "fortran_order", "shape"}
@@ -106,10 +109,12 @@ def as_array(data: memoryview, header: Header) -> NDArray[Any]:
     Raises
     ------
     NpyError
-        The file is shorter or longer than its header promises.
+        The file is shorter or longer than its header promises, or holds text that is none.
     """
     check_size(header, data.nbytes)
     flat = np.frombuffer(data, header.dtype, math.prod(header.shape), header.offset)
+    if flat.dtype.kind == "U":
+        _check_text(data[header.offset :], flat.dtype)
     return flat.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
@@ -125,6 +130,14 @@ def check_size(header: Header, size: int) -> None:
         kind = "truncated" if size < header.file_size else "longer than its header says"
         promised = f"{header.file_size} bytes for shape {header.shape} {header.descr}"
         raise NpyError(f"{kind} (expected {promised}, found {size})")
+
+
+def _check_text(data: memoryview, dtype: np.dtype[Any]) -> None:
+    """See that each character exists: numpy keeps any number, which then cannot be written as UTF-8."""
+    codes = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder))
+    wrong = (codes > _LAST_CODE_POINT) | ((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1]))
+    if wrong.any():
+        raise NpyError(f"holds a character that does not exist (found number {codes[wrong][0]:#x})", "save it again")
 
 
 @functools.lru_cache(maxsize=256)
@@ -145,22 +158,36 @@ def _descr(value: object) -> str:
     try:
         dtype = np.dtype(value)
     except (TypeError, ValueError, SyntaxError):
-        raise NpyError(f"unknown dtype (expected such as '<f4', found {value!r})") from None
+        raise NpyError(f"unknown dtype (expected such as '<f4', found {_short(value)})") from None
     if dtype.hasobject:
         raise NpyError("holds pickled Python objects, which are never loaded", "save it again as numbers or text")
     if dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
-        raise NpyError(f"dtype {value!r} is not supported (expected plain numbers or text)", "save it again as such")
+        raise NpyError(
+            f"dtype {_short(value)} is not supported (expected plain numbers or text)", "save it again as such"
+        )
     return value
 
 
 def _order(value: object) -> bool:
     if not isinstance(value, bool):
-        raise NpyError(f"the header is damaged (expected fortran_order True or False, found {value!r})")
+        raise NpyError(f"the header is damaged (expected fortran_order True or False, found {_short(value)})")
     return value
 
 
 def _shape(value: object) -> tuple[int, ...]:
     sizes = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (None,)
     if not all(type(size) is int and size >= 0 for size in sizes):
-        raise NpyError(f"the header is damaged (expected a shape of non-negative integers, found {value!r})")
+        raise NpyError(f"the header is damaged (expected a shape of non-negative integers, found {_short(value)})")
+    if len(sizes) > MAX_AXES or any(cast(int, size) > MAX_SIZE for size in sizes):
+        limits = f"{MAX_AXES} axes and {MAX_SIZE} along each at most"
+        raise NpyError(f"the header is damaged (expected {limits}, found shape {_short(value)})")
     return cast("tuple[int, ...]", sizes)
+
+
+def _short(value: object) -> str:
+    """Return a value as text, whatever it is: Python refuses to print very long numbers."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return f"a {type(value).__name__} that is too long to print"
+    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..store import OptionError, Problem, layout
+from ..store import OptionError, Problem, SourceError, layout
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
 from .published import PublishedMouse, find_published
 from .sources.source import SmallArray, Survey
@@ -64,6 +64,11 @@ class Plan:
     small: tuple[SmallPlan, ...]
     rows_per_shard: int
     unit_memory: int
+
+    @property
+    def small_memory(self) -> int:
+        """Bytes that writing the largest array beside the trials holds."""
+        return 3 * max((array.nbytes for array in self.survey.small), default=0)
 
     @property
     def published(self) -> PublishedMouse | None:
@@ -121,9 +126,10 @@ class Plan:
         OptionError
             Not even one fits.
         """
-        fit = (max_memory - PROCESS_BYTES) // self.unit_memory
+        fixed = PROCESS_BYTES + self.small_memory
+        fit = (max_memory - fixed) // self.unit_memory
         if fit < 1:
-            need = math.ceil((PROCESS_BYTES + self.unit_memory) / 1e6)
+            need = math.ceil((fixed + self.unit_memory) / 1e6)
             what = f"--max-memory {max_memory / 1e6:.0f} MB is too little (expected {need} MB or more for one worker)"
             raise OptionError(Problem(self.survey.label, what, f"give --max-memory {need}MB"))
         return max(1, min(wanted, fit, len(self.units)))
@@ -143,6 +149,8 @@ def make_plan(
     overhead
         How many bytes of memory reading one byte of the source takes.
     """
+    small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
+    _check_paths(survey, small)
     recorded, rows = _recorded(survey, precision, codec)
     reading = overhead * max(spec.nbytes for spec in survey.variables.values())
     return Plan(
@@ -152,10 +160,24 @@ def make_plan(
         codec=codec,
         recorded=recorded,
         coordinates=_coordinates(survey),
-        small=(*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim)),
+        small=small,
         rows_per_shard=rows,
         unit_memory=reading + sum(_writing_memory(array) for array in recorded),
     )
+
+
+def _check_paths(survey: Survey, small: tuple[SmallPlan, ...]) -> None:
+    """See that no array's path is another's folder: a Zarr node is an array or a group, not both."""
+    owners = {one.layout.path: one.source for one in small}
+    taken = {array.path for array in _coordinates(survey)} | owners.keys()
+    problems = [
+        Problem(survey.label, f"lies below {parent}, which is an array in the store", "rename one of them", source)
+        for path, source in owners.items()
+        for parent in map(str, Path(path).parents)
+        if parent in taken
+    ]
+    if problems:
+        raise SourceError(problems)
 
 
 def _recorded(survey: Survey, precision: Precision, codec: CodecName) -> tuple[tuple[ArrayLayout, ...], int]:

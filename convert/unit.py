@@ -21,6 +21,7 @@ from ..store.manifest import values_digest
 from ..store.metadata import array_document
 from ..store.publish import Stage, record_unit, recorded_unit
 from ..store.shards import ShardWriter
+from .npy import COPY_AGAIN
 from .sources.source import SourcePart, SourceTrial, TrialReader
 from .trial import holds_nan, is_withheld, valid_frames
 
@@ -100,7 +101,7 @@ def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRec
         The disk is full, or the like.
     """
     fingerprint = unit.fingerprint
-    known = recorded_unit(unit.stage, fingerprint)
+    known = recorded_unit(unit.stage, fingerprint, {array.shard_path(unit.number) for array in unit.recorded})
     if known is not None:
         return UnitRecord(**known)
     record = _Writing(unit, report).run()
@@ -157,10 +158,11 @@ class _Writing:
 
     def _trial(self, reader: TrialReader, writers: list[_Rows], trial_id: int) -> None:
         """Read and write one trial; after a problem go on reading, to report all that there are, but write no more."""
-        lengths = dict[str, int]()
+        lengths, members = dict[str, int](), dict[str, str]()
         for variable, writer in zip(self._variables, writers, strict=True):
             try:
                 trial = reader.read(variable.name, trial_id)
+                members[variable.name] = trial.member
                 self._report(trial.nbytes, 1)
                 values = writer.convert(trial, trial_id)
                 self._examine(variable, values, trial_id, lengths)
@@ -169,7 +171,7 @@ class _Writing:
                 continue
             if not self._problems:
                 writer.append(values, trial)
-        self._compare_lengths(lengths, trial_id)
+        self._compare_lengths(lengths, members, trial_id)
 
     def _examine(self, variable: Variable, values: NDArray[Any], trial_id: int, lengths: dict[str, int]) -> None:
         axis, n_frames = variable.frame_axis, 0
@@ -180,7 +182,7 @@ class _Writing:
         if holds_nan(values, axis, n_frames):
             self._record.warnings.append(f"{variable.name} of trial {trial_id} hold NaN among their valid values")
 
-    def _compare_lengths(self, lengths: dict[str, int], trial_id: int) -> None:
+    def _compare_lengths(self, lengths: dict[str, int], members: dict[str, str], trial_id: int) -> None:
         """Take a trial's valid length from its video: withheld responses are zeros to the end."""
         stimulus = layout.STIMULUS[self._unit.kind]
         if stimulus not in lengths:
@@ -189,7 +191,7 @@ class _Writing:
         self._record.n_frames.append(n_frames)
         if n_frames == 0:
             what = f"no valid frame (the {stimulus} of trial {trial_id} are NaN throughout)"
-            self._problems.append(_problem(self._unit, stimulus, trial_id, what))
+            self._problems.append(Problem(self._unit.source, what, COPY_AGAIN, members[stimulus], trial_id))
         withheld = bool(self._record.withheld) and self._record.withheld[-1]
         for name, length in lengths.items():
             if length != n_frames and not (withheld and name == layout.RESPONSES):
@@ -235,7 +237,7 @@ class _Rows:
             back = stored_values(self.variable, trial.values, trial.values.dtype.newbyteorder("=").str)
             if values.astype(back.dtype).tobytes() != back.tobytes():
                 what = f"{trial.descr} values that float64 does not hold exactly (a signalling NaN)"
-                raise SourceError(_problem(self._unit, self.variable.name, trial_id, what))
+                raise SourceError(Problem(self._unit.source, what, COPY_AGAIN, trial.member, trial_id))
         return values
 
     def append(self, values: NDArray[Any], trial: SourceTrial) -> None:
@@ -259,7 +261,3 @@ class _Rows:
     def _flush(self, group: NDArray[Any]) -> None:
         self._shard.append(group[: self._filled])
         self._filled = 0
-
-
-def _problem(unit: Unit, variable: str, trial_id: int, what: str) -> Problem:
-    return Problem(unit.source, what, "copy the file again", f"{variable}, trial {trial_id}", trial_id)

@@ -19,6 +19,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+def printable(text: str) -> str:
+    r"""Escape what a terminal would not show as one line: names in archives may hold anything.
+
+    Examples
+    --------
+    >>> print(printable("a\nb"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong, where it is and what to do about it.
@@ -45,7 +56,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.path if self.member is None else f"{self.path}: {self.member}"
-        return f"{place}: {self.what}" + (f"; {self.advice}" if self.advice else "")
+        return printable(f"{place}: {self.what}" + (f"; {self.advice}" if self.advice else ""))
 
 
 class TrialpackError(Exception):

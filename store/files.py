@@ -22,11 +22,14 @@ TEMPORARY = ".writing"
 # renameat2(2), Linux: fail instead of replacing an empty folder; swap two folders in one step.
 _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2
 _NOT_OFFERED = (errno.ENOSYS, errno.EINVAL)
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def create(path: Path) -> int:
-    """Create or empty a file and return its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    """Create a file, in place of one that is there, and return its descriptor."""
+    # What an interrupted run left may be read-only, and whatever it is, it is not written into.
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
 
 def append(descriptor: int, parts: Sequence[memoryview]) -> int:
@@ -86,6 +89,14 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
+def make_folder_durably(path: Path) -> None:
+    """Make a folder and its parents, unless they are there, and return when their names are on disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    make_folder(path)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
 def make_read_only(path: Path) -> None:
     """Take the permission to write from a file."""
     os.chmod(path, READ_ONLY)
@@ -104,17 +115,19 @@ def rename_new(old: Path, new: Path) -> None:
     FileExistsError
         Something has the new name. Where the system cannot promise it, an empty folder is replaced instead.
     """
-    if not _renameat2(old, new, _NO_REPLACE):
+    if _renameat2(old, new, _NO_REPLACE):
+        return
+    try:
         rename(old, new)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise FileExistsError(error.errno, error.strerror, str(new)) from error
+        raise
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Swap two folders, in one step where the system can, else in three renames."""
-    if not _renameat2(one, other, _EXCHANGE):
-        aside = other.with_name(other.name + ".exchange")
-        rename(other, aside)
-        rename(one, other)
-        rename(aside, one)
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step; return False, and do nothing, where the system cannot."""
+    return _renameat2(one, other, _EXCHANGE)
 
 
 def remove(path: Path) -> None:
@@ -150,8 +163,10 @@ def locked(path: Path) -> Generator[bool]:
         os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield True
     finally:
-        remove(path)
-        close(descriptor)
+        try:
+            remove(path)
+        finally:
+            close(descriptor)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
 from . import layout
-from .errors import Problem, StoreFormatError
+from .errors import CorruptStoreError, Problem, StoreFormatError
 from .layout import ArrayLayout
 from .manifest import Manifest
 from .metadata import parse_array
@@ -58,20 +58,70 @@ def read_index(root: Path, manifest: Manifest, documents: Sequence[str]) -> Stor
     Raises
     ------
     StoreFormatError
-        A document describes an array that this format version does not have.
+        A document is none that this format version writes.
+    CorruptStoreError
+        The documents and the manifest contradict one another.
     """
-    attributes, arrays, problems = dict[str, Any](), dict[str, ArrayLayout](), list[Problem]()
-    for name in documents:
-        document, path = json.loads((root / name).read_bytes()), name.removesuffix(layout.METADATA).rstrip("/")
-        if not path:
-            attributes = document["attributes"]
-        elif document["node_type"] == "array":
-            array = parse_array(path, document)
-            if array is None:
-                what = f"describes an array that format version {layout.FORMAT_VERSION} does not have"
-                problems.append(Problem(str(root), what, "install the trialpack that wrote it", name))
-            else:
-                arrays[path] = array
-    if problems:
+    found = {name: _load(root / name) for name in documents}
+    attributes = _attributes(found.get(layout.METADATA))
+    arrays, problems = dict[str, ArrayLayout](), list[Problem]()
+    if attributes is None:
+        problems.append(_unknown(root, layout.METADATA, "describes a store"))
+    for name, document in found.items():
+        path = name.removesuffix(layout.METADATA).rstrip("/")
+        if not path or (document or {}).get("node_type") == "group":
+            continue
+        array = parse_array(path, document)
+        if array is None:
+            problems.append(_unknown(root, name, "describes an array"))
+        else:
+            arrays[path] = array
+    if problems or attributes is None:
         raise StoreFormatError(problems)
-    return StoreIndex(root, manifest, attributes, arrays)
+    index = StoreIndex(root, manifest, attributes, arrays)
+    contradictions = list(_contradictions(index))
+    if contradictions:
+        raise CorruptStoreError(contradictions)
+    return index
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
+
+
+def _attributes(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the root's attributes, if they are all there."""
+    attributes = (document or {}).get("attributes")
+    if not isinstance(attributes, dict) or not attributes.keys() >= layout.ROOT_ATTRIBUTES:
+        return None
+    return cast("dict[str, Any]", attributes) if attributes[layout.A_KIND] in layout.VARIABLES else None
+
+
+def _contradictions(index: StoreIndex) -> Iterator[Problem]:
+    """Yield what cannot be true together: recorded variables, their rows and digests, and sizes of dimensions."""
+    names = {variable.name for variable in layout.VARIABLES[index.attributes[layout.A_KIND]]}
+    for name in sorted(names | index.manifest.values.keys()):
+        array, digests = index.arrays.get(name), index.manifest.values.get(name)
+        if array is None or digests is None or array.shape[0] != len(digests):
+            counts = [0 if part is None else part for part in (array and array.shape[0], digests and len(digests))]
+            what = f"has {counts[0]} rows in its metadata and {counts[1]} in {layout.MANIFEST}"
+            yield Problem(str(index.root), what, "copy or convert the mouse again", name)
+    yield from _sizes(index.root, index.arrays.values())
+
+
+def _sizes(root: Path, arrays: Iterable[ArrayLayout]) -> Iterator[Problem]:
+    known = dict[str, int]()
+    for array in arrays:
+        for dimension, size in zip(array.dimensions, array.shape, strict=True):
+            if known.setdefault(dimension, size) != size:
+                what = f"has {size} along {dimension!r}, another array {known[dimension]}"
+                yield Problem(str(root), what, "copy or convert the mouse again", array.path)
+
+
+def _unknown(root: Path, name: str, what: str) -> Problem:
+    text = f"{what} that format version {layout.FORMAT_VERSION} does not have"
+    return Problem(str(root), text, "install the trialpack that wrote it", name)

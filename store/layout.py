@@ -29,6 +29,10 @@ TRIAL_ID, TIER, N_FRAMES, WITHHELD = "trial_id", "tier", "n_frames", "withheld"
 A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND = "trialpack_format", "store_id", "mouse", "letter", "kind"
 A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG, A_SOFTWARE = "precision", "codec", "source", "config_json", "software"
 A_WARNINGS, A_ROWS_PER_SHARD = "warnings", "rows_per_shard"
+ROOT_ATTRIBUTES = {
+    A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND, A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG, A_SOFTWARE, A_WARNINGS,
+    A_ROWS_PER_SHARD,
+}  # fmt: skip
 # Array attributes.
 A_UNITS, A_LONG_NAME, A_HEADERS, A_HEADER_OF_ROW = "units", "long_name", "source_headers", "source_header_of_row"
 

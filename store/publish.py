@@ -83,13 +83,13 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     StoreBusyError
         Another converter holds the destination.
     """
-    files.make_folder(destination.parent)
+    files.make_folder_durably(destination.parent)
     stage = Stage(destination)
     with files.locked(stage.lock) as held:
         if not held:
             raise StoreBusyError(_busy(stage))
+        _restore(stage)
         _check_free(destination, replace=replace)
-        files.remove(stage.old)
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
         yield stage
@@ -100,14 +100,15 @@ def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
     files.write_atomically(stage.entry(fingerprint), to_json(entry))
 
 
-def recorded_unit(stage: Stage, fingerprint: str) -> dict[str, Any] | None:
-    """Return the journal's entry of a unit, if its files are still what the entry says; None otherwise."""
+def recorded_unit(stage: Stage, fingerprint: str, paths: set[str]) -> dict[str, Any] | None:
+    """Return the journal's entry of a unit, if it has just these files and they are what it says; None otherwise."""
     try:
         entry = json.loads(stage.entry(fingerprint).read_bytes())
-        intact = all(_matches(stage.root / path, FileRecord(*record)) for path, record in entry["files"].items())
-    except (OSError, ValueError, KeyError, TypeError):
+        records = {path: FileRecord(*record) for path, record in entry["files"].items()}
+        intact = all(_matches(stage.root / path, record) for path, record in records.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return entry if intact else None
+    return entry if intact and records.keys() == paths else None
 
 
 def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
@@ -133,8 +134,11 @@ def publish(stage: Stage, *, replace: bool) -> None:
     """Give the finished store its name, durably; a store that had it, and may be replaced, is removed afterwards."""
     parent = stage.destination.parent
     if replace and stage.destination.exists():
-        files.exchange(stage.root, stage.destination)
-        files.rename(stage.root, stage.old)
+        if files.exchange(stage.root, stage.destination):
+            files.rename(stage.root, stage.old)
+        else:
+            files.rename(stage.destination, stage.old)
+            files.rename(stage.root, stage.destination)
     else:
         _name(stage)
     files.sync_folder(parent)
@@ -147,6 +151,13 @@ def abandon(stage: Stage) -> None:
     """Remove all that was made: the stage and its journal."""
     files.remove(stage.root)
     files.remove(stage.journal)
+
+
+def _restore(stage: Stage) -> None:
+    """Put back a store that was being replaced by plain renames when its converter ended; drop a replaced one."""
+    if stage.old.exists() and not stage.destination.exists():
+        files.rename(stage.old, stage.destination)
+    files.remove(stage.old)
 
 
 def _name(stage: Stage) -> None:
@@ -165,9 +176,21 @@ def _check_free(destination: Path, *, replace: bool) -> None:
         return
     if not replace:
         raise StoreExistsError(_taken(destination))
-    if destination.is_symlink() or not (destination / layout.MANIFEST).is_file():
+    if destination.is_symlink() or not _is_store(destination):
         what = "exists and is not a trialpack store, so it is not replaced"
         raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
+
+
+def _is_store(folder: Path) -> bool:
+    """Tell whether a folder is a trialpack store, perhaps a damaged one."""
+    for name in (layout.MANIFEST, layout.METADATA):
+        try:
+            document = json.loads((folder / name).read_bytes())
+            if layout.A_FORMAT in document or layout.A_FORMAT in document["attributes"]:
+                return True
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return False
 
 
 def _taken(destination: Path) -> Problem:

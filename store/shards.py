@@ -74,9 +74,10 @@ class ShardWriter:
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        if self._descriptor >= 0:
-            files.close(self._descriptor)
-            self._descriptor = -1
+        # close(2) frees the descriptor even when it fails: never close one twice.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            files.close(descriptor)
 
     def _fill(self, part: NDArray[Any]) -> NDArray[Any]:
         """Return the part as a stored chunk; Zarr pads a chunk at the array's edge with the fill value."""

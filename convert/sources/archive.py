@@ -19,7 +19,7 @@ from ...store import Problem, SourceError
 from .tree import Entry, Listing, ReadError, is_junk
 
 _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
-_RAW_DEFLATE = -15
+_RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1
 _DOWNLOAD_AGAIN = "download the zip again"
 _MARKER = "meta/trials/tiers.npy"
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
@@ -76,6 +76,8 @@ class ZipTree:
             elif not member.is_dir() and member.filename.startswith(root):
                 name = member.filename.removeprefix(root)
                 listing.entries[name] = _entry(name, member)
+            elif not member.is_dir():
+                listing.left_out.append(member.filename)
         return listing
 
     @contextlib.contextmanager
@@ -114,10 +116,11 @@ class ZipTree:
     def _overlaps(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
         """Find members that share bytes: the sign of a zip made to unpack into far more than it holds."""
         ordered = sorted(members, key=lambda member: member.header_offset)
+        ends = [*(member.header_offset for member in ordered[1:]), self.path.stat().st_size]
         return [
-            Problem(self.label, "overlaps another member", _DOWNLOAD_AGAIN, this.filename)
-            for this, after in zip(ordered, ordered[1:], strict=False)
-            if this.header_offset + _LOCAL_HEADER + this.compress_size > after.header_offset
+            Problem(self.label, "overlaps another member, or the end of the zip", _DOWNLOAD_AGAIN, member.filename)
+            for member, end in zip(ordered, ends, strict=True)
+            if member.header_offset + _LOCAL_HEADER + member.compress_size > end
         ]
 
     def _refusal(self, member: zipfile.ZipInfo) -> tuple[str, str] | None:
@@ -182,6 +185,8 @@ class ZipReader:
         return data[sum(lengths) :]
 
     def _pread(self, size: int, offset: int) -> memoryview:
+        if offset + size > _LARGEST_OFFSET:
+            raise ReadError(f"damaged in the zip (expected at byte {offset})", _DOWNLOAD_AGAIN)
         if self._buffer.nbytes < size:
             self._buffer = np.empty(size, np.uint8).data
         view, done = self._buffer[:size], 0

@@ -13,6 +13,8 @@ import numpy as np
 from ...store import Problem
 from .tree import Entry, Listing, ReadError, is_junk
 
+# Never waits, should a pipe have taken the place of a file.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHANGED = "the file changed while it was read"
 
 
@@ -41,8 +43,16 @@ class FolderTree:
 
     def list(self) -> Listing:
         """Walk the folder."""
-        listing = Listing()
-        self._walk("", listing)
+        listing, folders = Listing(), [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self.path / folder) as entries:
+                    for entry in entries:
+                        self._add(entry, f"{folder}{entry.name}", listing, folders)
+            except OSError as error:
+                what = f"cannot be read ({error.strerror})"
+                listing.problems.append(Problem(self.label, what, "make it readable", folder.rstrip("/")))
         return listing
 
     @contextlib.contextmanager
@@ -50,16 +60,11 @@ class FolderTree:
         """Return a reader with memory of its own."""
         yield FolderReader(self.path)
 
-    def _walk(self, prefix: str, listing: Listing) -> None:
-        with os.scandir(self.path / prefix) as entries:
-            for entry in entries:
-                self._add(entry, f"{prefix}{entry.name}", listing)
-
-    def _add(self, entry: os.DirEntry[str], name: str, listing: Listing) -> None:
+    def _add(self, entry: os.DirEntry[str], name: str, listing: Listing, folders: list[str]) -> None:
         if is_junk(entry.name):
             return
         if entry.is_dir(follow_symlinks=False):
-            self._walk(f"{name}/", listing)
+            folders.append(f"{name}/")
         elif entry.is_file(follow_symlinks=False):
             status = entry.stat(follow_symlinks=False)
             listing.entries[name] = Entry(name, status.st_size, status.st_mtime_ns)
@@ -90,7 +95,7 @@ class FolderReader:
         if self._buffer.nbytes < size:
             # numpy asks for huge pages, which are much faster to touch for the first time.
             self._buffer = np.empty(size, np.uint8).data
-        descriptor = os.open(f"{self._root}/{entry.name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(f"{self._root}/{entry.name}", _READ)
         try:
             return self._buffer[: _fill(descriptor, self._buffer[:size], entry.size)]
         finally:

@@ -116,4 +116,4 @@ class TreeTrialReader:
         problem = trial_problem(header, self._part.shapes[variable])
         if problem:
             raise SourceError(Problem(self._part.tree.label, *problem, entry.name, trial_id))
-        return SourceTrial(values, header.descr, header.fortran_order, entry.size)
+        return SourceTrial(entry.name, values, header.descr, header.fortran_order, entry.size)

@@ -105,6 +105,8 @@ class SourceTrial:
 
     Attributes
     ----------
+    member
+        Where the source has it, such as ``data/responses/17.npy``.
     values
         Axes, dtype, byte order and memory order of the source; valid until the next read.
     descr, fortran_order
@@ -113,6 +115,7 @@ class SourceTrial:
         Bytes of its file.
     """
 
+    member: str
     values: NDArray[Any]
     descr: str
     fortran_order: bool

@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ...store import Problem, SourceError
+from ...store.errors import printable
 from ...store.layout import NEURON, RESPONSES, STIMULUS, VARIABLES, Kind, Variable
 from .. import npy
 from ..npy import COPY_AGAIN, Header
@@ -25,6 +26,8 @@ _DATA, _META = "data/", "meta/"
 TRIAL_FILE = re.compile(r"data/([^/]+)/(0|[1-9][0-9]{0,8})\.npy")
 # Names become folders of the store: letters that every file system takes, and that mean nothing else to Zarr.
 _SAFE_NAME = re.compile(r"(?!__)[A-Za-z0-9_][A-Za-z0-9_ .+=@-]{0,120}")
+_ZARRS_OWN = {"zarr.json", "c"}
+_HEADERS_LOOKED_AT = 3
 MAX_SMALL_FILE = 1 << 30
 REMOVE = "remove it from the mouse"
 
@@ -35,6 +38,8 @@ class Surveyor:
     def __init__(self, tree: Tree, listing: Listing, trials: dict[str, dict[int, Entry]], reader: TreeReader) -> None:
         self._tree, self._entries, self._trials, self._reader = tree, listing.entries, trials, reader
         self._problems, self._warnings = list(listing.problems), list[str]()
+        for name in listing.left_out:
+            self._leave_out(name)
 
     def survey(self) -> Survey:
         """Look at everything, then raise all problems or return what there is; see `Source.survey`."""
@@ -89,11 +94,14 @@ class Surveyor:
             elif name.startswith(_META):
                 self._check_safe(name)
             elif name != CONFIG:
-                self._warnings.append(f"{name} is not part of the published layout and was left out")
+                self._leave_out(name)
+
+    def _leave_out(self, name: str) -> None:
+        self._warnings.append(f"{printable(name)} is not part of the published layout and was left out")
 
     def _check_safe(self, name: str) -> None:
         parts = name.removesuffix(".npy").split("/")
-        if not all(_SAFE_NAME.fullmatch(part) for part in parts) or parts[-1] in ("zarr.json", "c"):
+        if not all(_SAFE_NAME.fullmatch(part) for part in parts) or not _ZARRS_OWN.isdisjoint(parts):
             self._problem("a name that a store cannot have (expected letters, digits, _ . + = @ -)", "rename it", name)
         if self._entries[name].size > MAX_SMALL_FILE:
             self._problem(f"too large (expected {MAX_SMALL_FILE} bytes at most)", REMOVE, name)
@@ -136,43 +144,51 @@ class Surveyor:
                 self._warnings.append(f"trial {trial} has files, yet its tier is {NO_TIER!r}")
 
     def _spec(self, variable: Variable) -> TrialSpec | None:
-        """Find what all trials of a variable have in common from sizes, and the header of one file of each size."""
+        """Find what all trials of a variable have in common: from all sizes, and a few headers of each size."""
         trials = self._trials.get(variable.name)
         if not trials:
             return None
-        sizes = Counter(entry.size for entry in trials.values())
-        usual = sizes.most_common(1)[0][0]
-        reference = self._reference(variable, [trial for trial, entry in trials.items() if entry.size == usual])
-        if reference is None:
+        headers = self._headers(trials)
+        shapes = Counter(header.shape for header in headers.values() if _may_be(variable, header))
+        if not shapes:
+            self._refuse_all(variable, headers)
             return None
-        dtypes = {reference.dtype.newbyteorder("=")}
-        for trial, entry in trials.items():
-            if entry.size != usual and (header := self._header(entry, trial)) is not None:
-                problem = trial_problem(header, reference.shape)
-                if problem:
-                    self._problem(*problem, entry.name, trial)
-                else:
-                    dtypes.add(header.dtype.newbyteorder("="))
+        shape = shapes.most_common(1)[0][0]
+        fitting = dict[int, Header]()
+        for trial, header in headers.items():
+            problem = trial_problem(header, shape)
+            if problem:
+                self._problem(*problem, trials[trial].name, trial)
+            else:
+                fitting[trial] = header
+        dtypes = {header.dtype.newbyteorder("=") for header in fitting.values()}
         if len(dtypes) > 1:
             self._warnings.append(f"{variable.name} has trials of float32 and of float64; all are kept as float64")
-        return TrialSpec(reference.shape, max(dtypes, key=lambda dtype: dtype.itemsize).name, max(sizes))
+        widest = max(dtypes, key=lambda dtype: dtype.itemsize)
+        return TrialSpec(shape, widest.name, max(trials[trial].size for trial in fitting))
 
-    def _reference(self, variable: Variable, trials: list[int]) -> Header | None:
-        """Return the header of the first trial of the usual size, if it is one that the variable may have."""
-        trial = min(trials)
-        entry = self._trials[variable.name][trial]
-        header = self._header(entry, trial)
-        if header is None:
-            return None
-        problem = trial_problem(header, header.shape)
-        if problem:
-            self._problem(*problem, entry.name, trial)
-        elif len(header.shape) != len(variable.dimensions) or 0 in header.shape:
-            names = ", ".join(variable.dimensions[variable.axes.index(axis)] for axis in range(len(variable.axes)))
-            self._problem(f"expected the axes ({names}), found shape {header.shape}", COPY_AGAIN, entry.name, trial)
-        else:
-            return header
-        return None
+    def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
+        """Read the headers of a few trials of the usual size, and of all trials of another one."""
+        usual = Counter(entry.size for entry in trials.values()).most_common(1)[0][0]
+        of_usual = sorted(trial for trial, entry in trials.items() if entry.size == usual)
+        some = of_usual[:: max(1, len(of_usual) // _HEADERS_LOOKED_AT)]
+        others = (trial for trial, entry in trials.items() if entry.size != usual)
+        found = dict[int, Header]()
+        for trial in (*some, *others):
+            entry = trials[trial]
+            with self._reporting(entry.name, trial):
+                header = npy.read_header(self._reader.read_start(entry, npy.LONGEST_START))
+                npy.check_size(header, entry.size)
+                found[trial] = header
+        return found
+
+    def _refuse_all(self, variable: Variable, headers: dict[int, Header]) -> None:
+        """Say why no trial of the variable can be one, by the first of them."""
+        names = ", ".join(variable.dimensions[variable.axes.index(axis)] for axis in range(len(variable.axes)))
+        for trial, header in sorted(headers.items())[:1]:
+            axes = f"expected the axes ({names}), found shape {header.shape}", COPY_AGAIN
+            problem = trial_problem(header, header.shape) or axes
+            self._problem(*problem, self._trials[variable.name][trial].name, trial)
 
     def _check_frames(self, kind: Kind, specs: dict[str, TrialSpec]) -> None:
         """All variables of a mouse have the same number of frames, whatever the valid lengths of its trials."""
@@ -206,7 +222,8 @@ class Surveyor:
         return tuple(array for array in arrays if array is not None), verbatim
 
     def _small(self, name: str, header: Header) -> SmallArray | None:
-        if header.dtype.kind not in "biufUSmM" or header.dtype.itemsize > 1 << 16:
+        long_double = header.dtype.kind == "f" and header.dtype.itemsize > 8
+        if header.dtype.kind not in "biufUSmM" or header.dtype.itemsize > 1 << 16 or long_double:
             what = f"dtype {header.descr} is not supported (expected numbers or text)"
             self._problem(what, "save it again as such", name)
             return None
@@ -247,3 +264,9 @@ class Surveyor:
                 yield
         except SourceError as error:
             self._problems += error.problems
+
+
+def _may_be(variable: Variable, header: Header) -> bool:
+    """Tell whether a file with this header may be a trial of the variable, as far as one can tell from it alone."""
+    fits = len(header.shape) == len(variable.dimensions) and 0 not in header.shape
+    return fits and trial_problem(header, header.shape) is None

@@ -33,10 +33,11 @@ class Entry:
 
 @dataclass
 class Listing:
-    """All files of a tree, junk left out, and what is wrong with the tree itself."""
+    """All files of a mouse, junk left out; what is wrong with the tree itself; what lies beside the mouse."""
 
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     problems: list[Problem] = field(default_factory=list[Problem])
+    left_out: list[str] = field(default_factory=list[str])
 
 
 class TreeReader(Protocol):

@@ -1,0 +1,105 @@
+"""Tiny mice, made once a run; each test gets copies of its own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from trialpack.convert import convert_mouse
+from trialpack.convert.sample import write_sample
+
+# ``pytest --hypothesis-profile=long`` looks further, at other examples every time.
+settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=10_000, deadline=None)
+settings.load_profile("quick")
+
+# Numbers 1, 2, 4, 5, 7, 8 and 15 of mouse A have no files. Responses of mouse F and of S0 are withheld in part.
+TINY = {
+    "dynamic": {"mouse": "A", "trials": 12, "neurons": 20, "image_shape": (6, 8)},
+    "float64": {"mouse": "F", "trials": 8, "neurons": 5, "image_shape": (6, 8)},
+    "static": {"mouse": "S0", "trials": 14, "neurons": 6, "image_shape": (9, 16)},
+}
+
+
+@pytest.fixture(scope="session")
+def sample_mice(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The originals, ``dynamic_folder``, ``dynamic_zip`` and so on: not to be written to."""
+    place = tmp_path_factory.mktemp("mice")
+    return {
+        f"{name}_{container}": write_sample(place, container=container, **arguments)
+        for name, arguments in TINY.items()
+        for container in ("folder", "zip")
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_mice(sample_mice: dict[str, Path]) -> dict[str, Path]:
+    """What `fresh` copies; a module of tests may put other mice in their place."""
+    return sample_mice
+
+
+@pytest.fixture
+def fresh(tiny_mice: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Copy one of the tiny mice, such as ``fresh("dynamic_folder")``, into a folder of the test."""
+
+    def copy(name: str) -> Path:
+        original, place = tiny_mice[name], tmp_path / "source" / name
+        place.mkdir(parents=True)
+        if original.is_dir():
+            return shutil.copytree(original, place / original.name)
+        return Path(shutil.copy(original, place))
+
+    return copy
+
+
+@pytest.fixture
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk: for tests of what is written, not of when it is durable."""
+    monkeypatch.setattr("trialpack.store.files.sync", lambda descriptor: None)
+
+
+@pytest.fixture
+def dynamic_folder(fresh: Callable[[str], Path]) -> Path:
+    """Mouse A: float32, 12 trials with gaps among their numbers, 20 neurons, videos of 6 by 8 pixels."""
+    return fresh("dynamic_folder")
+
+
+@pytest.fixture
+def dynamic_zip(fresh: Callable[[str], Path]) -> Path:
+    """The same as a zip, with what macOS leaves in one."""
+    return fresh("dynamic_zip")
+
+
+@pytest.fixture
+def float64_folder(fresh: Callable[[str], Path]) -> Path:
+    """Mouse F: float64, 8 trials, some of them withheld."""
+    return fresh("float64_folder")
+
+
+@pytest.fixture
+def float64_zip(fresh: Callable[[str], Path]) -> Path:
+    """The same as a zip."""
+    return fresh("float64_zip")
+
+
+@pytest.fixture
+def static_folder(fresh: Callable[[str], Path]) -> Path:
+    """Mouse S0: 14 trials, 6 neurons, images of 9 by 16 pixels; text metadata, withheld trials."""
+    return fresh("static_folder")
+
+
+@pytest.fixture
+def static_zip(fresh: Callable[[str], Path]) -> Path:
+    """The same as a zip."""
+    return fresh("static_zip")
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Callable[..., Path]:
+    """Convert a mouse into a folder of the test and return the store; options as of `convert_mouse`."""
+
+    def convert(source: Path, **options: object) -> Path:
+        return convert_mouse(source, tmp_path / "stores", **options).store
+
+    return convert

@@ -1,0 +1,179 @@
+"""Tiny mice for tests: how to break, pack, list and compare them. Fixtures that hand them out are in conftest.py."""
+
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+STIMULUS_AXES = {"videos": (2, 0, 1), "images": (0, 1, 2)}
+"""Axis in the file of each axis of a trial in the store; the other variables keep theirs."""
+_FILE_KINDS = {stat.S_IFLNK: b"target", stat.S_IFIFO: b""}
+
+
+def trial_path(folder: Path, variable: str, trial_id: int) -> Path:
+    return folder / "data" / variable / f"{trial_id}.npy"
+
+
+def trial_ids(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in (folder / "data" / "responses").glob("[0-9]*.npy"))
+
+
+def variables(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "data").iterdir() if path.is_dir())
+
+
+def edit(path: Path, change: Callable[[Array], Array]) -> None:
+    """Replace the array in a file by a function of it; the result keeps its dtype, byte order and memory order."""
+    np.save(path, change(np.load(path)))
+
+
+def trim(folder: Path) -> None:
+    """Remove most of a mouse's statistics: few files make fast tests."""
+    for path in (folder / "meta/statistics").glob("*/*/*.npy"):
+        if path.parent.name != "all" or path.parts[-3] not in ("videos", "images") or path.stem not in ("mean", "std"):
+            path.unlink()
+    for path in sorted((folder / "meta/statistics").rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def write_npy(path: Path, header: str | bytes, values: bytes, version: tuple[int, int] = (1, 0)) -> None:
+    """Write a file with a header that numpy would not write."""
+    text = header if isinstance(header, bytes) else header.encode("latin1")
+    length = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+    path.write_bytes(b"\x93NUMPY" + bytes(version) + length + text + values)
+
+
+def zip_mouse(
+    folder: Path,
+    to: Path | None = None,
+    *,
+    method: int = zipfile.ZIP_DEFLATED,
+    top: str | None = None,
+    finish: Callable[[zipfile.ZipFile], object] = lambda archive: None,
+) -> Path:
+    """Zip a mouse as it is, with its links, pipes and empty folders; return ``<folder>.zip``, or `to`.
+
+    Parameters
+    ----------
+    top
+        What stands before the names; the folder's name and a slash by default.
+    finish
+        Called before the zip's directory is written: what it changes in `ZipInfo` objects makes the directory lie.
+    """
+    to = to or folder.with_name(folder.name + ".zip")
+    top = f"{folder.name}/" if top is None else top
+    with zipfile.ZipFile(to, "w", method, compresslevel=1) as archive:
+        for root, folders, files in os.walk(folder):
+            for name in sorted([*folders, *files]):
+                path = Path(root, name)
+                _pack(archive, path, top + path.relative_to(folder).as_posix())
+        finish(archive)
+    return to
+
+
+def _pack(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode):
+        archive.write(path, name)
+    elif stat.S_ISDIR(mode):
+        archive.writestr(zipfile.ZipInfo(name + "/"), b"")
+    else:
+        info = zipfile.ZipInfo(name)
+        info.create_system, info.external_attr = 3, mode << 16
+        archive.writestr(info, _FILE_KINDS[stat.S_IFMT(mode)])
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return all that is below a folder, hidden or not: name -> kind of file, and size of a regular one."""
+    found = dict[str, tuple[int, int]]()
+    for root, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            status = os.lstat(os.path.join(root, name))
+            kind = stat.S_IFMT(status.st_mode)
+            name = os.path.relpath(os.path.join(root, name), folder)
+            found[name] = (kind, status.st_size if kind == stat.S_IFREG else 0)
+    return found
+
+
+def open_store(store: Path) -> zarr.Group:
+    return zarr.open_group(store, mode="r", use_consolidated=False)
+
+
+def as_published(variable: str, row: Array) -> Array:
+    """Return a trial of the store with the axes of its file."""
+    axes = STIMULUS_AXES.get(variable)
+    return row if axes is None else row.transpose(np.argsort(axes))
+
+
+def assert_same_bits(found: Array, expected: Array, what: str = "") -> None:
+    """Compare shape, type and every bit, so that NaN differs from another NaN and 0.0 from -0.0."""
+    native = expected.astype(expected.dtype.newbyteorder("="), copy=False)
+    assert (found.shape, found.dtype) == (native.shape, native.dtype), what
+    assert found.tobytes() == native.tobytes(), what
+
+
+def assert_holds_mouse(store: Path, folder: Path) -> None:
+    """Read a store with zarr-python and compare every trial and every other array and file with those of a folder."""
+    group = open_store(store)
+    ids = trial_ids(folder)
+    assert group["trials/trial_id"][:].tolist() == ids
+    tiers = np.load(folder / "meta/trials/tiers.npy")
+    assert group["trials/tier"][:].tolist() == [str(tiers[trial]) for trial in ids]
+    for variable in variables(folder):
+        values = group[variable][:]
+        assert len(values) == len(ids)
+        for row, trial in zip(values, ids, strict=True):
+            file = np.load(trial_path(folder, variable, trial))
+            assert_same_bits(as_published(variable, row), file.astype(row.dtype, copy=False), f"{variable} {trial}")
+    _assert_holds_meta(store, folder)
+    config = folder / "config.json"
+    assert group.attrs["config_json"] == (config.read_text("utf-8") if config.exists() else None)
+
+
+def _assert_holds_meta(store: Path, folder: Path) -> None:
+    arrays = sources(store)
+    names = {path.relative_to(folder).as_posix() for path in (folder / "meta").rglob("*") if path.is_file()}
+    assert set(arrays) == {name for name in names if not is_junk(name)}
+    for name, array in arrays.items():
+        if not name.endswith(".npy"):
+            assert array[:].tobytes() == (folder / name).read_bytes(), name
+            continue
+        expected = np.load(folder / name)
+        assert array.attrs["source_dtype"] == expected.dtype.str, name
+        _assert_same_small(np.asarray(array[...]), expected, name)
+
+
+def _assert_same_small(found: Array, expected: Array, name: str) -> None:
+    kind = expected.dtype.kind
+    if kind == "U":
+        assert found.tolist() == expected.tolist(), name
+    elif kind in "mM":
+        assert_same_bits(found, expected.view(expected.dtype.str[0] + "i8"), name)
+    elif kind == "S":
+        assert found.tobytes() == expected.tobytes(), name
+    else:
+        assert_same_bits(found, expected, name)
+
+
+def sources(store: Path) -> Mapping[str, zarr.Array]:
+    """Return the arrays beside the trials, by the name of the file that they come from.
+
+    Found by their files: listing the members of the root makes zarr warn about ``manifest.json``.
+    """
+    group = open_store(store)
+    nodes = [group[str(path.parent.relative_to(store))] for path in store.glob("*/**/zarr.json")]
+    arrays = [node for node in nodes if isinstance(node, zarr.Array)]
+    return {str(array.attrs["source_name"]): array for array in arrays if "source_name" in array.attrs}
+
+
+def is_junk(name: str) -> bool:
+    return any(part.startswith("._") or part in (".DS_Store", "__MACOSX") for part in name.split("/"))

@@ -1,0 +1,1090 @@
+"""Whatever is wrong with a mouse is said by name before anything is published, and nothing is left behind."""
+
+import gzip
+import io
+import os
+import pickle
+import random
+import shutil
+import stat
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from trialpack.convert import convert_mouse, npy, open_source, plan_mouse
+from trialpack.convert.npy import NpyError
+from trialpack.convert.sample import write_sample
+from trialpack.store import SourceError, TrialpackError
+
+from .mice import Array, edit, listing, trial_ids, trial_path, trim, write_npy, zip_mouse
+
+pytestmark = pytest.mark.usefixtures("no_sync")
+
+Mutation = Callable[[Path], object]
+Fresh = Callable[[str], Path]
+Lie = Callable[[zipfile.ZipFile], object]
+
+RESPONSE = "data/responses/9.npy"
+FIRST = "data/responses/0.npy"
+VIDEO = "data/videos/9.npy"
+TIERS = "meta/trials/tiers.npy"
+UNITS = "meta/neurons/unit_ids.npy"
+BOTH = ("folder", "zip")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way in which a mouse can be bad.
+
+    Attributes
+    ----------
+    spoil
+        Does it, to the folder of a mouse.
+    name
+        The file that must be named, by every line of the message unless `others`.
+    words
+        What the line that names it must say as well.
+    mouse
+        Which of the tiny mice.
+    containers
+        Where it can happen: the folder is spoilt, and zipped for ``zip``.
+    others
+        Whether other files are named too, and rightly so.
+    """
+
+    spoil: Mutation
+    name: str
+    words: tuple[str, ...] = ()
+    mouse: str = "dynamic"
+    containers: tuple[str, ...] = BOTH
+    others: bool = False
+
+
+class Canary:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+def canary_of(folder: Path) -> Path:
+    return folder.parent / "canary"
+
+
+# --- Ways to spoil a file --------------------------------------------------------------------------------------------
+
+
+def save(name: str, make: Callable[[Array], Array]) -> Mutation:
+    """Replace an array by a function of it."""
+    return lambda folder: edit(folder / name, make)
+
+
+def put(name: str, content: bytes) -> Mutation:
+    """Write a file, and the folders above it."""
+
+    def write(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    return write
+
+
+def put_array(name: str, array: object) -> Mutation:
+    file = io.BytesIO()
+    np.save(file, np.asarray(array), allow_pickle=False)
+    return put(name, file.getvalue())
+
+
+def change_bytes(name: str, change: Callable[[bytes], bytes]) -> Mutation:
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+
+def header(name: str, text: str | bytes, version: tuple[int, int] = (1, 0)) -> Mutation:
+    """Keep a file's values and replace its header; a text is padded to the length of the old one if it is shorter."""
+
+    def write(folder: Path) -> None:
+        encoded = text.encode("latin1") if isinstance(text, str) else text
+        write_npy(folder / name, encoded.ljust(117) + b"\n", (folder / name).read_bytes()[128:], version)
+
+    return write
+
+
+def npy_file(shape: str, values: bytes = b"") -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + values
+
+
+def shape(name: str, text: str) -> Mutation:
+    return header(name, f"{{'descr': '<f4', 'fortran_order': False, 'shape': {text}, }}")
+
+
+def descr(name: str, text: str) -> Mutation:
+    return header(name, f"{{'descr': {text}, 'fortran_order': False, 'shape': (20, 324), }}")
+
+
+def remove(name: str) -> Mutation:
+    return lambda folder: shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+
+
+def instead(name: str, make: Callable[[Path, Path], object]) -> Mutation:
+    """Move a file out of the mouse and put something in its place: ``make(place, where the file is now)``."""
+
+    def replace(folder: Path) -> None:
+        outside = folder.parent / "outside"
+        shutil.move(folder / name, outside)
+        make(folder / name, outside)
+
+    return replace
+
+
+def every(variable: str, make: Callable[[Array], Array]) -> Mutation:
+    def change(folder: Path) -> None:
+        for trial in trial_ids(folder):
+            edit(trial_path(folder, variable, trial), make)
+
+    return change
+
+
+def both(*mutations: Mutation) -> Mutation:
+    return lambda folder: [mutation(folder) for mutation in mutations]
+
+
+def rename(old: str, new: str) -> Mutation:
+    return lambda folder: (folder / old).rename(folder / new)
+
+
+def save_pickled(name: str) -> Mutation:
+    def write(folder: Path) -> None:
+        with open(folder / name, "wb") as file:
+            np.save(file, np.array([Canary(canary_of(folder))], object), allow_pickle=True)
+
+    return write
+
+
+def plain_pickle(folder: Path) -> None:
+    (folder / RESPONSE).write_bytes(pickle.dumps(Canary(canary_of(folder))))
+
+
+def evil_header(folder: Path) -> None:
+    code = f"__import__('os').mkdir({str(canary_of(folder))!r})"
+    shape(RESPONSE, f"({code},)")(folder)
+
+
+def sparse(name: str, size: int) -> Mutation:
+    def write(folder: Path) -> None:
+        put(name, b"")(folder)
+        os.truncate(folder / name, size)
+
+    return write
+
+
+def no_mouse(folder: Path) -> None:
+    shutil.rmtree(folder / "data")
+    shutil.rmtree(folder / "meta")
+
+
+def lose_trial(folder: Path) -> None:
+    for variable in ("videos", "responses", "behavior", "pupil_center"):
+        trial_path(folder, variable, 9).unlink()
+
+
+def deep(folder: Path) -> None:
+    path = folder / "meta/trials"
+    for _ in range(600):
+        path = path / "d"
+        path.mkdir()
+    (path / "x.npy").touch()
+
+
+def text_with(code: int, name: str) -> Mutation:
+    """Put a code point into a text array that no text can have."""
+
+    def poison(array: Array) -> Array:
+        array.view(np.uint32)[0] = code
+        return array
+
+    return save(name, poison)
+
+
+def mixed_with_signalling_nan(folder: Path) -> None:
+    every("responses", lambda a: a.astype(np.float64))(folder)
+    values = np.ones((20, 324), np.float32)
+    values.view(np.uint32)[0, 0] = 0x7FA00001
+    np.save(folder / RESPONSE, values)
+
+
+SHAPE = "(expected a shape of non-negative integers"
+DAMAGED = "the header is damaged"
+UNSAFE = "a name that a store cannot have"
+OTHER_SHAPE = "expected shape (20, 324) as of the other trials, found"
+
+KINDS: dict[str, Kind] = {
+    # One trial's file.
+    "empty file": Kind(put(RESPONSE, b""), RESPONSE, ("the file is empty",)),
+    "header cut off": Kind(change_bytes(RESPONSE, lambda b: b[:60]), RESPONSE, ("header is cut off", "128", "60")),
+    "one value short": Kind(change_bytes(RESPONSE, lambda b: b[:-4]), RESPONSE, ("truncated", "26048", "26044")),
+    "one byte short": Kind(change_bytes(RESPONSE, lambda b: b[:-1]), RESPONSE, ("truncated", "26048", "26047")),
+    "header only": Kind(change_bytes(RESPONSE, lambda b: b[:128]), RESPONSE, ("truncated", "26048", "128")),
+    "half of the first trial": Kind(change_bytes(FIRST, lambda b: b[:13000]), FIRST, ("truncated", "13000")),
+    "one byte too many": Kind(change_bytes(RESPONSE, lambda b: b + b"\0"), RESPONSE, ("longer", "26048", "26049")),
+    "file twice": Kind(change_bytes(RESPONSE, lambda b: b + b), RESPONSE, ("longer", "26048", "52096")),
+    "text": Kind(put(RESPONSE, b"1.0 2.0\n" * 99), RESPONSE, ("not a .npy file", "1.0 2.")),
+    "web page": Kind(put(RESPONSE, b"<!DOCTYPE html><html>404"), RESPONSE, ("not a .npy file", "<!DOCT")),
+    "zeros": Kind(change_bytes(RESPONSE, lambda b: bytes(len(b))), RESPONSE, ("not a .npy file",)),
+    "first trial is text": Kind(put(FIRST, b"text"), FIRST, ("not a .npy file",)),
+    "npz": Kind(lambda f: np.savez(f / "n.npz", a=1) or os.replace(f / "n.npz", f / RESPONSE), RESPONSE, ("PK",)),
+    "pickle": Kind(plain_pickle, RESPONSE, ("not a .npy file",)),
+    "objects": Kind(save_pickled(RESPONSE), RESPONSE, ("pickled Python objects, which are never loaded",)),
+    "records": Kind(save(RESPONSE, lambda a: np.zeros(3, "f4,f4")), RESPONSE, ("records with named fields",)),
+    "records as text": Kind(descr(RESPONSE, "'f4,f4'"), RESPONSE, ("dtype 'f4,f4' is not supported",)),
+    "complex": Kind(save(RESPONSE, lambda a: a.astype("c8")), RESPONSE, ("expected float32 or float64", "<c8")),
+    "integers": Kind(save(RESPONSE, lambda a: np.nan_to_num(a).astype("i4")), RESPONSE, ("found <i4",)),
+    "booleans": Kind(save(RESPONSE, lambda a: a > 0), RESPONSE, ("found |b1",)),
+    "half floats": Kind(save(RESPONSE, lambda a: a.astype("f2")), RESPONSE, ("found <f2",)),
+    "long doubles": Kind(save(RESPONSE, lambda a: a.astype(np.longdouble)), RESPONSE, ("expected float32 or float64",)),
+    "words": Kind(save(RESPONSE, lambda a: np.full(a.shape, "a")), RESPONSE, ("found <U1",)),
+    "times": Kind(save(RESPONSE, lambda a: np.zeros(a.shape, "M8[s]")), RESPONSE, ("found <M8[s]",)),
+    "video of bytes": Kind(save(VIDEO, lambda a: np.zeros(a.shape, "u1")), VIDEO, ("found |u1",)),
+    "all videos of bytes": Kind(every("videos", lambda a: np.zeros(a.shape, "u1")), "data/videos/0.npy", ("|u1",)),
+    "unknown dtype": Kind(descr(RESPONSE, "'<f5'"), RESPONSE, ("unknown dtype", "'<f5'")),
+    "dtype that is no text": Kind(descr(RESPONSE, "4"), RESPONSE, ("named fields",)),
+    "dtype with a shape": Kind(descr(RESPONSE, "'(2,)<f4'"), RESPONSE, ("is not supported",)),
+    "dtype of no size": Kind(descr(RESPONSE, "'<U0'"), RESPONSE, ("is not supported",)),
+    "variable strings": Kind(descr(RESPONSE, "'T'"), RESPONSE),
+    # One trial's shape.
+    "an axis too many": Kind(save(RESPONSE, lambda a: a[None]), RESPONSE, (OTHER_SHAPE, "(1, 20, 324)")),
+    "an axis too few": Kind(save(RESPONSE, lambda a: a.reshape(-1)), RESPONSE, (OTHER_SHAPE, "(6480,)")),
+    "no axis": Kind(save(RESPONSE, lambda a: a[0, 0]), RESPONSE, (OTHER_SHAPE, "found ()")),
+    "a frame less": Kind(save(RESPONSE, lambda a: a[:, 1:]), RESPONSE, (OTHER_SHAPE, "(20, 323)")),
+    "a frame more": Kind(save(VIDEO, lambda a: np.dstack([a, a[..., :1]])), VIDEO, ("(6, 8, 324)", "(6, 8, 325)")),
+    "a neuron less": Kind(save(RESPONSE, lambda a: a[1:]), RESPONSE, (OTHER_SHAPE, "(19, 324)")),
+    "no neurons": Kind(save(RESPONSE, lambda a: a[:0]), RESPONSE, (OTHER_SHAPE, "(0, 324)")),
+    "transposed": Kind(save(RESPONSE, lambda a: a.T.copy()), RESPONSE, (OTHER_SHAPE, "(324, 20)")),
+    "transposed video": Kind(save(VIDEO, lambda a: np.moveaxis(a, 2, 0).copy()), VIDEO, ("found (324, 6, 8)",)),
+    "transposed first trial": Kind(save(FIRST, lambda a: a.T.copy()), FIRST, ("(324, 20)",)),
+    "transposed first image": Kind(
+        save("data/images/0.npy", lambda a: a.transpose(0, 2, 1).copy()),
+        "data/images/0.npy",
+        ("(1, 16, 9)",),
+        mouse="static",
+    ),
+    "image of another size": Kind(
+        save("data/images/3.npy", lambda a: a[:, 1:]), "data/images/3.npy", ("(1, 9, 16)", "(1, 8, 16)"), mouse="static"
+    ),
+    "column of responses": Kind(
+        save("data/responses/3.npy", lambda a: a[:, None]), "data/responses/3.npy", ("(6,)", "(6, 1)"), mouse="static"
+    ),
+    # One trial's header.
+    "header too long": Kind(header(RESPONSE, " " * 20_000), RESPONSE, ("too long", "10000", "20001")),
+    "header of 4 GB": Kind(
+        change_bytes(RESPONSE, lambda b: b[:6] + b"\2\0" + b"\xff" * 4 + b[12:]), RESPONSE, ("too long", "4294967295")
+    ),
+    "petabytes": Kind(shape(RESPONSE, "(20, 324000000000000)"), RESPONSE, ("(20, 324000000000000)",)),
+    "petabytes in the first trial": Kind(shape(FIRST, "(20, 324000000000000)"), FIRST, ("(20, 324000000000000)",)),
+    "more than 64 bits": Kind(shape(RESPONSE, "(4294967296, 4294967296, 4294967296)"), RESPONSE, ("4294967296",)),
+    "huge axes of nothing": Kind(
+        both(shape(RESPONSE, f"(0, {10**30})"), change_bytes(RESPONSE, lambda b: b[:128])), RESPONSE, (str(10**30),)
+    ),
+    "65 axes": Kind(
+        header(RESPONSE, f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1,' * 63}20, 324)}}"), RESPONSE, ()
+    ),
+    "an axis of 5000 digits": Kind(shape(RESPONSE, f"(0x{'f' * 5000},)"), RESPONSE),
+    "negative axis": Kind(shape(RESPONSE, "(-20, -324)"), RESPONSE, (SHAPE, "(-20, -324)")),
+    "axis of -1": Kind(shape(RESPONSE, "(20, -1)"), RESPONSE, (SHAPE, "(20, -1)")),
+    "boolean axes": Kind(shape(RESPONSE, "(True, 324)"), RESPONSE, (SHAPE, "(True, 324)")),
+    "fractional axes": Kind(shape(RESPONSE, "(20.0, 324.0)"), RESPONSE, (SHAPE, "(20.0, 324.0)")),
+    "list of axes": Kind(shape(RESPONSE, "[20, 324]"), RESPONSE, (SHAPE, "[20, 324]")),
+    "text as shape": Kind(shape(RESPONSE, "'20, 324'"), RESPONSE, (SHAPE,)),
+    "extra key": Kind(shape(RESPONSE, "(20, 324), 'more': 1"), RESPONSE, (DAMAGED, "exactly the keys")),
+    "missing key": Kind(header(RESPONSE, "{'descr': '<f4', 'shape': (20, 324)}"), RESPONSE, (DAMAGED, "the keys")),
+    "order that is no truth": Kind(
+        header(RESPONSE, "{'descr': '<f4', 'fortran_order': 0, 'shape': (20, 324)}"), RESPONSE, ("True or False",)
+    ),
+    "garbage header": Kind(header(RESPONSE, bytes(range(128, 228))), RESPONSE, (DAMAGED,)),
+    "zeros as header": Kind(header(RESPONSE, bytes(110)), RESPONSE, (DAMAGED,)),
+    "list as header": Kind(header(RESPONSE, "['<f4', False, (20, 324)]"), RESPONSE, (DAMAGED, "the keys")),
+    "nested parentheses": Kind(shape(RESPONSE, "(" * 4000 + ")" * 4000), RESPONSE, (DAMAGED,)),
+    "nested signs": Kind(shape(RESPONSE, "-" * 9000 + "1"), RESPONSE, (DAMAGED,)),
+    "code in the header": Kind(evil_header, RESPONSE, (DAMAGED,)),
+    "unhashable header": Kind(header(RESPONSE, "{[]: 1}"), RESPONSE, (DAMAGED,)),
+    "version 9.9": Kind(change_bytes(RESPONSE, lambda b: b[:6] + b"\x09\x09" + b[8:]), RESPONSE, ("version", "9.9")),
+    "version 1.1": Kind(change_bytes(RESPONSE, lambda b: b[:6] + b"\x01\x01" + b[8:]), RESPONSE, ("version", "1.1")),
+    "version 0.0": Kind(change_bytes(RESPONSE, lambda b: b[:6] + b"\0\0" + b[8:]), RESPONSE, ("version", "0.0")),
+    "a bit of the magic": Kind(change_bytes(RESPONSE, lambda b: b"\x92" + b[1:]), RESPONSE, ("not a .npy file",)),
+    # A variable.
+    "frames of a whole variable": Kind(
+        every("behavior", lambda a: a[:, :300]), "data/behavior", ("expected 324 frames as in videos", "found 300")
+    ),
+    "axes of a whole variable": Kind(every("videos", lambda a: a[None]), "data/videos/0.npy", ("(1, 6, 8, 324)",)),
+    "images without channel": Kind(
+        every("images", lambda a: a[0]), "data/images/0.npy", ("image_channel", "(9, 16)"), mouse="static"
+    ),
+    "a whole variable of no neurons": Kind(every("responses", lambda a: a[:0]), FIRST, ("(0, 324)",)),
+    "trial missing in one variable": Kind(remove(VIDEO), VIDEO, ("missing",)),
+    "trial missing in all": Kind(lose_trial, TIERS, ("trial 9", "'live_test_main'|'oracle'|'train'", "no file")),
+    "trial extra in one variable": Kind(
+        lambda f: shutil.copy(f / RESPONSE, trial_path(f, "responses", 1)), "1.npy", ("missing",)
+    ),
+    "trial behind the tiers": Kind(rename(VIDEO, "data/videos/999999999.npy"), TIERS, ("too short",), others=True),
+    "variable missing": Kind(remove("data/behavior"), "data/behavior", ("missing",)),
+    "variable empty": Kind(
+        both(remove("data/behavior"), lambda f: (f / "data/behavior").mkdir()), "data/behavior", ("missing",)
+    ),
+    "unknown variable": Kind(put_array("data/licks/9.npy", [1.0]), "data/licks/9.npy", ("unknown variable", "videos")),
+    "both kinds of stimulus": Kind(put_array("data/images/9.npy", [1.0]), "data/images", ("both", "data/videos")),
+    "no stimulus": Kind(remove("data/videos"), "data/videos", ("neither", "data/images")),
+    "no data": Kind(remove("data"), "data/videos", ("neither", "data/images")),
+    "no mouse": Kind(no_mouse, "", ("no mouse here|expected one member meta/trials/tiers.npy, found 0",)),
+    # Names.
+    "backup among trials": Kind(put("data/videos/17.npy.bak", b"x"), "data/videos/17.npy.bak", ("not a trial",)),
+    "padded number": Kind(rename(RESPONSE, "data/responses/009.npy"), "009.npy", ("not a trial",), others=True),
+    "capital suffix": Kind(rename(RESPONSE, "data/responses/9.NPY"), "9.NPY", ("not a trial",), others=True),
+    "negative number": Kind(put("data/videos/-1.npy", b"x"), "data/videos/-1.npy", ("not a trial",)),
+    "number in other digits": Kind(put("data/videos/٣.npy", b"x"), "data/videos/٣.npy", ("not a trial",)),
+    "number of ten digits": Kind(put("data/videos/1000000000.npy", b"x"), "videos/1000000000.npy", ("not a trial",)),
+    "folder among trials": Kind(put("data/videos/old/9.npy", b"x"), "data/videos/old/9.npy", ("not a trial",)),
+    "file beside variables": Kind(put("data/9.npy", b"x"), "data/9.npy", ("not a trial",)),
+    "line break in a name": Kind(put("data/videos/9\n.npy", b"x"), "data/videos/9", ("not a trial",)),
+    "escape sequence in a name": Kind(put("data/videos/\x1b[2J.npy", b"x"), "data/videos/", ("not a trial",)),
+    # What is not a file.
+    "directory": Kind(instead(RESPONSE, lambda p, _: p.mkdir()), RESPONSE, ("missing",)),
+    "directory with files": Kind(
+        instead(RESPONSE, lambda p, _: (p.mkdir(), (p / "x").touch())), RESPONSE, ("not a trial|missing",)
+    ),
+    "link": Kind(instead(RESPONSE, lambda p, real: p.symlink_to(real)), RESPONSE, ("link", "expected a file")),
+    "dangling link": Kind(instead(RESPONSE, lambda p, _: p.symlink_to("no")), RESPONSE, ("link",)),
+    "linked variable": Kind(
+        instead("data/behavior", lambda p, real: p.symlink_to(real)), "data/behavior", ("link",), others=True
+    ),
+    "linked meta file": Kind(
+        both(put_array("meta/trials/x.npy", [1]), instead("meta/trials/x.npy", lambda p, real: p.symlink_to(real))),
+        "meta/trials/x.npy",
+        ("link",),
+    ),
+    "pipe": Kind(instead(RESPONSE, lambda p, _: os.mkfifo(p)), RESPONSE, ("expected a file",)),
+    # Tiers.
+    "tiers missing": Kind(remove(TIERS), TIERS, ("missing|found 0",)),
+    "tiers too short": Kind(save(TIERS, lambda a: a[:-1]), TIERS, ("expected 19 or more, for trial 18; found 18",)),
+    "tiers of numbers": Kind(put_array(TIERS, np.arange(19)), TIERS, ("one text a trial", "(19,) <i8")),
+    "tiers of bytes": Kind(save(TIERS, lambda a: a.astype("S")), TIERS, ("one text a trial", "|S16")),
+    "tiers in a table": Kind(save(TIERS, lambda a: a[None]), TIERS, ("one text a trial", "(1, 19)")),
+    "tiers without axis": Kind(put_array(TIERS, "train"), TIERS, ("one text a trial", "()")),
+    "tiers of objects": Kind(save_pickled(TIERS), TIERS, ("never loaded",)),
+    "tiers empty file": Kind(put(TIERS, b""), TIERS, ("the file is empty",)),
+    "tiers truncated": Kind(change_bytes(TIERS, lambda b: b[:-4]), TIERS, ("truncated",)),
+    "tier nan": Kind(save(TIERS, lambda a: np.where(np.arange(19) == 9, "nan", a)), TIERS, ("trial 9", "'nan'")),
+    "tier NaN": Kind(save(TIERS, lambda a: np.where(np.arange(19) == 9, "NaN", a)), TIERS, ("trial 9", "'NaN'")),
+    "tier empty": Kind(save(TIERS, lambda a: np.where(np.arange(19) == 9, "", a)), TIERS, ("trial 9", "no tier")),
+    "tier blank": Kind(save(TIERS, lambda a: np.where(np.arange(19) == 9, " \t", a)), TIERS, ("trial 9", "no tier")),
+    "tier without files": Kind(
+        save(TIERS, lambda a: np.where(np.arange(19) == 5, "train", a)), TIERS, ("trial 5", "'train'", "no file")
+    ),
+    "tier with half a character": Kind(text_with(0xD800, TIERS), TIERS),
+    "tier beyond Unicode": Kind(text_with(0x7FFFFFFF, TIERS), TIERS),
+    # Other metadata.
+    "too few units": Kind(save(UNITS, lambda a: a[1:]), UNITS, ("expected 20 neurons", "(19,)")),
+    "too many coordinates": Kind(
+        save("meta/neurons/cell_motor_coordinates.npy", lambda a: np.vstack([a, a])),
+        "meta/neurons/cell_motor_coordinates.npy",
+        ("expected 20 neurons", "(40, 3)"),
+    ),
+    "units without axis": Kind(save(UNITS, lambda a: a[0]), UNITS, ("expected 20 neurons", "()")),
+    "statistics truncated": Kind(
+        change_bytes("meta/statistics/videos/all/std.npy", lambda b: b[:-9]), "videos/all/std.npy", ("truncated",)
+    ),
+    "metadata of objects": Kind(save_pickled("meta/trials/x.npy"), "meta/trials/x.npy", ("never loaded",)),
+    "metadata of records": Kind(put_array("meta/x.npy", np.zeros(3, "f4,i4")), "meta/x.npy", ("named fields",)),
+    "complex metadata": Kind(put_array("meta/x.npy", np.zeros(3, complex)), "meta/x.npy", ("<c16", "not supported")),
+    "raw metadata": Kind(put_array("meta/x.npy", np.zeros(3, "V5")), "meta/x.npy", ("V5", "not supported")),
+    "metadata of long doubles": Kind(put_array("meta/x.npy", np.zeros(3, np.longdouble)), "meta/x.npy"),
+    "words of 64 KiB": Kind(put_array("meta/x.npy", np.zeros(1, "U20000")), "meta/x.npy", ("not supported",)),
+    "metadata as text": Kind(put("meta/trials/x.npy", b"1,2"), "meta/trials/x.npy", ("not a .npy file",)),
+    "metadata of 1 GiB": Kind(
+        sparse("meta/x.bin", (1 << 30) + 1), "meta/x.bin", ("too large", "1073741824"), containers=("folder",)
+    ),
+    "metadata with half a character": Kind(
+        both(put_array("meta/x.npy", ["ab"]), text_with(0xDFFF, "meta/x.npy")), "meta/x.npy"
+    ),
+    "metadata beyond Unicode": Kind(
+        both(put_array("meta/x.npy", ["ab"]), text_with(0x110000, "meta/x.npy")), "meta/x.npy"
+    ),
+    "metadata with 65 axes": Kind(put("meta/x.npy", npy_file(f"({'1,' * 65})", bytes(4))), "meta/x.npy"),
+    "metadata of huge axes of nothing": Kind(put("meta/x.npy", npy_file(f"(0, {10**30})")), "meta/x.npy"),
+    "tiers with 65 axes": Kind(put(TIERS, npy_file(f"({'1,' * 65})", bytes(4))), TIERS),
+    "zarr.json as array": Kind(put_array("meta/trials/zarr.json.npy", [1]), "zarr.json.npy", (UNSAFE,)),
+    "zarr.json as file": Kind(put("meta/zarr.json", b"{}"), "meta/zarr.json", (UNSAFE,)),
+    "zarr.json as folder": Kind(put_array("meta/trials/zarr.json/x.npy", [1]), "trials/zarr.json/x.npy", (UNSAFE,)),
+    "chunk as array": Kind(put_array("meta/trials/c.npy", [1]), "meta/trials/c.npy", (UNSAFE,)),
+    "leading underscores": Kind(put_array("meta/trials/__x.npy", [1]), "meta/trials/__x.npy", (UNSAFE,)),
+    "dots as array": Kind(put_array("meta/trials/...npy", [1]), "meta/trials/...npy", (UNSAFE,)),
+    "no name": Kind(put_array("meta/trials/.npy", [1]), "meta/trials/.npy", (UNSAFE,)),
+    "hidden folder": Kind(put_array("meta/.x/a.npy", [1]), "meta/.x/a.npy", (UNSAFE,)),
+    "colon": Kind(put_array("meta/trials/a:b.npy", [1]), "meta/trials/a:b.npy", (UNSAFE,)),
+    "other letters": Kind(put_array("meta/trials/ñ.npy", [1]), "meta/trials/ñ.npy", (UNSAFE,)),
+    "name too long": Kind(put_array(f"meta/{'n' * 200}.npy", [1]), "n" * 200, (UNSAFE,)),
+    "array and folder of one name": Kind(put_array("meta/trials/trial_idx/x.npy", [1]), "meta/trials/trial_idx"),
+    "folder named as our own array": Kind(put_array("meta/trials/tier/x.npy", [1]), "meta/trials/tier/x.npy"),
+    "folders too deep": Kind(deep, "meta/trials/d/d/d", (), containers=("folder",)),
+    "config not UTF-8": Kind(put("config.json", b'{"a": "\xff"}'), "config.json", ("not UTF-8 text",)),
+    "config huge": Kind(put("config.json", b" " * ((1 << 20) + 1)), "config.json", ("too large", "1048577")),
+    "config is a link": Kind(
+        instead("config.json", lambda p, real: p.symlink_to(real)), "config.json", ("link", "expected a file")
+    ),
+    # Values.
+    "video of NaN": Kind(save(VIDEO, lambda a: np.full_like(a, np.nan)), VIDEO, ("NaN throughout", "trial 9")),
+    "signalling NaN among wider values": Kind(mixed_with_signalling_nan, RESPONSE, ("signalling NaN",)),
+}
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+
+def cases() -> Iterator[object]:
+    for name, kind in KINDS.items():
+        for container in kind.containers:
+            yield pytest.param(kind, container, id=f"{name}-{container}")
+
+
+def says(line: str, words: tuple[str, ...]) -> bool:
+    """Tell whether a line has all the words; a word with bars in it stands for several, of which one is enough."""
+    return all(any(option in line for option in word.split("|")) for word in words)
+
+
+def refused(source: Path, tmp_path: Path, **options: object) -> list[str]:
+    """Convert; return the lines of the error, after checking that nothing was made anywhere."""
+    before = listing(tmp_path)
+    with pytest.raises(SourceError) as caught:
+        convert_mouse(source, tmp_path / "stores", **options)
+    after = listing(tmp_path)
+    assert set(after) - set(before) <= {"stores"}, "nothing is left, hidden or not, at the destination or elsewhere"
+    assert {name: after[name] for name in before} == before, "the source is as it was"
+    lines = str(caught.value).split("\n")
+    assert len(lines) == len(caught.value.problems), "one line for each problem"
+    assert all(line.startswith(str(source)) and line.isprintable() for line in lines), lines
+    assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
+    return lines
+
+
+@pytest.fixture(scope="session")
+def lean_mice(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Mice of few files, since there are hundreds of copies of them."""
+    place = tmp_path_factory.mktemp("lean")
+    mice = {
+        "dynamic": write_sample(place, mouse="A", trial_ids=[0, 3, 9, 18], neurons=20, image_shape=(6, 8)),
+        "static": write_sample(place, mouse="S0", trials=4, neurons=6, image_shape=(9, 16)),
+    }
+    for folder in mice.values():
+        trim(folder)
+    return mice
+
+
+@pytest.fixture
+def lean(lean_mice: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Copy one of the lean mice."""
+    return lambda name: shutil.copytree(lean_mice[name], tmp_path / "source" / lean_mice[name].name)
+
+
+@pytest.mark.parametrize(("kind", "container"), list(cases()))
+def test_bad_mouse(kind: Kind, container: str, lean: Fresh, tmp_path: Path) -> None:
+    folder = lean(kind.mouse)
+    kind.spoil(folder)
+    source = zip_mouse(folder) if container == "zip" else folder
+    lines = refused(source, tmp_path)
+    assert any(says(line.removeprefix(str(source)), (kind.name, *kind.words)) for line in lines), lines
+    if not kind.others:
+        assert [line for line in lines if kind.name not in line.removeprefix(str(source))] == []
+    assert not canary_of(folder).exists(), "nothing of the input was run"
+
+
+def test_there_are_many_kinds() -> None:
+    assert len(KINDS) >= 130
+    assert len(ZIP_KINDS) >= 30
+
+
+# --- Zips ------------------------------------------------------------------------------------------------------------
+
+
+def member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    return next(info for info in archive.infolist() if info.filename.endswith(name))
+
+
+def lie(name: str, **facts: object) -> Lie:
+    """Make the zip's directory say something else of a member."""
+
+    def change(archive: zipfile.ZipFile) -> None:
+        for key, value in facts.items():
+            setattr(member(archive, name), key, value)
+
+    return change
+
+
+def scale(name: str, field: str, factor: float) -> Lie:
+    def change(archive: zipfile.ZipFile) -> None:
+        info = member(archive, name)
+        setattr(info, field, int(getattr(info, field) * factor))
+
+    return change
+
+
+def add(name: str, content: bytes = b"x", mode: int = 0) -> Lie:
+    def write(archive: zipfile.ZipFile) -> None:
+        info = zipfile.ZipInfo("x")
+        info.filename = info.orig_filename = name
+        info.create_system, info.external_attr = 3, mode << 16
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a name is there twice, which is the point
+            archive.writestr(info, content)
+
+    return write
+
+
+def repack(name: str, method: int) -> Lie:
+    """Pack a member by another method, beside the one that its name says."""
+
+    def write(archive: zipfile.ZipFile) -> None:
+        old = member(archive, name)
+        archive.filelist.remove(old)
+        archive.NameToInfo.pop(old.filename)
+        info = zipfile.ZipInfo(old.filename)
+        info.compress_type = method
+        archive.writestr(info, np.load(io.BytesIO(_SPARE)).tobytes())
+
+    return write
+
+
+_SPARE = io.BytesIO()
+np.save(_SPARE, np.zeros((20, 324), np.float32))
+_SPARE = _SPARE.getvalue()
+
+
+def bomb(name: str, inflated: int, declared: int) -> Lie:
+    """Replace a member by one that inflates to more than it says."""
+
+    def write(archive: zipfile.ZipFile) -> None:
+        old = member(archive, name)
+        archive.filelist.remove(old)
+        archive.NameToInfo.pop(old.filename)
+        info = zipfile.ZipInfo(old.filename)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(info, bytes(inflated))
+        info.file_size, info.CRC = declared, zlib.crc32(bytes(declared))
+
+    return write
+
+
+def overlap(archive: zipfile.ZipFile) -> None:
+    """Let one member begin inside another, as bombs do that count the same bytes many times."""
+    other = member(archive, "data/responses/18.npy")
+    member(archive, RESPONSE).header_offset = other.header_offset
+
+
+def quine(archive: zipfile.ZipFile) -> None:
+    """Let all members of a variable share one member's bytes, under its name in the local header."""
+    first = member(archive, FIRST)
+    for info in archive.infolist():
+        if "/data/responses/" in info.filename and not info.is_dir():
+            info.header_offset, info.compress_size, info.file_size, info.CRC = (
+                first.header_offset,
+                first.compress_size,
+                first.file_size,
+                first.CRC,
+            )
+
+
+def last_member_of_a_terabyte(folder: Path) -> Path:
+    def write(archive: zipfile.ZipFile) -> None:
+        add(f"{folder.name}/meta/zzz.txt")(archive)
+        member(archive, "zzz.txt").compress_size = 1 << 40
+        member(archive, "zzz.txt").compress_type = zipfile.ZIP_DEFLATED
+
+    return zip_mouse(folder, finish=write)
+
+
+def encrypt(archive: zipfile.ZipFile) -> None:
+    member(archive, RESPONSE).flag_bits |= 1
+
+
+def spoil_members(change: Callable[[bytearray, int, int], object], method: int) -> Mutation:
+    """Change the packed bytes of a member: ``change(zip, where they start, how many there are)``."""
+
+    def spoil(folder: Path) -> Path:
+        path = zip_mouse(folder, method=method)
+        data = bytearray(path.read_bytes())
+        with zipfile.ZipFile(path) as archive:
+            info = member(archive, RESPONSE)
+        start = info.header_offset + 30 + int.from_bytes(data[info.header_offset + 26 :][:2], "little")
+        change(data, start, info.compress_size)
+        path.write_bytes(data)
+        return path
+
+    return spoil
+
+
+def flip(place: float) -> Callable[[bytearray, int, int], object]:
+    def change(data: bytearray, start: int, size: int) -> None:
+        data[start + int(place * (size - 1))] ^= 0x10
+
+    return change
+
+
+def rename_local(data: bytearray, start: int, size: int) -> None:
+    data[start - 5] ^= 0x01
+
+
+def no_local(data: bytearray, start: int, size: int) -> None:
+    at = data.rindex(b"PK\x03\x04", 0, start)
+    data[at] ^= 0x01
+
+
+def zipped(finish: Lie, method: int = zipfile.ZIP_DEFLATED) -> Mutation:
+    return lambda folder: zip_mouse(folder, method=method, finish=finish)
+
+
+def after(change: Callable[[bytes], bytes]) -> Mutation:
+    def spoil(folder: Path) -> Path:
+        path = zip_mouse(folder)
+        path.write_bytes(change(path.read_bytes()))
+        return path
+
+    return spoil
+
+
+def two_mice(folder: Path) -> Path:
+    path = zip_mouse(folder)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.write(folder / TIERS, f"second/{TIERS}")
+    return path
+
+
+STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+LINK = stat.S_IFLNK | 0o777
+UNREADABLE = ("not a readable zip",)
+IN_ZIP, OVERLAPS = "damaged in the zip", "overlaps another member"
+
+ZIP_KINDS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
+    # The zip as a whole.
+    "empty": (after(lambda b: b""), UNREADABLE),
+    "one byte short": (after(lambda b: b[:-1]), UNREADABLE),
+    "half": (after(lambda b: b[: len(b) // 2]), UNREADABLE),
+    "start cut off": (after(lambda b: b[1000:]), ("damaged in the zip|not a readable zip|cannot be read",)),
+    "text": (after(lambda b: b"a text"), UNREADABLE),
+    "gzip": (after(gzip.compress), UNREADABLE),
+    "array": (after(lambda b: _SPARE), UNREADABLE),
+    "directory garbled": (after(lambda b: b.replace(b"PK\x01\x02", b"PK\x01\x03", 1)), UNREADABLE),
+    "directory of an odd version": (
+        after(lambda b: b.replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff", 1)),
+        UNREADABLE,
+    ),
+    "no members": (lambda folder: _empty_zip(folder), ("expected one member meta/trials/tiers.npy, found 0",)),
+    "two mice": (two_mice, ("expected one member meta/trials/tiers.npy, found 2", "one mouse")),
+    # Names.
+    "upwards": (zipped(add("../evil.npy")), ("../evil.npy", "unsafe name")),
+    "upwards inside": (zipped(add("m/data/../../evil.npy")), ("m/data/../../evil.npy", "unsafe name")),
+    "absolute": (zipped(add("/tmp/evil.npy")), ("/tmp/evil.npy", "unsafe name")),
+    "backslash": (zipped(add("data\\responses\\9.npy")), ("data\\responses\\9.npy", "unsafe name")),
+    "drive": (zipped(add("C:/evil.npy")), ("C:/evil.npy", "unsafe name")),
+    "null byte": (zipped(add("data/evil\0.npy")), ("evil", "unsafe name")),
+    "everything upwards": (lambda folder: zip_mouse(folder, top="../"), ("../data/responses/9.npy", "unsafe name")),
+    "line break": (zipped(add("../a\nb")), ("unsafe name",)),
+    # What a member is.
+    "encrypted": (zipped(encrypt), (RESPONSE, "encrypted", "password")),
+    "twice": (lambda folder: zipped(add(f"{folder.name}/{RESPONSE}"))(folder), (RESPONSE, "stands 2 times in the zip")),
+    "link": (
+        lambda folder: zipped(add(f"{folder.name}/data/x", b"/etc/passwd", LINK))(folder),
+        ("data/x", "a link", "expected a file"),
+    ),
+    "link outside of the mouse": (zipped(add("x", b"/etc/passwd", LINK)), ("x", "a link")),
+    "device": (zipped(add("x", b"", stat.S_IFCHR | 0o666)), ("x", "a link or a device")),
+    "bzip2": (zipped(repack(RESPONSE, zipfile.ZIP_BZIP2)), (RESPONSE, "method 12", "stored or deflated")),
+    "lzma": (zipped(repack(RESPONSE, zipfile.ZIP_LZMA)), (RESPONSE, "method 14")),
+    "unknown method": (zipped(lie(RESPONSE, compress_type=99)), (RESPONSE, "method 99")),
+    # Lies of the directory.
+    "stored in two sizes": (zipped(scale(RESPONSE, "file_size", 2), STORED), (RESPONSE, "two sizes", "26048", "52096")),
+    "size too small": (zipped(scale(RESPONSE, "file_size", 0.5)), (RESPONSE, f"{IN_ZIP}|truncated")),
+    "size too large": (zipped(scale(RESPONSE, "file_size", 2)), (RESPONSE, f"{IN_ZIP}|longer")),
+    "size of a terabyte": (zipped(lie(RESPONSE, file_size=1 << 40)), (RESPONSE,)),
+    "packed size too small": (zipped(scale(RESPONSE, "compress_size", 0.5)), (RESPONSE, IN_ZIP)),
+    "packed size too large": (zipped(scale(RESPONSE, "compress_size", 1.5)), (RESPONSE, f"{OVERLAPS}|{IN_ZIP}")),
+    "packed size of a terabyte": (zipped(lie(RESPONSE, compress_size=1 << 40)), (RESPONSE,)),
+    "both sizes of a terabyte": (zipped(lie(RESPONSE, compress_size=1 << 40, file_size=1 << 40), STORED), (RESPONSE,)),
+    "last member of a terabyte": (last_member_of_a_terabyte, ("meta/zzz.txt",)),
+    "behind the end": (zipped(lie(RESPONSE, header_offset=1 << 31)), (RESPONSE, "the zip ends early")),
+    "behind all files": (zipped(lie(RESPONSE, header_offset=(1 << 63) + 5)), (RESPONSE,)),
+    "wrong CRC, deflated": (zipped(lie(RESPONSE, CRC=0x12345678)), (RESPONSE, IN_ZIP, "expected CRC-32 12345678")),
+    "wrong CRC, stored": (zipped(lie(RESPONSE, CRC=0x12345678), STORED), (RESPONSE, "expected CRC-32 12345678")),
+    "wrong CRC of tiers": (zipped(lie(TIERS, CRC=1)), (TIERS, IN_ZIP, "CRC-32")),
+    "wrong CRC of the config": (zipped(lie("config.json", CRC=1)), ("config.json", IN_ZIP, "CRC-32")),
+    "wrong CRC of statistics": (zipped(lie("videos/all/std.npy", CRC=1)), ("videos/all/std.npy", IN_ZIP, "CRC-32")),
+    "deflated called stored": (zipped(lie(RESPONSE, compress_type=0)), (RESPONSE, f"two sizes|{IN_ZIP}")),
+    "stored called deflated": (zipped(lie(RESPONSE, compress_type=8), STORED), (RESPONSE, f"{IN_ZIP}|not a .npy file")),
+    "other name in the local header": (spoil_members(rename_local, STORED), (RESPONSE, IN_ZIP, "is called")),
+    "no local header": (spoil_members(no_local, STORED), (RESPONSE, IN_ZIP, "no member where its directory says")),
+    # Damage.
+    "flipped first byte, stored": (spoil_members(flip(0), STORED), (RESPONSE, f"{IN_ZIP}|not a .npy file")),
+    "flipped byte, stored": (spoil_members(flip(0.5), STORED), (RESPONSE, IN_ZIP, "CRC-32")),
+    "flipped last byte, stored": (spoil_members(flip(1), STORED), (RESPONSE, IN_ZIP, "CRC-32")),
+    "flipped first byte, deflated": (spoil_members(flip(0), DEFLATED), (RESPONSE, IN_ZIP)),
+    "flipped byte, deflated": (spoil_members(flip(0.5), DEFLATED), (RESPONSE, IN_ZIP)),
+    "flipped last byte, deflated": (spoil_members(flip(1), DEFLATED), (RESPONSE, IN_ZIP)),
+    # Bombs.
+    "overlapping members": (zipped(overlap), ("data/responses/18.npy|data/responses/9.npy", OVERLAPS)),
+    "one member under many names": (zipped(quine), ("data/responses/", OVERLAPS)),
+    "inflates to more": (zipped(bomb(RESPONSE, 100 << 20, 26048)), (RESPONSE, f"{IN_ZIP}|not a .npy file")),
+    "metadata inflates to more": (
+        zipped(bomb("meta/neurons/unit_ids.npy", 100 << 20, 288)), ("meta/neurons/unit_ids.npy", f".npy|{IN_ZIP}")
+    ),
+    "config inflates to more": (zipped(bomb("config.json", 100 << 20, 13)), ("config.json", IN_ZIP)),
+}  # fmt: skip
+
+
+def _empty_zip(folder: Path) -> Path:
+    path = folder.with_suffix(".zip")
+    zipfile.ZipFile(path, "w").close()
+    return path
+
+
+def zip_cases() -> Iterator[object]:
+    for name, (spoil, words) in ZIP_KINDS.items():
+        yield pytest.param(spoil, words, id=name)
+
+
+@pytest.mark.parametrize(("spoil", "words"), list(zip_cases()))
+def test_bad_zip(spoil: Mutation, words: tuple[str, ...], lean: Fresh, tmp_path: Path) -> None:
+    path = spoil(lean("dynamic"))
+    assert isinstance(path, Path)
+    lines = refused(path, tmp_path)
+    assert any(says(line.removeprefix(str(path)), words) for line in lines), lines
+
+
+# --- Many at once ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_mouse(tmp_path: Path) -> Path:
+    folder = write_sample(tmp_path / "source", mouse="P1", trials=4, neurons=3, image_shape=(2, 3))
+    trim(folder)
+    return folder
+
+
+@pytest.mark.parametrize("container", BOTH)
+def test_header_cut_off_anywhere(container: str, small_mouse: Path, tmp_path: Path) -> None:
+    path = small_mouse / "data/responses/2.npy"
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        source = zip_mouse(small_mouse) if container == "zip" else small_mouse
+        lines = refused(source, tmp_path)
+        assert len(lines) == 1 and "data/responses/2.npy: " in lines[0], (length, lines)
+
+
+@pytest.mark.parametrize("container", BOTH)
+def test_body_cut_off_anywhere(container: str, lean: Fresh, tmp_path: Path) -> None:
+    folder = lean("dynamic")
+    path = folder / RESPONSE
+    whole = path.read_bytes()
+    for length in np.linspace(128, len(whole) - 1, 20).astype(int):
+        path.write_bytes(whole[:length])
+        source = zip_mouse(folder, method=zipfile.ZIP_STORED) if container == "zip" else folder
+        lines = refused(source, tmp_path)
+        assert len(lines) == 1 and says(lines[0], (RESPONSE, "truncated", f"found {length}")), lines
+
+
+@pytest.mark.parametrize("container", BOTH)
+def test_all_that_can_be_seen_in_names_and_headers_is_said_at_once(
+    container: str, dynamic_folder: Path, tmp_path: Path
+) -> None:
+    seeded = {
+        "empty file": "data/responses/9.npy",
+        "trial missing": "data/videos/10.npy",
+        "padded number": "data/behavior/011.npy",
+        "shape": "data/responses/12.npy",
+        "dtype": "data/videos/13.npy",
+        "tier": "trial 14",
+        "units": "unit_ids.npy",
+        "config": "config.json",
+        "name": "zarr.json.npy",
+        "unknown": "data/licks/1.npy",
+        "link": "data/pupil_center/16.npy",
+    }
+    put(seeded["empty file"], b"")(dynamic_folder)
+    remove(seeded["trial missing"])(dynamic_folder)
+    rename("data/behavior/11.npy", seeded["padded number"])(dynamic_folder)
+    save(seeded["shape"], lambda a: a[1:])(dynamic_folder)
+    save(seeded["dtype"], lambda a: a.astype("c16"))(dynamic_folder)
+    save(TIERS, lambda a: np.where(np.arange(19) == 14, "nan", a))(dynamic_folder)
+    save(UNITS, lambda a: a[1:])(dynamic_folder)
+    put(seeded["config"], b"\xff")(dynamic_folder)
+    put_array(f"meta/trials/{seeded['name']}", [1])(dynamic_folder)
+    put(seeded["unknown"], b"")(dynamic_folder)
+    instead(seeded["link"], lambda place, real: place.symlink_to(real))(dynamic_folder)
+    source = zip_mouse(dynamic_folder) if container == "zip" else dynamic_folder
+    lines = refused(source, tmp_path)
+    for what, words in seeded.items():
+        assert any(words in line for line in lines), (what, lines)
+    with pytest.raises(SourceError) as caught:
+        plan_mouse(source, tmp_path / "stores")
+    assert str(caught.value).split("\n") == lines, "a dry run says the same"
+
+
+@pytest.mark.parametrize("units", [1, 6])
+@pytest.mark.parametrize("container", BOTH)
+def test_all_that_is_seen_while_trials_are_read_is_said_at_once(
+    container: str, units: int, dynamic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if units > 1:
+        monkeypatch.setattr("trialpack.store.layout.SHARD_BYTES", 60_000)
+    seeded = {
+        "transposed": "data/responses/9.npy",
+        "integers": "data/responses/3.npy",
+        "no array": "data/videos/11.npy",
+        "version": "data/behavior/12.npy",
+        "header": "data/pupil_center/13.npy",
+        "big": "data/responses/6.npy",
+        "swapped axes": "data/videos/16.npy",
+    }
+    save(seeded["transposed"], lambda a: a.T.copy())(dynamic_folder)
+    save(seeded["integers"], lambda a: np.nan_to_num(a).astype("i4"))(dynamic_folder)
+    change_bytes(seeded["no array"], lambda b: b"text" + b[4:])(dynamic_folder)
+    change_bytes(seeded["version"], lambda b: b[:6] + b"\x09" + b[7:])(dynamic_folder)
+    change_bytes(seeded["header"], lambda b: b.replace(b"shape", b"shapo"))(dynamic_folder)
+    shape(seeded["big"], "(20, 99999999999)")(dynamic_folder)
+    save(seeded["swapped axes"], lambda a: np.moveaxis(a, 2, 0).copy())(dynamic_folder)
+    source = zip_mouse(dynamic_folder) if container == "zip" else dynamic_folder
+    plan = plan_mouse(source, tmp_path / "stores")
+    assert len(plan.units) >= units
+    lines = refused(source, tmp_path, workers=2)
+    assert len(lines) == len(seeded)
+    for what, name in seeded.items():
+        assert any(f" {name}: " in line for line in lines), (what, lines)
+
+
+# --- Sources that are none -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(lambda path: None, "no such file or folder", id="nothing"),
+        pytest.param(lambda path: path.mkdir(), "no mouse here", id="empty folder"),
+        pytest.param(lambda path: path.write_text("a text"), "not a readable zip", id="text"),
+        pytest.param(lambda path: path.write_bytes(b""), "not a readable zip", id="empty file"),
+        pytest.param(lambda path: path.symlink_to("nowhere"), "no such file or folder", id="dangling link"),
+        pytest.param(lambda path: os.mkfifo(path), "no such file or folder", id="pipe"),
+    ],
+)
+def test_no_source(make: Mutation, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "mouse"
+    make(path)
+    assert says(refused(path, tmp_path)[0], (words,))
+
+
+def test_two_mice_in_a_folder(fresh: Fresh, tmp_path: Path) -> None:
+    source = fresh("dynamic_folder").parent
+    shutil.copy(fresh("static_zip"), source)
+    (line,) = refused(source, tmp_path)
+    assert says(line, ("expected one mouse, found 2", "dynamic29156-11-10", "static26872-17-20"))
+
+
+def test_folder_and_zip_of_one_mouse(dynamic_folder: Path, tmp_path: Path) -> None:
+    zip_mouse(dynamic_folder)
+    (line,) = refused(dynamic_folder.parent, tmp_path)
+    assert "expected one mouse, found 2" in line
+
+
+def forbid(path: Path) -> None:
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        path.chmod(0o755)
+        pytest.skip("this user may read everything, as root may")
+
+
+@pytest.mark.parametrize("name", [RESPONSE, FIRST, TIERS, "config.json", "meta/statistics/videos/all/std.npy"])
+def test_unreadable_file(name: str, dynamic_folder: Path, tmp_path: Path) -> None:
+    forbid(dynamic_folder / name)
+    lines = refused(dynamic_folder, tmp_path)
+    assert all(says(line, (name, "permission denied")) for line in lines)
+
+
+@pytest.mark.parametrize("name", ["data/responses", "meta", "meta/statistics/videos"])
+def test_unreadable_folder(name: str, dynamic_folder: Path, tmp_path: Path) -> None:
+    forbid(dynamic_folder / name)
+    try:
+        with pytest.raises(SourceError, match=name):
+            convert_mouse(dynamic_folder, tmp_path / "stores")
+    finally:
+        (dynamic_folder / name).chmod(0o755)
+
+
+def test_name_of_undecodable_bytes_is_left_out_and_said(dynamic_folder: Path, tmp_path: Path) -> None:
+    (dynamic_folder / os.fsdecode(b"notes-\xff\n.txt")).write_text("x")
+    summary = convert_mouse(dynamic_folder, tmp_path / "stores")
+    (warning,) = summary.warnings
+    assert warning == "notes-\\udcff\\n.txt is not part of the published layout and was left out"
+
+
+def test_unreadable_zip(dynamic_zip: Path, tmp_path: Path) -> None:
+    forbid(dynamic_zip)
+    with pytest.raises((SourceError, PermissionError), match=dynamic_zip.name):
+        convert_mouse(dynamic_zip, tmp_path / "stores")
+
+
+# --- Sources that change ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-4]), "changed while it was read", id="shrinks"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes() + b"x"), "changed while it was read", id="grows"),
+        pytest.param(lambda path: path.unlink(), "cannot be read (No such file", id="vanishes"),
+        pytest.param(lambda path: (path.unlink(), path.symlink_to("0.npy")), "cannot be read (", id="becomes a link"),
+        pytest.param(lambda path: (path.unlink(), path.mkdir()), "cannot be read (", id="becomes a folder"),
+    ],
+)
+def test_file_that_changes_after_the_survey(change: Mutation, words: str, dynamic_folder: Path, tmp_path: Path) -> None:
+    source = open_source(dynamic_folder)
+    source.survey()
+    change(dynamic_folder / RESPONSE)
+    with pytest.raises(SourceError) as caught:
+        convert_mouse(source, tmp_path / "stores")
+    (problem,) = caught.value.problems
+    assert (problem.member, problem.trial) == (RESPONSE, 9)
+    assert words in problem.what
+    assert list((tmp_path / "stores").iterdir()) == []
+
+
+def test_zip_that_shrinks_after_the_survey(dynamic_folder: Path, tmp_path: Path) -> None:
+    path = zip_mouse(dynamic_folder)
+    source = open_source(path)
+    source.survey()
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(SourceError, match=r"(?m)data/\w+/\d+\.npy: the zip ends early"):
+        convert_mouse(source, tmp_path / "stores")
+    assert list((tmp_path / "stores").iterdir()) == []
+
+
+# --- Anything at all -------------------------------------------------------------------------------------------------
+
+# Headers that come near to what numpy writes, so that more than the first check is reached.
+DESCRS = st.one_of(
+    st.sampled_from(["<f4", ">f8", "|u1", "<U3", "|S2", "<M8[ns]", "m8", "<c8"]),
+    st.sampled_from(["O", "T", "V0", "U0", "f4,f4", "(2,)f4"]),
+    st.text(max_size=12),
+    st.from_regex(r"[<>|=]?[a-zA-Z?][0-9]{0,12}(\[[a-z0-9/]{0,6}\])?", fullmatch=True),
+)
+SIZES = st.one_of(st.integers(0, 5), st.integers(), st.sampled_from([2**31, 2**62, 2**63, 2**64, 10**30, 10**4000]))
+SHAPES = st.one_of(st.lists(SIZES, max_size=4), st.lists(st.integers(0, 1), max_size=70)).map(tuple)
+HEADERS = st.one_of(
+    st.binary(max_size=200),
+    st.builds("{{'descr': {!r}, 'fortran_order': {!r}, 'shape': {!r}, }}".format, DESCRS, st.booleans(), SHAPES).map(
+        lambda text: text.encode("latin1", "replace")
+    ),
+)
+
+
+@st.composite
+def npy_files(draw: st.DrawFn) -> bytes:
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=200))
+    text, version = draw(HEADERS), draw(st.sampled_from([1, 1, 1, 2, 3, 9]))
+    length = len(text).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text + draw(st.binary(max_size=24))
+
+
+@example(npy_file(f"(0, {10**30})"))
+@example(npy_file(f"(0, {2**62}, {2**62})"))
+@example(npy_file(f"({'1,' * 65})", b"\0" * 4))
+@example(npy_file(f"(0x{'f' * 5000},)"))
+@example(npy_file("(-1, 0)"))
+@example(npy_file("()", b"\0" * 4))
+@given(npy_files())
+def test_any_bytes_as_an_array(data: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about old names of dtypes
+        try:
+            array = npy.as_array(memoryview(data), npy.read_header(memoryview(data)))
+        except NpyError as error:
+            assert "\n" not in error.what and error.what.isprintable()
+        else:
+            assert array.nbytes <= len(data)
+            assert not array.dtype.hasobject
+
+
+def read_all(path: Path) -> dict[str, bytes]:
+    """Read every file of a mouse as the converter does."""
+    source = open_source(path)
+    survey = source.survey()
+    found = {array.name: source.read_small(array.name).tobytes() for array in survey.small}
+    found |= {name: source.read_verbatim(name) for name in survey.verbatim}
+    with source.part(survey.trial_ids).open() as reader:
+        for variable in survey.variables:
+            for trial in survey.trial_ids:
+                found[f"data/{variable}/{trial}.npy"] = reader.read(variable, trial).values.tobytes()
+    return found | {"config.json": (survey.config or "").encode(), "mouse": repr(survey.mouse).encode()}
+
+
+@pytest.fixture(scope="session", params=[STORED, DEFLATED], ids=["stored", "deflated"])
+def small_zip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("small")
+    folder = write_sample(place, mouse="P1", trials=3, neurons=3, image_shape=(2, 3))
+    shutil.rmtree(folder / "meta/statistics")
+    return zip_mouse(folder, method=request.param)
+
+
+def test_flipped_bytes_of_a_zip_are_found_or_harmless(small_zip: Path, tmp_path: Path) -> None:
+    whole, expected = small_zip.read_bytes(), read_all(small_zip)
+    path, rng, found = tmp_path / small_zip.name, random.Random(1), 0
+    for place in range(0, len(whole), 37):
+        data = bytearray(whole)
+        data[place] ^= rng.randrange(1, 256)
+        path.write_bytes(data)
+        try:
+            assert read_all(path) == expected or _renamed(path, whole), place
+        except TrialpackError:
+            found += 1
+    assert found > 100
+
+
+def _renamed(path: Path, whole: bytes) -> bool:
+    """Tell whether the byte stands in names alone: of the mouse, or of a file that it may have or not."""
+    with zipfile.ZipFile(path) as changed, zipfile.ZipFile(io.BytesIO(whole)) as original:
+        return sorted(changed.namelist()) != sorted(original.namelist())
+
+
+CUTS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=40)), min_size=1, max_size=4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=CUTS)
+def test_any_change_of_a_zip(cuts: list[tuple[float, int, bytes]], small_zip: Path, tmp_path: Path) -> None:
+    data = small_zip.read_bytes()
+    for place, length, replacement in cuts:
+        at = int(place * len(data))
+        data = data[:at] + replacement + data[at + length :]
+    path = tmp_path / small_zip.name
+    path.write_bytes(data)
+    before = listing(tmp_path)
+    try:
+        read_all(path)
+    except TrialpackError as error:
+        assert all(str(path) in line for line in str(error).split("\n"))
+    assert listing(tmp_path) == before
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=300))
+def test_any_bytes_as_a_zip(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "any.zip"
+    path.write_bytes(data)
+    with pytest.raises(TrialpackError):
+        read_all(path)
