@@ -96,10 +96,10 @@ class ChunkCodec:
             _expect(payload.nbytes, out.nbytes)
             flat_bytes(out)[:] = payload
         elif self.compressor == "pcodec":
-            _pcodec().decode(payload, out)
+            _decode_pcodec(payload, out)
         else:
             _expect(_blosc_size(payload), out.nbytes)
-            blosc.decompress(payload, out)
+            _decode_blosc(payload, out)
 
     def configuration(self, itemsize: int) -> list[dict[str, Any]]:
         """Return Zarr's metadata of the codec chain.
@@ -187,6 +187,24 @@ def _pcodec() -> Any:
     return PCodec(**_pcodec_settings())
 
 
+def _decode_pcodec(payload: memoryview, out: NDArray[Any]) -> None:
+    from pcodec import standalone  # pyright: ignore[reportAttributeAccessIssue]
+
+    try:
+        progress = standalone.simple_decompress_into(bytes(payload), out.reshape(-1))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ChunkError(f"cannot be decoded ({error})") from None
+    if progress.n_processed != out.size or not progress.finished:
+        raise ChunkError(f"holds another number of values (expected {out.size}, found {progress.n_processed})")
+
+
+def _decode_blosc(payload: memoryview, out: NDArray[Any]) -> None:
+    try:
+        blosc.decompress(payload, out)
+    except (RuntimeError, ValueError, SystemError) as error:
+        raise ChunkError(f"cannot be decoded ({error})") from None
+
+
 def _blosc_size(payload: memoryview) -> int:
     """Return how many bytes the header of a blosc buffer says it holds, after checking that it is of this buffer."""
     if payload.nbytes < _HEADER:
@@ -204,7 +222,7 @@ def _expect(found: int, expected: int) -> None:
 def _decode_text(payload: memoryview, shape: tuple[int, ...]) -> NDArray[np.object_]:
     try:
         words = cast("NDArray[np.object_]", VLenUTF8().decode(bytes(payload)))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, RuntimeError, MemoryError) as error:
         raise ChunkError(f"not a list of texts ({error})") from None
     _expect(len(words), math.prod(shape))
     return words.reshape(shape)

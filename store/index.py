@@ -109,7 +109,7 @@ def _contradictions(index: StoreIndex) -> Iterator[Problem]:
         if array is None or digests is None or array.shape[0] != len(digests):
             counts = [0 if part is None else part for part in (array and array.shape[0], digests and len(digests))]
             what = f"has {counts[0]} rows in its metadata and {counts[1]} in {layout.MANIFEST}"
-            yield Problem(str(index.root), what, "copy or convert the mouse again", name)
+            yield Problem(str(index.root), what, "copy or convert the mouse again", f"{name}/{layout.METADATA}")
     yield from _sizes(index.root, index.arrays.values())
 
 

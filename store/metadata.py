@@ -49,7 +49,8 @@ def parse_array(path: str, document: Any) -> ArrayLayout | None:
     """Return the layout that an array's metadata describes; None unless this format would write just that document."""
     try:
         layout = _read_array(path, document)
-        return layout if layout is not None and array_document(layout) == document else None
+        # As bytes: to Python, True and 1.0 are equal to 1.
+        return layout if layout is not None and to_json(array_document(layout)) == to_json(document) else None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
 
@@ -63,13 +64,34 @@ def _read_array(path: str, document: Any) -> ArrayLayout | None:
     shape, dtype = tuple(document["shape"]), document["data_type"]
     draft = ArrayLayout(path, shape, dtype, (), chunk, shard, None)  # pyright: ignore[reportArgumentType]
     codec = parse_configuration(codecs, draft.numpy_dtype.itemsize)
-    if codec is None or len({len(shape), len(chunk), len(outer)}) != 1:
+    names = tuple(document["dimension_names"])
+    if codec is None or not _fits(draft, names, codec.order):
         return None
-    if max(draft.chunk_nbytes, draft.trial_nbytes * chunk[0] if shard else 0) > MAX_DECODED_BYTES:
-        return None
-    return ArrayLayout(
-        path, shape, dtype, tuple(document["dimension_names"]), chunk, shard, codec, document["attributes"]
-    )
+    return ArrayLayout(path, shape, dtype, names, chunk, shard, codec, document["attributes"])
+
+
+def _fits(draft: ArrayLayout, names: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """Tell whether a layout is sound, and one that this format makes."""
+    sound = _is_sound(draft, names) and sorted(order) in ([], list(range(len(draft.shape))))
+    return sound and draft.chunk_nbytes <= MAX_DECODED_BYTES and _is_cut_as_ours(draft)
+
+
+def _is_sound(draft: ArrayLayout, names: tuple[Any, ...]) -> bool:
+    steps = (*draft.chunk, *(draft.shard or ()))
+    numbers = all(type(size) is int for size in (*draft.shape, *steps))
+    axes = {len(draft.shape), len(draft.chunk), len(draft.shard or draft.chunk), len(names)}
+    named = all(isinstance(name, str) for name in names) and draft.dtype in ("string", draft.numpy_dtype.name)
+    return numbers and named and len(axes) == 1 and min(draft.shape, default=0) >= 0 and min(steps, default=1) >= 1
+
+
+def _is_cut_as_ours(draft: ArrayLayout) -> bool:
+    """Tell whether small arrays are one chunk, and shards whole chunks of whole trials."""
+    shape, chunk, shard = draft.shape, draft.chunk, draft.shard
+    if shard is None:
+        return chunk == tuple(max(1, size) for size in shape)
+    whole = tuple(math.ceil(size / step) * step for size, step in zip(shape[1:], chunk[1:], strict=True))
+    rows_fit = shard[0] % chunk[0] == 0 and draft.trial_nbytes * chunk[0] <= MAX_DECODED_BYTES
+    return rows_fit and shard[1:] == whole
 
 
 def _codecs(layout: ArrayLayout) -> list[dict[str, Any]]:
