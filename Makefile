@@ -14,7 +14,7 @@ demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what cam
 	$(VENV)/bin/trialpack info $(DEMO)/stores/*.zarr
 
 test: lint ## lint, types, tests
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n auto
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import platform
 from importlib.metadata import version
@@ -106,6 +107,7 @@ def root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[st
     return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}
 
 
+@functools.cache
 def software() -> dict[str, str]:
     """Return the versions on which the bytes of a store depend."""
     names = ("trialpack", "numpy", "numcodecs")

@@ -103,6 +103,7 @@ def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRec
     fingerprint = unit.fingerprint
     known = recorded_unit(unit.stage, fingerprint, {array.shard_path(unit.number) for array in unit.recorded})
     if known is not None:
+        report(*unit.part.extent)
         return UnitRecord(**known)
     record = _Writing(unit, report).run()
     record_unit(unit.stage, fingerprint, vars(record))

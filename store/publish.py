@@ -88,7 +88,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     with files.locked(stage.lock) as held:
         if not held:
             raise StoreBusyError(_busy(stage))
-        _restore(stage)
+        _tidy(stage)
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
@@ -153,11 +153,13 @@ def abandon(stage: Stage) -> None:
     files.remove(stage.journal)
 
 
-def _restore(stage: Stage) -> None:
-    """Put back a store that was being replaced by plain renames when its converter ended; drop a replaced one."""
+def _tidy(stage: Stage) -> None:
+    """Put back a store that was being replaced by plain renames when its converter ended; drop what is of no use."""
     if stage.old.exists() and not stage.destination.exists():
         files.rename(stage.old, stage.destination)
     files.remove(stage.old)
+    if not stage.root.exists():
+        files.remove(stage.journal)
 
 
 def _name(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,18 +142,37 @@ class ShardReader:
         int, ndarray
             (n, …) of the array's dtype, cut at the array's shape. The memory is used again for the next group.
         """
-        step, blocks = self.layout.chunk[0], list(self.layout.blocks())
+        step = self.layout.chunk[0]
         out = np.empty((step, *self.layout.shape[1:]), self.layout.numpy_dtype)
-        for group, start in enumerate(range(self.rows.start, self.rows.stop, step)):
+        for start in range(self.rows.start, self.rows.stop, step):
             count = min(step, self.rows.stop - start)
-            for place, block in enumerate(blocks):
-                self._decode(group * len(blocks) + place, out[:count, *block])
+            self.read_group(start, out[:count], [slice(0, size) for size in out.shape[1:]])
             yield start, out[:count]
 
-    def _decode(self, number: int, out: NDArray[Any]) -> None:
+    def read_group(self, start: int, out: NDArray[Any], part: Sequence[slice]) -> None:
+        """Decode a part of the rows that share chunks.
+
+        Parameters
+        ----------
+        start
+            The first row of the group.
+        out
+            (n, …) of the array's dtype; the first n rows of the group, and of each only the part.
+        part
+            Of the axes after the first, with start and stop. Chunks outside of it are not read.
+        """
+        blocks = list(self.layout.blocks())
+        first = (start - self.rows.start) // self.layout.chunk[0] * len(blocks)
+        for place, block in enumerate(blocks, first):
+            common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(part, block, strict=True)]
+            if all(one.start < one.stop for one in common):
+                target = out[:, *(_shifted(one, whole.start) for one, whole in zip(common, part, strict=True))]
+                self._decode(place, target, [_shifted(one, b.start) for one, b in zip(common, block, strict=True)])
+
+    def _decode(self, number: int, out: NDArray[Any], inside: Sequence[slice]) -> None:
         chunk = self.layout.codec.logical_view(self._stored)
         self.layout.codec.decode(self._read(*self._spans[number]), self._stored)
-        out[...] = chunk[tuple(slice(size) for size in out.shape)]
+        out[...] = chunk[: len(out), *inside]
 
     def _read(self, offset: int, size: int) -> memoryview:
         if self._buffer.nbytes < size:
@@ -187,6 +206,10 @@ class ShardReader:
         if place != end or not (spans[needed:] == EMPTY).all():
             raise ChunkError(f"there is more in the file than its chunks (expected {place} bytes, found {end})")
         return found
+
+
+def _shifted(one: slice, by: int) -> slice:
+    return slice(one.start - by, one.stop - by)
 
 
 def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:

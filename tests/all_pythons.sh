@@ -15,5 +15,5 @@ for version in "${!found[@]}"; do
     # Not editable: the wheel must hold all that the package needs.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade '.[test]'
     echo "Python $version, zarr $("$venv/bin/python" -c 'import zarr; print(zarr.__version__)')"
-    "$venv/bin/python" -m pytest -q
+    "$venv/bin/python" -m pytest -q -n auto
 done

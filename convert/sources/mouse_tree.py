@@ -96,6 +96,12 @@ class TreePart:
             for _, entry in sorted(trials.items())
         ]
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Bytes and files of the part."""
+        sizes = [entry.size for trials in self.entries.values() for entry in trials.values()]
+        return sum(sizes), len(sizes)
+
     @contextlib.contextmanager
     def open(self) -> Generator[TreeTrialReader]:
         """Return a reader with memory of its own."""

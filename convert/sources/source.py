@@ -144,6 +144,11 @@ class SourcePart(Protocol):
         """A JSON value that changes whenever one of the files does."""
         ...
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Bytes and files of the part."""
+        ...
+
     def open(self) -> AbstractContextManager[TrialReader]:
         """Return a context in which the part's trials are read."""
         ...
