@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from trialpack.convert import conversion, convert_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.convert.sources.mouse_tree import TreeTrialReader
 from trialpack.store import (
     CorruptStoreError,
     SourceError,
@@ -474,12 +475,19 @@ def test_finished_units_are_not_done_again(
     assert digests(destination) == reference
 
 
-def test_trials_of_finished_units_are_not_read_again(recording: Path, destination: Path, faults: Faults) -> None:
+def test_trials_of_finished_units_are_not_read_again_yet_counted_as_done(
+    recording: Path, destination: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupt(faults, recording, destination)
+    reads, read = list[str](), TreeTrialReader.read
+    monkeypatch.setattr(
+        TreeTrialReader, "read", lambda reader, *arguments: reads.append(arguments[0]) or read(reader, *arguments)
+    )
     progress = _Progress()
     convert(recording, destination, progress=progress)
-    # Four trials of four variables.
-    assert progress.read == 16
+    # Four trials of four variables, in the last of three units.
+    assert len(reads) == 16
+    assert progress.read == 48
 
 
 class _Progress:
