@@ -99,25 +99,24 @@ class CodecChoice:
 
     Attributes
     ----------
-    frames
-        Frames in a chunk. 20, 30 and 60 divide the usual 300.
     frame_major
         Store the frames of a chunk outermost: decodes straight into a frame-major batch, compresses worse.
     """
 
     compressor: Compressor
-    frames: int
     frame_major: bool
 
 
 CODECS: Mapping[CodecName, CodecChoice] = {
-    "fast": CodecChoice("lz4", 60, frame_major=False),
-    "none": CodecChoice("none", 20, frame_major=True),
-    "small": CodecChoice("zstd", 60, frame_major=False),
-    "pcodec": CodecChoice("pcodec", 60, frame_major=False),
+    "fast": CodecChoice("lz4", frame_major=False),
+    "none": CodecChoice("none", frame_major=True),
+    "small": CodecChoice("zstd", frame_major=False),
+    "pcodec": CodecChoice("pcodec", frame_major=False),
 }
 """Chosen by ``python -m benchmarks codecs``; the table is in docs/benchmarks.md."""
 
+CHUNK_FRAMES = 30
+"""Frames in a chunk of a trial that has chunks of its own: half of what 60 make a window of 16 to 80 frames decode."""
 SHARD_BYTES = 160_000_000
 """Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
 CHUNK_BYTES = 1 << 20
@@ -262,7 +261,7 @@ def variable_layout(
     chunk = [shared, *trial_shape]
     axis = variable.frame_axis
     if axis is not None and shared == 1:
-        chunk[axis + 1] = min(choice.frames, trial_shape[axis])
+        chunk[axis + 1] = min(CHUNK_FRAMES, trial_shape[axis])
     shard = [rows, *(math.ceil(size / step) * step for size, step in zip(trial_shape, chunk[1:], strict=True))]
     return ArrayLayout(
         path=variable.name,

@@ -1,0 +1,127 @@
+"""The measurement behind the choice of codecs: size and speed by chunk length, byte order and compressor.
+
+Chunks of made-up recordings are encoded as the format does, with a checksum each, and read back from the page cache
+into batches that are used again: whole trials, random windows of 80 frames, 16 frames with stride 2; of static
+recordings random trials. Takes four minutes and 4 GB of memory, for all that is compared is kept encoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import statistics
+from collections.abc import Sequence
+
+from trialpack.store.layout import RESPONSES
+
+from . import data
+from .codec_samples import STATIC_WORK, WORKS, Candidate, DynamicSample, Effort, StaticSample
+from .codings import Coding
+from .report import Column, Table, console
+
+LENGTHS: tuple[int | None, ...] = (20, 30, 60, None)
+"""Frames in a chunk; None for all."""
+CODINGS = (
+    Coding("none"),
+    *(Coding("lz4", level, "byte") for level in (1, 5, 9)),
+    *(Coding("lz4", level, "bit") for level in (1, 5, 9)),
+    *(Coding("zstd", level, "byte") for level in (1, 3, 5, 9)),
+    *(Coding("plain zstd", level) for level in (1, 3)),
+    Coding("pcodec", 8),
+)
+QUICK_LENGTHS = (20, 60)
+QUICK_CODINGS = (
+    *(coding for coding in CODINGS if coding.of_format),
+    Coding("lz4", 5, "bit"),
+    Coding("zstd", 1, "byte"),
+)
+DYNAMIC_TRIALS, STATIC_TRIALS = 12, 128
+
+_SPEEDS = (Column("encode GB/s", "encode", ".2f"), Column("decode GB/s", "decode", ".2f"))
+DYNAMIC_COLUMNS = (
+    Column("chunk", "length", "d"),
+    Column("bytes", "order"),
+    Column("compressor", "compressor"),
+    Column("chosen", "chosen"),
+    Column("size", "size", ".3f"),
+    Column("traces", RESPONSES, ".3f"),
+    Column("videos", "videos", ".3f"),
+    *_SPEEDS,
+    Column("whole/s", "whole", ".0f"),
+    Column("80 frames/s", "windows", ".0f"),
+    Column("16 by 2/s", "stride", ".0f"),
+    Column("mean/s", "mean", ".0f"),
+)
+STATIC_COLUMNS = (
+    Column("compressor", "compressor"),
+    Column("chosen", "chosen"),
+    Column("size", "size", ".3f"),
+    Column("images", "images", ".3f"),
+    Column(RESPONSES, RESPONSES, ".3f"),
+    *_SPEEDS,
+    Column("random trials/s", "random", ".0f"),
+)
+NOTES = (
+    "size: encoded bytes, padding included, over .npy bytes. encode, decode GB/s: raw bytes, of one core. "
+    "chosen: the name in store.layout.CODECS.",
+    "whole/s, 80 frames/s, 16 by 2/s: samples a second, traces and video, checksums computed; "
+    "mean/s: their geometric mean.",
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's options."""
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads that read (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="turns; the best counts (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.05, metavar="S", help="for each figure, about (%(default)s)")
+    parser.add_argument("--mice", help="letters of published mice, for shapes and dtypes (A,F,S0; --quick: A,S0)")
+
+
+def run(options: argparse.Namespace) -> list[Table]:
+    """Measure, and return a table a mouse."""
+    mice = (options.mice or ("A,S0" if options.quick else "A,F,S0")).split(",")
+    effort = Effort(options.threads, options.seconds, options.data)
+    rounds = 1 if options.quick else options.rounds
+    lengths, codings = (QUICK_LENGTHS, QUICK_CODINGS) if options.quick else (LENGTHS, CODINGS)
+    tables = list[Table]()
+    for mouse in mice:
+        if mouse[0] in "SP":
+            sample = StaticSample(data.recording(options.data, mouse, STATIC_TRIALS), effort)
+            tables.append(_static(sample, f"mouse {mouse}, {options.threads} threads", codings, rounds))
+        else:
+            sample = DynamicSample(data.recording(options.data, mouse, DYNAMIC_TRIALS), effort)
+            tables.append(_dynamic(sample, f"mouse {mouse}, {options.threads} threads", lengths, codings, rounds))
+    return tables
+
+
+def _dynamic(
+    sample: DynamicSample, title: str, lengths: Sequence[int | None], codings: Sequence[Coding], rounds: int
+) -> Table:
+    candidates = list[Candidate]()
+    for length, coding in itertools.product(lengths, codings):
+        console.print(f"  {title}: encoding {length or 'all'} frames, {coding.label}", style="dim")
+        candidates += sample.encode(length or sample.frames, coding)
+    _measure(sample, title, candidates, rounds)
+    rows = [candidate.row(sample.arrays) for candidate in candidates]
+    for row in rows:
+        row["mean"] = statistics.geometric_mean([row[work.name] for work in WORKS])
+    rows.sort(key=lambda row: row["mean"], reverse=True)
+    return Table(f"Codecs, {title}, {sample.dtype}", DYNAMIC_COLUMNS, rows, NOTES)
+
+
+def _static(sample: StaticSample, title: str, codings: Sequence[Coding], rounds: int) -> Table:
+    candidates = [sample.encode(coding) for coding in codings]
+    _measure(sample, title, candidates, rounds)
+    rows = [candidate.row(sample.arrays) for candidate in candidates]
+    rows.sort(key=lambda row: row[STATIC_WORK.name], reverse=True)
+    chunks = " and ".join(f"{count} {name}" for name, count in sample.per_chunk.items())
+    return Table(f"Codecs, {title}, {sample.dtype}; {chunks} in a chunk", STATIC_COLUMNS, rows, NOTES[:1])
+
+
+def _measure(sample: DynamicSample | StaticSample, title: str, candidates: list[Candidate], rounds: int) -> None:
+    """Measure all in turn, in another order each time: what disturbs the machine for a while disturbs none alone."""
+    for turn in range(rounds):
+        console.print(f"  {title}: decoding, round {turn + 1} of {rounds}", style="dim")
+        for candidate in random.Random(turn).sample(candidates, len(candidates)):
+            sample.measure(candidate)
