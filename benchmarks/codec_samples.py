@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from trialpack.convert import plan_mouse
-from trialpack.store.layout import CODECS, RESPONSES, STIMULUS, VARIABLES, Kind
+from trialpack.store.layout import CHUNK_FRAMES, CODECS, RESPONSES, STIMULUS, VARIABLES, Kind
 
 from .codings import ChunkFile, Chunks, Coding, decode_seconds, encode_all
 from .decoding import Reading, Rows, Slots, Traces, Work
@@ -57,7 +57,7 @@ class Candidate:
         found = [name for name, choice in CODECS.items() if choice.compressor == self.coding.of_format]
         if self.length:
             same = self.length, self.frame_major
-            found = [name for name in found if (CODECS[name].frames, CODECS[name].frame_major) == same]
+            found = [name for name in found if (CHUNK_FRAMES, CODECS[name].frame_major) == same]
         return ", ".join(found) or None
 
     def row(self, arrays: Mapping[str, Array]) -> Figures:

@@ -116,7 +116,7 @@ CODECS: Mapping[CodecName, CodecChoice] = {
 """Chosen by ``python -m benchmarks codecs``; the table is in docs/benchmarks.md."""
 
 CHUNK_FRAMES = 30
-"""Frames in a chunk of a trial that has chunks of its own: half of what 60 make a window of 16 to 80 frames decode."""
+"""Frames in a chunk of a trial that has chunks of its own: models read windows of 16 to 150 of the usual 300."""
 SHARD_BYTES = 160_000_000
 """Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
 CHUNK_BYTES = 1 << 20

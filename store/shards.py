@@ -62,8 +62,11 @@ class ShardWriter:
         rows
             (n, …) of the array's dtype; n is the rows in a chunk, or fewer for the last group of the array.
         """
+        begun = self._end
         for block in self._layout.blocks():
             self._put(self._codec.encode(self._fill(rows[:, *block])))
+        # The disk works while the next rows are read and compressed.
+        files.start_sync(self._descriptor, begun, self._end - begun)
 
     def finish(self) -> FileRecord:
         """Write the index, make the file durable, and close it."""
