@@ -192,11 +192,11 @@ class _Conversion:
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
         units = [self._unit(stage, number, rows) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
-        small = pool.submit(write_small, self._source, stage.root, plan) if local else None
-        records = self._run(pool, units, local=local)
-        records_small = small.result() if small else _apart(write_small, self._source, stage.root, plan)
-        merged = merge(records)
-        record = records_small | _apart(write_described, stage.root, plan, merged)
+        with where.local(1) as beside:
+            small = beside.submit(write_small, self._source, stage.root, plan)
+            merged = merge(self._run(pool, units, local=local))
+            described = beside.submit(write_described, stage.root, plan, merged)
+            record = small.result() | described.result()
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
         attributes = root_attributes(plan, merged, record)
@@ -225,6 +225,7 @@ class _Conversion:
 
     def _run(self, pool: Executor, units: list[Unit], *, local: bool) -> list[UnitRecord]:
         """Run all units, and report the problems of all of them; any other failure ends the run at once."""
+        # A cluster's workers cannot call back: there, progress is told a unit at a time.
         arguments = (self._progress.advance,) if local else ()
         futures = {pool.submit(run_unit, unit, *arguments): unit for unit in units}
         records, problems = dict[int, UnitRecord](), list[Problem]()
@@ -232,6 +233,8 @@ class _Conversion:
             unit = futures[future]
             try:
                 records[unit.number] = future.result()
+                if not local:
+                    self._progress.advance(*unit.part.extent)
             except SourceError as error:
                 problems += error.problems
         if problems:
@@ -242,12 +245,6 @@ class _Conversion:
 def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:
     need = full_check_memory({array.path: array for array in plan.arrays})
     return max(1, min(threads, (max_memory - PROCESS_BYTES) // need))
-
-
-def _apart(function: Any, *arguments: Any) -> Any:
-    """Call a function in a thread of its own; see `_Conversion.write`."""
-    with where.local(1) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def _check_codec(codec: CodecName) -> None:
