@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +73,7 @@ class _Outcome:
     help="Memory of the whole process, such as 2GiB. [default: 2GiB]",
 )
 @click.option("--replace", is_flag=True, help="Replace stores that are there already.")
-@click.option("--dry-run", is_flag=True, help="Show what would be made, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be made (more in a wide terminal), and write nothing.")
 @options.json_output
 def convert(
     sources: tuple[Path, ...], to: Path, precision: str, codec: str, dry_run: bool, as_json: bool, **settings: Any
@@ -115,6 +117,8 @@ def _with_space(error: BaseException, to: Path) -> BaseException:
     """Say, of an error of the system, how much space there is and that the work done so far is kept."""
     if isinstance(error, TrialpackError) or not isinstance(error, OSError):
         return error
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OSError(f"{error.filename or to}: {error.strerror}")
     folder = next(path for path in (to, *to.resolve().parents) if path.exists())
     status = os.statvfs(folder)
     free = size(status.f_bavail * status.f_frsize)
@@ -135,7 +139,12 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     summaries = [one for one in outcome.done if isinstance(one, Summary)]
     if summaries:
         notes = [note for one in summaries if (note := _missing(one.plan))]
-        show(_summary_table(summaries), *notes, f"Next: trialpack info {summaries[0].store}")
+        show(
+            _summary_table(summaries),
+            *map(_trials, summaries),
+            *notes,
+            f"Next: trialpack info {shlex.quote(str(summaries[0].store))}",
+        )
 
 
 def _survey(one: Plan | Summary) -> Any:
@@ -147,25 +156,25 @@ def _missing(plan: Plan) -> str | None:
     return f"{short_name(plan.survey.mouse)} is not the published recording: {missing}" if missing else None
 
 
-def _tiers(plan: Plan) -> str:
-    return "\n".join(f"{count} {tier}" for tier, count in plan.trials_by_tier().items())
+def _trials(one: Summary) -> str:
+    tiers = ", ".join(f"{count} {tier}" for tier, count in one.plan.trials_by_tier().items())
+    state = "verified" if one.verified else "not verified"
+    return f"{short_name(one.plan.survey.mouse)}: {len(one.plan.survey.trial_ids)} trials ({tiers}), {state}"
 
 
 def _summary_table(summaries: list[Summary]) -> Table:
     numbers = ("before", "after", "ratio", "files", "s", "GB/s")
-    made = table("Converted", "mouse", "trials", *numbers, "verified", numbers=numbers)
+    made = table("Converted", "mouse", *numbers, numbers=numbers)
     for one in summaries:
         before = one.plan.survey
         made.add_row(
             short_name(before.mouse),
-            _tiers(one.plan),
             size(before.nbytes),
             size(one.nbytes),
             f"{one.ratio:.3f}",
             f"{before.files} → {one.files}",
             f"{one.seconds:.1f}",
             f"{before.nbytes / 1e9 / one.seconds:.2f}",
-            "yes" if one.verified else "no",
         )
     return made
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
+from rich.measure import Measurement
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
@@ -22,6 +24,7 @@ from ..store import TrialpackError, layout
 console = Console(stderr=True)
 _REFRESH_SECONDS = 0.1
 _PIPE_WIDTH = 140
+_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio")
 
 
 class Bar:
@@ -63,7 +66,7 @@ def progress_bar(name: str) -> Generator[Bar]:
     """Draw progress with an estimate of the time left, if standard error is a terminal."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         DownloadColumn(),
         TextColumn("{task.fields[files]} files"),
         TransferSpeedColumn(),
@@ -82,9 +85,11 @@ def size(nbytes: int) -> str:
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """Make a table; `numbers` are aligned to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column == columns[0])
+        made.add_column(
+            column, justify="right" if column in numbers else "left", no_wrap=column in (columns[0], *numbers)
+        )
     return made
 
 
@@ -110,14 +115,26 @@ def grouped(paths: Sequence[str]) -> dict[str, list[int]]:
 
 def shape_text(shape: Sequence[int] | None) -> str:
     """Return a shape as a person reads it."""
-    return " × ".join(map(str, shape)) if shape else "–"
+    return "×".join(map(str, shape)) if shape else "–"
 
 
 def show(*things: Any) -> None:
     """Print tables and text on standard output."""
     output = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     for thing in things:
-        output.print(thing, highlight=False)
+        if isinstance(thing, str):
+            click.echo(thing)  # never wrapped: there may be a command in it to copy
+        else:
+            output.print(_fitting(thing, output), highlight=False)
+
+
+def _fitting(made: Table, output: Console) -> Table:
+    """Leave out the columns that are missed least, until the table fits: cut numbers are worse than fewer columns."""
+    for name in _LEAST_MISSED:
+        wanted = Measurement.get(output, output.options.update(max_width=1000), made).maximum
+        if wanted > output.width:
+            made.columns[:] = [column for column in made.columns if column.header != name]
+    return made
 
 
 def show_json(document: Any) -> None:

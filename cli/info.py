@@ -9,8 +9,9 @@ import click
 from rich.table import Table
 
 from ..readers import summarize
+from ..store import TrialpackError
 from . import options
-from .display import grouped, shape_text, show, show_json, size, table
+from .display import grouped, lines, shape_text, show, show_json, size, table
 
 
 @click.command(epilog="\b\nExample:\n  trialpack info stores/mouse.zarr")
@@ -18,7 +19,12 @@ from .display import grouped, shape_text, show, show_json, size, table
 @options.json_output
 def info(store: Path, as_json: bool) -> None:
     """Show what is in STORE: the mouse, its trials, arrays and sizes."""
-    found = summarize(store)
+    try:
+        found = summarize(store)
+    except TrialpackError as error:
+        if as_json:
+            show_json({"store": str(store), "problems": lines(error)})
+        raise
     if as_json:
         show_json(found)
     else:
@@ -56,5 +62,6 @@ def _arrays(found: dict[str, Any]) -> Table:
         shape, chunk = shape_text(first["shape"] if alone else None), shape_text(first["chunk"] if alone else None)
         raw, stored = (sum(array[key] for array in arrays) for key in ("bytes_raw", "bytes_stored"))
         ratio = f"{stored / raw:.2f}" if raw else "–"
-        made.add_row(name, shape, first["dtype"], chunk, first["compressor"], size(raw), size(stored), ratio)
+        codecs = ", ".join(sorted({array["compressor"] for array in arrays}))
+        made.add_row(name, shape, first["dtype"], chunk, codecs, size(raw), size(stored), ratio)
     return made

@@ -25,6 +25,12 @@ Start with a sample, if you have no data at hand:
 """
 
 
+_AFTER_INTERRUPT = {
+    "convert": "; the same command goes on from here",
+    "sample": "; delete what it wrote before trying again",
+}
+
+
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="trialpack")
 def commands() -> None:
@@ -57,5 +63,7 @@ def main() -> None:
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """End at once: whatever was under way is not visible under a store's name, and a later run goes on from it."""
     console.show_cursor(True)
-    os.write(2, b"\ntrialpack: interrupted; the same command goes on from here\n")
+    context = click.get_current_context(silent=True)
+    advice = _AFTER_INTERRUPT.get(context.info_name or "", "") if context else ""
+    os.write(2, f"\ntrialpack: interrupted{advice}\n".encode())
     os._exit(130)

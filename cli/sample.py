@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from ..convert.published import find_published, published_mice
+from ..convert.published import PublishedMouse, find_published, published_mice
 from ..convert.sample import write_sample
+from ..store import Problem, StoreExistsError
 from .display import progress_bar, short_name
 
 _EPILOG = """
@@ -44,16 +46,30 @@ def sample(
             f"expected one of {', '.join(published_mice())}, found {mouse!r}", param_hint="--mouse"
         )
     with progress_bar(short_name(known.name)) as bar:
-        bar.start("writing", 0, len(known.trial_ids) if full else min(trials, len(known.trial_ids)))
-        path = write_sample(
-            folder,
-            mouse=known.letter,
-            trials=None if full else min(trials, len(known.trial_ids)),
-            neurons=None if full else neurons,
-            dtype=dtype,
-            container="zip" if container == "zip" else "folder",
-            seed=seed,
-            progress=lambda done, total: bar.advance(0, 1),
-        )
+        count = len(known.trial_ids) if full else min(trials, len(known.trial_ids))
+        nbytes = _trial_nbytes(known, known.n_neurons if full else neurons, dtype or known.dtype)
+        bar.start("writing", count * nbytes, count)
+        try:
+            path = write_sample(
+                folder,
+                mouse=known.letter,
+                trials=None if full else count,
+                neurons=None if full else neurons,
+                dtype=dtype,
+                container="zip" if container == "zip" else "folder",
+                seed=seed,
+                progress=lambda done, total: bar.advance(nbytes, 1),
+            )
+        except FileExistsError as error:
+            problem = Problem(
+                str(error.filename or folder), "exists already, perhaps in part", "delete it, or choose another folder"
+            )
+            raise StoreExistsError(problem) from None
     click.echo(path)
-    click.echo(f"Next: trialpack convert {path} --to stores", err=True)
+    click.echo(f"Next: trialpack convert {shlex.quote(str(path))} --to stores", err=True)
+
+
+def _trial_nbytes(mouse: PublishedMouse, neurons: int, dtype: str) -> int:
+    """Return about how many bytes one trial takes: responses and stimulus; the rest is little."""
+    values = (neurons + 36 * 64) * mouse.n_frames if mouse.kind == "dynamic" else neurons + 144 * 256
+    return values * int(dtype.removeprefix("float")) // 8

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..convert import compare_with_source, open_source
-from ..store import StoreIndex, TrialpackError, check_full, check_quick
+from ..store import CorruptStoreError, StoreFormatError, StoreIndex, TrialpackError, check_full, check_quick
 from ..store.manifest import read_manifest
 from . import options
 from .display import lines, progress_bar, show_json, size
@@ -41,7 +41,8 @@ def verify(store: Path, source: Path | None, quick: bool, workers: int | None, a
             _compare(store, source, options.cores(workers))
     except TrialpackError as error:
         if as_json:
-            show_json({"store": str(store), "intact": False, "problems": lines(error)})
+            damaged = isinstance(error, (CorruptStoreError, StoreFormatError))
+            show_json({"store": str(store), "intact": not damaged, "problems": lines(error)})
         raise
     _report(index, quick=quick, source=source, as_json=as_json)
 
@@ -61,7 +62,7 @@ def _compare(store: Path, source: Path, workers: int) -> None:
 
 
 def _report(index: StoreIndex, *, quick: bool, source: Path | None, as_json: bool) -> None:
-    files, nbytes = len(index.manifest.files) + 1, index.manifest.nbytes
+    files, nbytes = len(index.manifest.files) + 1, index.nbytes
     if as_json:
         depth = "quick" if quick else "full"
         found = {"store": str(index.root), "intact": True, "depth": depth, "files": files, "bytes": nbytes}

@@ -85,6 +85,8 @@ class _Comparison:
             if not path.startswith(f"{layout.STATISTICS}/train"):
                 pairs.append((path, expected.get(path), self._stored_outline(path, expected.get(path))))
         problems = [self._differs(name, wanted, found) for name, wanted, found in pairs if wanted != found]
+        if problems and survey.mouse != facts[layout.A_MOUSE]:
+            return [self._differs("the store", f"mouse {survey.mouse}", f"mouse {facts[layout.A_MOUSE]}")]
         return problems or self._rows()
 
     def tasks(self) -> Iterator[Callable[[], list[Problem]]]:

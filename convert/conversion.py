@@ -153,6 +153,7 @@ def convert_mouse(
     begun = time.perf_counter()
     opened = open_source(source) if isinstance(source, (str, Path)) else source
     plan = plan_mouse(opened, to, precision=precision, codec=codec)
+    _check_outside(opened, Path(to))
     threads = plan.workers(workers or where.available_cores(), max_memory)
     run = _Conversion(opened, plan, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
@@ -161,6 +162,10 @@ def convert_mouse(
                 manifest, warnings = run.write(stage, pool, local=scheduler is None)
         except SourceError:
             abandon(stage)
+            raise
+        except OptionError:
+            if not any(stage.journal.iterdir()):
+                abandon(stage)
             raise
         remove_leftovers(stage, manifest)
         finish(stage, manifest)
@@ -197,6 +202,9 @@ class _Conversion:
             merged = merge(self._run(pool, units, local=local))
             described = beside.submit(write_described, stage.root, plan, merged)
             record = small.result() | described.result()
+        done = [unit.part.extent for unit in units]
+        survey = plan.survey
+        self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
         attributes = root_attributes(plan, merged, record)
@@ -245,6 +253,12 @@ class _Conversion:
 def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:
     need = full_check_memory({array.path: array for array in plan.arrays})
     return max(1, min(threads, (max_memory - PROCESS_BYTES) // need))
+
+
+def _check_outside(source: Source, to: Path) -> None:
+    """See that the store is not made inside its source, of which it would become a part."""
+    if to.resolve().is_relative_to(Path(source.label).resolve()):
+        raise OptionError(Problem(str(to), f"lies inside the source {source.label}", "choose another folder with --to"))
 
 
 def _check_codec(codec: CodecName) -> None:

@@ -38,7 +38,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
         **_sizes(index),
         "arrays": [_describe(index, path) for path in sorted(index.arrays)],
         "bytes_source": facts[layout.A_SOURCE]["bytes"],
-        "bytes_store": index.manifest.nbytes,
+        "bytes_store": index.nbytes,
         "files_source": facts[layout.A_SOURCE]["files"],
         "files_store": len(index.manifest.files) + 1,
         "check": "names, sizes and metadata agree with the manifest",

@@ -43,6 +43,11 @@ class StoreIndex:
         kind: layout.Kind = self.attributes[layout.A_KIND]
         return [self.arrays[variable.name] for variable in layout.VARIABLES[kind]]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk of all files, the manifest included."""
+        return self.manifest.nbytes + len(self.manifest.to_bytes())
+
     def stored_nbytes(self, path: str) -> int:
         """Return the bytes on disk of an array or group, metadata included."""
         return sum(record.size for name, record in self.manifest.files.items() if name.startswith(f"{path}/"))

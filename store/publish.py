@@ -83,6 +83,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     StoreBusyError
         Another converter holds the destination.
     """
+    _check_outside(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
     with files.locked(stage.lock) as held:
@@ -181,6 +182,14 @@ def _check_free(destination: Path, *, replace: bool) -> None:
     if destination.is_symlink() or not _is_store(destination):
         what = "exists and is not a trialpack store, so it is not replaced"
         raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
+
+
+def _check_outside(destination: Path) -> None:
+    """See that the destination is not inside another store, which would no longer be what its manifest says."""
+    for parent in destination.resolve().parents:
+        if _is_store(parent):
+            problem = Problem(str(destination), f"lies inside the store {parent}", "choose another folder with --to")
+            raise StoreExistsError(problem)
 
 
 def _is_store(folder: Path) -> bool:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 
 TRIALPACK = Path(sys.executable).parent / "trialpack"
@@ -191,3 +192,52 @@ def test_a_full_disk_is_one_line(mice, tmp_path):
     assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr and "free in" in done.stderr
     assert list((tmp_path / "stores").glob("*.zarr")) == []
     assert run("convert", source, "--to", tmp_path / "stores").returncode == 0
+
+
+def test_a_destination_inside_a_store_or_the_source_is_refused(mice, stores):
+    source, store = next(mice.glob("dynamic*")), next(stores.glob("dynamic*"))
+    for folder, words in ((store / "more", "lies inside the store"), (source / "stores", "lies inside the source")):
+        done = run("convert", source, "--to", folder)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1 and words in done.stderr
+        assert not folder.exists()
+    assert run("verify", store).returncode == 0
+
+
+def test_a_sample_that_exists_is_one_line(tmp_path):
+    arguments = ["sample", tmp_path, "--trials", "2", "--neurons", "3"]
+    assert run(*arguments).returncode == 0
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "exists already" in done.stderr
+
+
+def test_json_says_what_is_wrong_too(stores, tmp_path):
+    assert "no such store" in json.loads(run("info", tmp_path / "no", "--json").stdout)["problems"][0]
+    done = run("verify", next(stores.iterdir()), "--source", tmp_path, "--json")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["intact"] is True and "no mouse here" in document["problems"][0]
+
+
+def test_the_source_of_another_mouse_is_said_in_one_line(mice, stores):
+    done = run("verify", next(stores.glob("static*")), "--source", next(mice.glob("dynamic*")))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "mouse dynamic29156" in done.stderr
+
+
+def test_progress_reaches_its_total(mice, tmp_path):
+    class Listener:
+        def __init__(self):
+            self.phases = []
+
+        def start(self, phase, nbytes, files):
+            self.phases.append([phase, nbytes, files])
+
+        def advance(self, nbytes, files):
+            self.phases[-1][1] -= nbytes
+            self.phases[-1][2] -= files
+
+    listener = Listener()
+    convert_mouse(next(mice.glob("dynamic*")), tmp_path, progress=listener)
+    assert listener.phases == [["converting", 0, 0], ["verifying", 0, 0]]

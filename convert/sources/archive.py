@@ -94,7 +94,8 @@ class ZipTree:
             with zipfile.ZipFile(self.path) as archive:
                 return [member for member in archive.infolist() if not is_junk(member.filename)]
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise SourceError(Problem(self.label, f"not a readable zip ({error})", _DOWNLOAD_AGAIN)) from None
+            advice = _DOWNLOAD_AGAIN if self.path.suffix == ".zip" else "give the folder or zip of a mouse"
+            raise SourceError(Problem(self.label, f"not a readable zip ({error})", advice)) from None
 
     def _root(self, members: list[zipfile.ZipInfo]) -> str:
         """Return what stands before ``meta`` in the names of the mouse's members."""
