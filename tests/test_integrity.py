@@ -639,7 +639,7 @@ def test_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    assert_no_store(tmp_path / "file", "no such store")
+    assert_no_store(tmp_path / "file", "not a folder")
 
 
 def test_a_part_of_a_store_is_refused(store: Path) -> None:
