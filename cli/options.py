@@ -8,7 +8,7 @@ from typing import Any
 import click
 from dask.utils import parse_bytes
 
-from ..convert.workers import available_cores
+from ..readers.tasks import available_cores
 
 
 class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..readers.progress import Progress, Silent
+from ..readers.tasks import available_cores
 from ..store import OptionError, Problem, SourceError, check_full, files, layout
 from ..store.integrity import full_check_memory
 from ..store.layout import CodecName, Precision
@@ -18,7 +20,6 @@ from ..store.small import write_group
 from . import workers as where
 from .contents import merge, root_attributes, software, write_described, write_small
 from .plan import PROCESS_BYTES, Plan, describe, make_plan
-from .progress import Progress, Silent
 from .sources import Source, open_source
 from .unit import Unit, UnitRecord, run_unit
 
@@ -154,7 +155,7 @@ def convert_mouse(
     opened = open_source(source) if isinstance(source, (str, Path)) else source
     plan = plan_mouse(opened, to, precision=precision, codec=codec)
     _check_outside(opened, Path(to))
-    threads = plan.workers(workers or where.available_cores(), max_memory)
+    threads = plan.workers(workers or available_cores(), max_memory)
     run = _Conversion(opened, plan, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         try:

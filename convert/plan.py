@@ -17,7 +17,6 @@ from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, vari
 from .published import PublishedMouse, find_published
 from .sources.source import SmallArray, Survey
 
-A_SOURCE_NAME, A_SOURCE_DTYPE, A_SOURCE_FORTRAN = "source_name", "source_dtype", "source_fortran_order"
 PROCESS_BYTES = 160_000_000
 """What Python and its modules take before any data: part of the bound on memory."""
 _VIEWS = {"S": "uint8", "m": "int64", "M": "int64"}
@@ -220,16 +219,16 @@ def _small(survey: Survey, array: SmallArray) -> SmallPlan:
     dtype = "string" if kind == "U" else _VIEWS.get(kind, np.dtype(array.dtype).name)
     path = _path(survey, array.name)
     attributes = {
-        A_SOURCE_NAME: array.name,
-        A_SOURCE_DTYPE: array.dtype,
-        A_SOURCE_FORTRAN: array.fortran_order,
+        layout.A_SOURCE_NAME: array.name,
+        layout.A_SOURCE_DTYPE: array.dtype,
+        layout.A_SOURCE_FORTRAN: array.fortran_order,
     }
     return SmallPlan(array.name, small_layout(path, shape, dtype, _dimensions(survey, path, shape), attributes))
 
 
 def _verbatim(name: str) -> SmallPlan:
     path = f"{layout.FILES}/{name}"
-    array = small_layout(path, (0,), "uint8", (f"{name} byte",), {A_SOURCE_NAME: name})
+    array = small_layout(path, (0,), "uint8", (f"{name} byte",), {layout.A_SOURCE_NAME: name})
     return SmallPlan(name, array, verbatim=True)
 
 

@@ -7,7 +7,6 @@ release the GIL, memory is shared, and nothing has to be started.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, cast
@@ -15,11 +14,6 @@ from typing import Any, cast
 from ..store import OptionError, Problem
 
 CONNECT_SECONDS = 10.0
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 
 # Groups and the arrays that trialpack adds.
 TRIALS, NEURONS, STATISTICS, META, FILES = "trials", "neurons", "statistics", "meta", "files"
-SOURCE_STATISTICS = f"{STATISTICS}/source"
+SOURCE_STATISTICS, TRAIN_STATISTICS = f"{STATISTICS}/source", f"{STATISTICS}/train"
 TRIAL_ID, TIER, N_FRAMES, WITHHELD = "trial_id", "tier", "n_frames", "withheld"
 
 # Root attributes.
@@ -35,12 +35,21 @@ ROOT_ATTRIBUTES = {
 }  # fmt: skip
 # Array attributes.
 A_UNITS, A_LONG_NAME, A_HEADERS, A_HEADER_OF_ROW = "units", "long_name", "source_headers", "source_header_of_row"
+A_SOURCE_NAME, A_SOURCE_DTYPE, A_SOURCE_FORTRAN = "source_name", "source_dtype", "source_fortran_order"
 
 Kind = Literal["static", "dynamic"]
 Precision = Literal["source", "float32"]
 CodecName = Literal["fast", "none", "small", "pcodec"]
 
 TRIAL, FRAME, NEURON, FILE_NUMBER = "trial", "frame", "neuron", "file_number"
+
+# Statistics: what is computed, and over what.
+Reduction = Literal["over_trials", "over_trials_and_frames", "over_trials_and_pixels"]
+OVER_TRIALS: Reduction = "over_trials"
+OVER_FRAMES: Reduction = "over_trials_and_frames"
+OVER_PIXELS: Reduction = "over_trials_and_pixels"
+STATISTICS_TRIAL_ID = f"{TRAIN_STATISTICS}/{TRIAL_ID}"
+STATISTIC_NAMES = ("count", "min", "max", "mean", "median", "std")
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,16 @@ class Variable:
     def frame_axis(self) -> int | None:
         """Where frames are among the dimensions of a trial; None without frames."""
         return self.dimensions.index(FRAME) if FRAME in self.dimensions else None
+
+    @property
+    def reductions(self) -> dict[Reduction, tuple[str, ...]]:
+        """What statistics are taken over -> the dimensions that remain."""
+        found: dict[Reduction, tuple[str, ...]] = {OVER_TRIALS: self.dimensions}
+        if self.frame_axis is not None:
+            found[OVER_FRAMES] = tuple(name for name in self.dimensions if name != FRAME)
+        if self.name == IMAGES.name:
+            found[OVER_PIXELS] = ()
+        return found
 
 
 VIDEOS = Variable("videos", (FRAME, "height", "width"), (2, 0, 1), "1", "stimulus video, grey level 0 to 255")
@@ -290,6 +309,11 @@ def small_layout(
     compressor: Compressor = "utf8" if dtype == "string" else "lz4" if math.prod(shape) > 1024 else "none"
     chunk = tuple(max(1, size) for size in shape)
     return ArrayLayout(path, shape, dtype, dimensions, chunk, None, ChunkCodec(compressor), attributes)
+
+
+def statistic_path(variable: str, reduction: Reduction, name: str) -> str:
+    """Return where the store has one of the train statistics of a variable."""
+    return f"{TRAIN_STATISTICS}/{variable}/{reduction}/{name}"
 
 
 def n_shards(n_trials: int, rows: int) -> int:

@@ -1,4 +1,4 @@
-"""How a conversion tells how far it is; what draws it is up to the caller."""
+"""How long work tells how far it is; what draws it is up to the caller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Listens to a conversion; `advance` is called from any thread."""
+    """Listens to work; `advance` is called from any thread."""
 
     def start(self, phase: str, nbytes: int, files: int) -> None:
         """Hear that a phase begins, which is to advance by so many bytes and files."""
