@@ -1,0 +1,110 @@
+"""The exact median of more numbers than fit in memory: a search through their bits, sixteen at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DIGIT = 16  # bits looked at in one pass
+_BLOCK = 1 << 17  # numbers counted at once
+Histogram = Callable[[int, int], NDArray[np.int64]]
+
+
+def median_by_bits(dtype: np.dtype[Any], count: int, histogram: Histogram) -> Any:
+    """Return the median of `count` numbers that are only ever counted.
+
+    Parameters
+    ----------
+    dtype
+        Of the numbers: float32 or float64.
+    histogram
+        Called with a depth and a prefix; returns `count_digits` of all numbers.
+
+    Returns
+    -------
+    scalar
+        Of the dtype; NaN if there is no number. As `numpy.median`: the mean of the middle two of an even count.
+
+    Notes
+    -----
+    Takes one pass over the numbers for every sixteen bits: two for float32, four for float64; twice that where the
+    middle two differ early. A radix selection; what one pass returns has 65536 counts.
+    """
+    if count == 0:
+        return dtype.type(np.nan)
+    counts = cache(histogram)
+    lower, upper = (_select(dtype, rank, counts) for rank in ((count - 1) // 2, count // 2))
+    return lower if count % 2 else (lower + upper) / dtype.type(2)
+
+
+def count_digits(values: NDArray[Any], depth: int, prefix: int) -> NDArray[np.int64]:
+    """Count, among the numbers whose first digits are the prefix, how often each next digit occurs.
+
+    Parameters
+    ----------
+    values
+        (…) float, C-contiguous; NaN is left out.
+    depth
+        How many digits the prefix has; a digit is sixteen bits.
+
+    Returns
+    -------
+    ndarray
+        (65536,) int64.
+    """
+    counts = np.zeros(2**_DIGIT, np.int64)
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):
+        counts += _count_block(flat[start : start + _BLOCK], depth, prefix)
+    return counts
+
+
+def _count_block(values: NDArray[Any], depth: int, prefix: int) -> NDArray[np.int64]:
+    rest = 8 * values.itemsize - _DIGIT * depth
+    if depth:
+        low, high = (_number(values.dtype, key) for key in (prefix << rest, ((prefix + 1) << rest) - 1))
+        # Beyond the infinities the bits are those of NaN.
+        values = values[(values >= _or(low, -np.inf)) & (values <= _or(high, np.inf))]
+    elif (gaps := np.isnan(values)).any():
+        values = values[~gaps]
+    digits = (_keys(values) >> (rest - _DIGIT)).astype(np.uint16)
+    return np.bincount(digits, minlength=2**_DIGIT)
+
+
+def _or(value: Any, instead: float) -> Any:
+    return instead if np.isnan(value) else value
+
+
+def n_digits(dtype: np.dtype[Any]) -> int:
+    """Return how many digits a number has: how often all numbers are passed over."""
+    return 8 * dtype.itemsize // _DIGIT
+
+
+def _select(dtype: np.dtype[Any], rank: int, counts: Histogram) -> Any:
+    """Return the number of this rank, from zero."""
+    prefix = 0
+    for depth in range(n_digits(dtype)):
+        ends = np.cumsum(counts(depth, prefix))
+        digit = int(np.searchsorted(ends, rank, side="right"))
+        rank -= int(ends[digit - 1]) if digit else 0
+        prefix = prefix << _DIGIT | digit
+    return _number(dtype, prefix)
+
+
+def _keys(values: NDArray[Any]) -> NDArray[Any]:
+    """Return unsigned integers in the order of the numbers: the bits, with the negative ones turned around."""
+    bits = (values + values.dtype.type(0)).view(f"i{values.dtype.itemsize}")
+    n_bits = 8 * bits.itemsize
+    # All ones below a set sign; the sign itself is turned around always.
+    turned = (bits >> (n_bits - 1)) | bits.dtype.type(-(1 << (n_bits - 1)))
+    return (bits ^ turned).view(f"u{bits.itemsize}")
+
+
+def _number(dtype: np.dtype[Any], key: int) -> Any:
+    n_bits = 8 * dtype.itemsize
+    bits = key ^ (1 << (n_bits - 1)) if key >> (n_bits - 1) else key ^ ((1 << n_bits) - 1)
+    return np.array(bits, f"u{dtype.itemsize}").view(dtype)[()]

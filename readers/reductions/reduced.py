@@ -1,0 +1,105 @@
+"""What a set of numbers comes to, and how to join what is known of parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store.layout import STATISTIC_NAMES
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What a set of numbers comes to; all arrays have one shape.
+
+    Attributes
+    ----------
+    count
+        int64, how many numbers there are; NaN is none.
+    min, max, median
+        Of the data's dtype; NaN where there is no number. The median of an even count is the mean of the middle two.
+    mean, std
+        float64; the standard deviation divides by the count (ddof 0).
+    """
+
+    count: NDArray[np.int64]
+    min: NDArray[Any]
+    max: NDArray[Any]
+    mean: NDArray[np.float64]
+    median: NDArray[Any]
+    std: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of each array."""
+        return self.count.shape
+
+
+def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> Reduced:
+    """Join what is known of parts into what is known of the whole.
+
+    Parameters
+    ----------
+    parts
+        Of disjoint sets of numbers, along `axes`.
+    median
+        Of the whole: the one thing that cannot be had from the parts.
+
+    Notes
+    -----
+    Means and variances are joined as of Chan, Golub and LeVeque (1983), equation 2.1, for any number of parts.
+    """
+    count = parts.count.sum(axis=axes)
+    some = np.maximum(count, 1)
+    # Parts without numbers are NaN; they weigh nothing.
+    means = np.where(parts.count > 0, parts.mean, 0.0)
+    squares = np.where(parts.count > 0, parts.std, 0.0) ** 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = (parts.count * means).sum(axis=axes) / some
+        apart = means - np.expand_dims(mean, axes)
+        variance = (parts.count * (squares + apart**2)).sum(axis=axes) / some
+    return Reduced(
+        count=count,
+        min=np.fmin.reduce(parts.min, axis=axes),
+        max=np.fmax.reduce(parts.max, axis=axes),
+        mean=or_nan(count, mean),
+        median=median,
+        std=or_nan(count, np.sqrt(variance)),
+    )
+
+
+def join(parts: Sequence[Reduced], axis: int) -> Reduced:
+    """Put results of neighbouring places together along an axis."""
+    return Reduced(**{name: np.concatenate([getattr(part, name) for part in parts], axis) for name in STATISTIC_NAMES})
+
+
+def move_last_axis(found: Reduced, to: int) -> Reduced:
+    """Move the last axis of all arrays."""
+    return Reduced(**{name: np.moveaxis(getattr(found, name), -1, to) for name in STATISTIC_NAMES})
+
+
+def nothing(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Reduced:
+    """Return what no numbers at all come to."""
+    empty = {name: np.full(shape, np.nan, kind) for name, kind in dtypes(dtype).items() if name != "count"}
+    return Reduced(count=np.zeros(shape, np.int64), **empty)
+
+
+def result_nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return the bytes of a `Reduced` of a shape."""
+    return math.prod(shape) * sum(kind.itemsize for kind in dtypes(dtype).values())
+
+
+def dtypes(dtype: np.dtype[Any]) -> dict[str, np.dtype[Any]]:
+    """Return the dtype of each statistic of numbers of a dtype."""
+    own = {"count": np.dtype(np.int64), "mean": np.dtype(np.float64), "std": np.dtype(np.float64)}
+    return {name: own.get(name, dtype) for name in STATISTIC_NAMES}
+
+
+def or_nan(count: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values, NaN where they are of no number."""
+    return np.where(count > 0, values, np.nan)
