@@ -1,0 +1,39 @@
+"""Recorded variables as an xarray data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..store import StoreIndex, layout
+
+_FACTS = (layout.A_MOUSE, layout.A_LETTER, layout.A_KIND, layout.A_PRECISION, layout.A_STORE_ID)
+_ATTRIBUTES = (layout.A_UNITS, layout.A_LONG_NAME)
+
+
+def data_set(
+    index: StoreIndex, variables: Mapping[str, Any], coordinates: Mapping[str, Mapping[str, NDArray[Any]]]
+) -> xr.Dataset:
+    """Return arrays with names, units and coordinates.
+
+    Parameters
+    ----------
+    variables
+        Name of a recorded variable -> array.
+    coordinates
+        Dimension -> name -> (n,) values along it.
+    """
+    data = {
+        name: (index.arrays[name].dimensions, values, _attributes(index, name)) for name, values in variables.items()
+    }
+    labels = {name: (dimension, values) for dimension, named in coordinates.items() for name, values in named.items()}
+    facts = {name: index.attributes[name] for name in _FACTS if index.attributes[name]}
+    return xr.Dataset(data, labels, facts).set_xindex(layout.TRIAL_ID)
+
+
+def _attributes(index: StoreIndex, name: str) -> dict[str, Any]:
+    attributes = index.arrays[name].attributes
+    return {key: attributes[key] for key in _ATTRIBUTES if key in attributes}

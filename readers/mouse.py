@@ -1,0 +1,421 @@
+"""One mouse, opened: tables, arrays, trials, statistics."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import (
+    CorruptStoreError,
+    OptionError,
+    Problem,
+    StoreFormatError,
+    StoreIndex,
+    TrialpackError,
+    check_full,
+    check_quick,
+    layout,
+)
+from .lazy import dask_array
+from .recording import recording_of
+from .rows import read_rows
+from .selection import Choice, choose
+from .stored_statistics import read_statistics
+from .tables import POSITION, as_table, neuron_columns, trial_columns
+from .tasks import available_cores
+from .train_statistics import Statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    import zarr
+
+Check = Literal["quick", "full"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Mapping[str, NDArray[Any]]):
+    """One trial: a mapping from the names of its variables to arrays, cut at its valid length.
+
+    Attributes
+    ----------
+    trial_id
+        Number of its files in the source.
+    tier
+        The part of the data set that it belongs to.
+    n_frames
+        Valid frames; None for static mice.
+    withheld
+        Zeros stand in place of the responses.
+    arrays
+        Dynamic: videos (n_frames, height, width), grey level; responses (n_neurons, n_frames), deconvolved activity;
+        behavior (n_channels, n_frames), pupil dilation in px, its derivative where there are three, running speed in
+        cm/s; pupil_center (2, n_frames), px. Static: images (image_channel, height, width), and the others without
+        frames. float32 or float64, as the store has them.
+    """
+
+    trial_id: int
+    tier: str
+    n_frames: int | None
+    withheld: bool
+    arrays: Mapping[str, NDArray[Any]]
+
+    def __getitem__(self, variable: str) -> NDArray[Any]:
+        """Return the array of a variable."""
+        return self.arrays[variable]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the variables."""
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        """Return the number of variables."""
+        return len(self.arrays)
+
+
+class Mouse:
+    """One mouse, opened by `open_mouse`.
+
+    Attributes
+    ----------
+    index
+        What is known of the store without reading its data.
+    recording
+        The recorded variables, and what is known of each trial.
+    """
+
+    def __init__(self, index: StoreIndex) -> None:
+        self.index, self.recording = index, recording_of(index)
+
+    @property
+    def name(self) -> str:
+        """Name of the recording, as published."""
+        return self.index.attributes[layout.A_MOUSE]
+
+    @property
+    def letter(self) -> str | None:
+        """The letter that the field calls it by; None for a mouse that is not one of the published seventeen."""
+        return self.index.attributes[layout.A_LETTER]
+
+    @property
+    def kind(self) -> layout.Kind:
+        """Whether images were shown (static) or videos (dynamic)."""
+        return self.recording.kind
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self.index.root
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the recorded variables."""
+        return tuple(self.recording.arrays)
+
+    @property
+    def n_neurons(self) -> int:
+        """How many neurons were recorded."""
+        return self.recording.arrays[layout.RESPONSES].shape[1]
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Table of trials, one row each, indexed by trial_id: tier, n_frames, withheld, every array of meta/trials."""
+        return as_table(dict(self._trial_columns), layout.TRIAL_ID)
+
+    @cached_property
+    def neurons(self) -> pd.DataFrame:
+        """Table of neurons, one row each, indexed by position on the neuron axis: every array of meta/neurons."""
+        return as_table(dict(self._neuron_columns), POSITION)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Statistics of the train tier, as the conversion stored them; see `train_statistics`.
+
+        Raises
+        ------
+        OptionError
+            The store has none.
+        CorruptStoreError
+            They are damaged.
+        """
+        return read_statistics(self.index)
+
+    def __getitem__(self, name: str) -> zarr.Array[Any]:
+        """Return an array of the store, such as ``responses`` or ``trials/tier``, as zarr-python opens it.
+
+        Recorded variables are float32 or float64, padded with NaN to one length: videos (n_trials, n_frames, height,
+        width), grey level; images (n_trials, image_channel, height, width), grey level; responses (n_trials, n_neurons,
+        n_frames), deconvolved activity; behavior (n_trials, n_channels, n_frames), px and cm/s; pupil_center (n_trials,
+        2, n_frames), px. Those of static mice have no frames.
+
+        Raises
+        ------
+        OptionError
+            There is no such array.
+        """
+        import zarr
+
+        if name not in self.index.arrays:
+            known = ", ".join(path for path in self.index.arrays if not path.startswith(layout.STATISTICS))
+            raise OptionError(Problem(str(self.path), f"no array {name!r}", f"there are {known}, and statistics"))
+        # zarr-python reads what is missing as NaN unless told otherwise, and older ones cannot be told.
+        known_option = zarr.config.get("array.read_missing_chunks", None) is not None
+        options: dict[str, Any] = {"config": {"read_missing_chunks": False}} if known_option else {}
+        return zarr.open_array(self.path / name, mode="r", **options)
+
+    def rows(self, *, tier: str | None = None, trials: Choice | None = None) -> NDArray[np.int64]:
+        """Return the rows of the store that hold some trials, ascending.
+
+        Parameters
+        ----------
+        tier
+            Only trials of this tier.
+        trials
+            Only these: a mapping from columns of `trials` to a value or values, all of which have to fit
+            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`.
+
+        Returns
+        -------
+        ndarray
+            (n,) int64. A choice is a set: its order does not matter, rows come in the order of trial_id.
+
+        Raises
+        ------
+        OptionError
+            There is no such tier, column, value or trial, or nothing is chosen.
+        """
+        label = str(self.path)
+        found = choose(label, self._trial_columns, trials, by=layout.TRIAL_ID)
+        if tier is None:
+            return found
+        both = np.intersect1d(found, self.recording.rows_of_tier(tier))
+        if not both.size:
+            raise OptionError(Problem(label, f"none of the chosen trials is of tier {tier!r}", "choose others"))
+        return both
+
+    def positions(self, neurons: Choice | None = None) -> NDArray[np.int64]:
+        """Return positions along the neuron axis, ascending.
+
+        Parameters
+        ----------
+        neurons
+            A mapping from columns of `neurons` to a value or values, all of which have to fit
+            (``{"area": "V1", "layer": ["L2/3", "L4"]}``, ``{"unit_ids": [17]}``); or positions; or a mask, one value
+            for each row of `neurons`.
+
+        Returns
+        -------
+        ndarray
+            (n,) int64.
+
+        Raises
+        ------
+        OptionError
+            There is no such column, value or position, or nothing is chosen.
+        """
+        return choose(str(self.path), self._neuron_columns, neurons, by=POSITION)
+
+    def dask(
+        self, name: str, *, tier: str | None = None, trials: Choice | None = None, neurons: Choice | None = None
+    ) -> Any:
+        """Return a recorded variable as a lazy array.
+
+        Parameters
+        ----------
+        name
+            Such as ``responses``.
+        tier, trials
+            As of `rows`; everything by default.
+        neurons
+            As of `positions`; of responses only.
+
+        Returns
+        -------
+        dask.array.Array
+            Axes, dtype and units of ``mouse[name]``, padded with NaN: use `dask.array.nanmean` and the like. A block is
+            some whole trials, about 32 MiB of whole stored chunks. Computing raises `CorruptStoreError` where the store
+            is damaged.
+
+        Raises
+        ------
+        OptionError
+            There is no such variable, tier, trial or neuron.
+        """
+        from dask.base import tokenize
+
+        array, rows, taken = self.recording.array(name), self.rows(tier=tier, trials=trials), None
+        if neurons is not None:
+            if layout.NEURON not in array.dimensions:
+                raise OptionError(Problem(str(self.path), f"{name} has no neurons", "choose neurons of responses"))
+            taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
+        token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
+        return dask_array(self.path, array, rows, taken, token)
+
+    def trial(self, trial_id: int) -> Trial:
+        """Read one trial, cut at its valid length.
+
+        Raises
+        ------
+        OptionError
+            There is no such trial.
+        CorruptStoreError
+            It is damaged.
+        """
+        row = int(choose(str(self.path), self._trial_columns, [trial_id], by=layout.TRIAL_ID)[0])
+        recording = self.recording
+        n_frames = None if recording.n_frames is None else int(recording.n_frames[row])
+        arrays = {variable.name: self._read(variable, row, n_frames) for variable in recording.variables}
+        tier, withheld = str(recording.tiers[row]), bool(recording.withheld[row])
+        return Trial(int(recording.trial_ids[row]), tier, n_frames, withheld, arrays)
+
+    def to_xarray(
+        self, *, tier: str | None = None, trials: Choice | None = None, neurons: Choice | None = None
+    ) -> xr.Dataset:
+        """Return the recorded variables as a lazy, labelled data set.
+
+        Parameters
+        ----------
+        tier, trials, neurons
+            As of `rows` and `positions`.
+
+        Returns
+        -------
+        xarray.Dataset
+            The variables as of `dask`, with units and long names; coordinates are the columns of `trials` along the
+            dimension ``trial`` (``data_set.sel(trial_id=12)``) and those of `neurons` along ``neuron``.
+        """
+        from .labelled import data_set
+
+        rows, positions = self.rows(tier=tier, trials=trials), self.positions(neurons)
+        chosen = None if neurons is None else positions
+        lazy = {
+            name: self.dask(name, tier=tier, trials=trials, neurons=chosen if name == layout.RESPONSES else None)
+            for name in self.variables
+        }
+        coordinates = {
+            layout.TRIAL: {name: values[rows] for name, values in self._trial_columns.items()},
+            layout.NEURON: {name: values[positions] for name, values in self._neuron_columns.items()},
+        }
+        return data_set(self.index, lazy, coordinates)
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        facts = [f"{len(self.recording.trial_ids)} trials", f"{self.n_neurons} neurons"]
+        tiers = ", ".join(f"{count} {tier}" for tier, count in self.recording.trials_by_tier.items())
+        letter = f"{self.letter}: " if self.letter else ""
+        return f"<Mouse {letter}{self.name}, {self.kind}, {', '.join(facts)} ({tiers})>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        tiers = ", ".join(f"{count} {tier}" for tier, count in self.recording.trials_by_tier.items())
+        head = f"<b>{html.escape(self.name)}</b> {html.escape(self.letter or '')} ({self.kind})"
+        facts = f"{len(self.recording.trial_ids)} trials: {html.escape(tiers)}; {self.n_neurons} neurons"
+        cells = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in self._outline())
+        names = "".join(f"<th>{name}</th>" for name in ("variable", "dimensions", "shape", "dtype", "unit"))
+        return f"<div>{head}<br>{facts}<table><tr>{names}</tr>{cells}</table></div>"
+
+    def _outline(self) -> Iterator[tuple[str, ...]]:
+        for variable in self.recording.variables:
+            array = self.recording.arrays[variable.name]
+            shape = " × ".join(map(str, array.shape))
+            yield variable.name, ", ".join(array.dimensions), shape, array.dtype, variable.units
+
+    @cached_property
+    def _trial_columns(self) -> Mapping[str, NDArray[Any]]:
+        return trial_columns(self.index, self.recording)
+
+    @cached_property
+    def _neuron_columns(self) -> Mapping[str, NDArray[Any]]:
+        return neuron_columns(self.index, self.n_neurons)
+
+    def _read(self, variable: layout.Variable, row: int, n_frames: int | None) -> NDArray[Any]:
+        array, axis = self.recording.arrays[variable.name], variable.frame_axis
+        sizes = list(array.shape[1:])
+        if axis is not None and n_frames is not None:
+            sizes[axis] = n_frames
+        out = np.empty((1, *sizes), array.numpy_dtype)
+        read_rows(self.path, array, [row], out, [slice(0, size) for size in sizes])
+        return out[0]
+
+
+def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
+    """Open a store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store, ``<mouse>.zarr``.
+    check
+        ``quick``: names and sizes of all files, and the content of all metadata; milliseconds. ``full``: every byte
+        and every value.
+
+    Raises
+    ------
+    StoreFormatError
+        Not a trialpack store, an unfinished one, or one of an unknown format version.
+    CorruptStoreError
+        Its files are not what its manifest says; every problem is named.
+
+    Examples
+    --------
+    >>> from trialpack.readers import open_mouse
+    >>> open_mouse("no/such.zarr")
+    Traceback (most recent call last):
+        ...
+    trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
+    """
+    if check not in ("quick", "full"):
+        raise OptionError(Problem(str(path), f"no check {check!r}", "choose quick or full"))
+    root = Path(path)
+    return Mouse(check_quick(root) if check == "quick" else check_full(root, workers=available_cores()))
+
+
+def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") -> list[Mouse]:
+    """Open several stores.
+
+    Parameters
+    ----------
+    paths
+        Stores, or one folder that holds them.
+    check
+        As of `open_mouse`.
+
+    Returns
+    -------
+    list of Mouse
+        In the order given; of a folder, by name.
+
+    Raises
+    ------
+    OptionError
+        The folder holds no store.
+    StoreFormatError, CorruptStoreError
+        As `open_mouse`, with the problems of all stores.
+    """
+    stores = _stores(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    mice, errors = list[Mouse](), list[TrialpackError]()
+    for store in stores:
+        try:
+            mice.append(open_mouse(store, check))
+        except (StoreFormatError, CorruptStoreError) as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])(problem for error in errors for problem in error.problems)
+    return mice
+
+
+def _stores(folder: Path) -> list[Path]:
+    if folder.suffix == layout.SUFFIX:
+        return [folder]
+    found = sorted(folder.glob(f"*{layout.SUFFIX}"))
+    if not found:
+        problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")
+        raise OptionError(problem)
+    return found

@@ -1,0 +1,109 @@
+"""The recorded variables of a mouse: where they are, and what is known of each trial."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import OptionError, Problem, StoreIndex, layout
+from ..store.layout import ArrayLayout, Variable
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The recorded variables of a mouse, and one value a trial of what has to be known to read them.
+
+    Attributes
+    ----------
+    root
+        Where the store is.
+    kind
+        Static or dynamic.
+    arrays
+        Name of a variable -> its layout.
+    trial_ids
+        (n_trials,) int64, ascending: numbers of the files in the source.
+    tiers
+        (n_trials,) str.
+    n_frames
+        (n_trials,) int32, valid frames; None for static mice.
+    withheld
+        (n_trials,) bool, zeros stand in place of the responses.
+    """
+
+    root: Path
+    kind: layout.Kind
+    arrays: Mapping[str, ArrayLayout]
+    trial_ids: NDArray[np.int64]
+    tiers: NDArray[Any]
+    n_frames: NDArray[np.int32] | None
+    withheld: NDArray[np.bool_]
+
+    @property
+    def label(self) -> str:
+        """The store, for messages."""
+        return str(self.root)
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The recorded variables, stimulus first."""
+        return layout.VARIABLES[self.kind]
+
+    @property
+    def trials_by_tier(self) -> dict[str, int]:
+        """How many trials each tier has."""
+        return dict(sorted(Counter(self.tiers.tolist()).items()))
+
+    def array(self, name: str) -> ArrayLayout:
+        """Return the layout of a recorded variable.
+
+        Raises
+        ------
+        OptionError
+            There is no such variable.
+        """
+        if name not in self.arrays:
+            raise OptionError(Problem(self.label, f"no variable {name!r}", f"there are {', '.join(self.arrays)}"))
+        return self.arrays[name]
+
+    def rows_of_tier(self, tier: str) -> NDArray[np.int64]:
+        """Return the rows of a tier's trials.
+
+        Raises
+        ------
+        OptionError
+            No trial is of this tier.
+        """
+        rows = np.flatnonzero(self.tiers == tier)
+        if not rows.size:
+            known = ", ".join(f"{name} ({count})" for name, count in self.trials_by_tier.items())
+            raise OptionError(Problem(self.label, f"no trials of tier {tier!r}", f"there are {known}"))
+        return rows
+
+
+def recording_of(index: StoreIndex) -> Recording:
+    """Return the recorded variables of a store.
+
+    Raises
+    ------
+    CorruptStoreError
+        What is known of the trials is damaged.
+    """
+    kind: layout.Kind = index.attributes[layout.A_KIND]
+    names = [layout.TRIAL_ID, layout.TIER, layout.N_FRAMES, layout.WITHHELD]
+    known = {name: index.small(path) for name in names if (path := f"{layout.TRIALS}/{name}") in index.arrays}
+    return Recording(
+        root=index.root,
+        kind=kind,
+        arrays={array.path: array for array in index.recorded},
+        trial_ids=known[layout.TRIAL_ID],
+        tiers=known[layout.TIER],
+        n_frames=known.get(layout.N_FRAMES),
+        withheld=known[layout.WITHHELD],
+    )

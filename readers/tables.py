@@ -1,0 +1,76 @@
+"""Tables of trials and of neurons: every array of the source's metadata as columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import StoreIndex, layout
+from .recording import Recording
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POSITION = "position"
+
+
+def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[Any]]:
+    """Return the columns of the table of trials, each (n_trials,), in the order of the store's rows.
+
+    Notes
+    -----
+    Arrays of ``meta/trials`` are indexed by the number of a trial's files; these columns have only the trials that
+    exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, …
+    """
+    own = {
+        layout.TRIAL_ID: recording.trial_ids,
+        layout.TIER: recording.tiers,
+        layout.N_FRAMES: recording.n_frames,
+        layout.WITHHELD: recording.withheld,
+    }
+    columns = {name: values for name, values in own.items() if values is not None}
+    for name, values in _source_arrays(index, layout.TRIALS, layout.FILE_NUMBER):
+        columns |= _components(name, values[recording.trial_ids])
+    return columns
+
+
+def neuron_columns(index: StoreIndex, n_neurons: int) -> dict[str, NDArray[Any]]:
+    """Return the columns of the table of neurons, each (n_neurons,), in the order of the neuron axis."""
+    columns: dict[str, NDArray[Any]] = {POSITION: np.arange(n_neurons)}
+    for name, values in _source_arrays(index, layout.NEURONS, layout.NEURON):
+        columns |= _components(name, values)
+    return columns
+
+
+def as_table(columns: dict[str, NDArray[Any]], by: str) -> pd.DataFrame:
+    """Return columns as a table, indexed by one of them."""
+    import pandas as pd
+
+    return pd.DataFrame(columns).set_index(by)
+
+
+def _source_arrays(index: StoreIndex, group: str, dimension: str) -> list[tuple[str, NDArray[Any]]]:
+    """Return name and values of the arrays of a group whose first axis is a dimension."""
+    arrays = [array for path, array in sorted(index.arrays.items()) if path.startswith(f"{group}/")]
+    return [
+        (array.path.removeprefix(f"{group}/"), as_published(index.small(array.path), array.attributes))
+        for array in arrays
+        if array.dimensions[:1] == (dimension,)
+    ]
+
+
+def as_published(values: NDArray[Any], attributes: Any) -> NDArray[Any]:
+    """Return values with the dtype of the source, where the store holds them as integers: dates and byte strings."""
+    dtype = np.dtype(attributes[layout.A_SOURCE_DTYPE])
+    if dtype.kind == "S":
+        return np.ascontiguousarray(values).view(f"S{dtype.itemsize}")[..., 0]
+    return values.view(dtype.newbyteorder("=")) if dtype.kind in "mM" else values
+
+
+def _components(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    if values.ndim == 1:
+        return {name: values}
+    flat = values.reshape(len(values), -1)
+    return {f"{name}_{place}": flat[:, place] for place in range(flat.shape[1])}

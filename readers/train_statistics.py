@@ -1,0 +1,117 @@
+"""Statistics of a tier's trials, exact and out of core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store.layout import Kind, Reduction
+from .progress import Progress
+from .reductions import DEFAULT_MAX_MEMORY, Reduced, reduce_recording
+from .selection import Choice
+
+if TYPE_CHECKING:
+    from .mouse import Mouse
+
+TRAIN_TIER = "train"
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
+    """Statistics of some trials: ``statistics["responses"]["over_trials"].std``.
+
+    Attributes
+    ----------
+    tier
+        The tier that the trials are of; None for trials of any tier.
+    trial_ids
+        (n_trials,) int64, ascending: the trials that the numbers come from. Withheld responses are left out.
+    by_variable
+        Variable -> reduction -> `Reduced`. Axes are those of a trial in the store, without the reduced ones:
+        ``over_trials`` responses (n_neurons, n_frames), videos (n_frames, height, width), images (image_channel,
+        height, width), behavior (n_channels, n_frames), pupil_center (2, n_frames); the frames not there for static
+        mice, and reduced too by ``over_trials_and_frames``. ``over_trials_and_pixels`` of images is a scalar.
+    """
+
+    mouse: str
+    kind: Kind
+    tier: str | None
+    trial_ids: NDArray[np.int64]
+    by_variable: Mapping[str, Mapping[Reduction, Reduced]]
+
+    def __getitem__(self, variable: str) -> Mapping[Reduction, Reduced]:
+        """Return the statistics of a variable."""
+        return self.by_variable[variable]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the variables."""
+        return iter(self.by_variable)
+
+    def __len__(self) -> int:
+        """Return the number of variables."""
+        return len(self.by_variable)
+
+
+def train_statistics(
+    mouse: Mouse,
+    *,
+    tier: str | None = TRAIN_TIER,
+    trials: Choice | None = None,
+    variables: Sequence[str] | None = None,
+    max_memory: int | str = DEFAULT_MAX_MEMORY,
+    threads: int | None = None,
+    client: Any = None,
+    progress: Progress | None = None,
+) -> Statistics:
+    """Compute count, minimum, maximum, mean, median and standard deviation of a tier's trials.
+
+    Parameters
+    ----------
+    mouse
+        From `open_mouse`.
+    tier
+        None for trials of every tier.
+    trials
+        Only these; as of `Mouse.rows`.
+    variables
+        Names of recorded variables; all by default.
+    max_memory
+        Bytes that a process holds at most, such as ``"1GiB"``; about 160 MB of it are Python and its modules.
+    threads
+        Of this process; one a core by default, fewer where memory does not allow as many.
+    client
+        A `distributed.Client`; tasks then run on its cluster, whose workers see the store under the same path.
+    progress
+        Hears how far it is. ``dask.diagnostics.ProgressBar`` works, too.
+
+    Returns
+    -------
+    Statistics
+        For each variable over trials, and over trials and frames (images: over trials and pixels).
+
+    Raises
+    ------
+    OptionError
+        There is no such tier, trial or variable, nothing is chosen, or the memory does not suffice.
+    CorruptStoreError
+        A shard is missing or damaged.
+
+    Notes
+    -----
+    Frames beyond a trial's valid length, NaN, and withheld responses are left out. Sums are float64; minima, maxima and
+    medians are exact, in the dtype of the data, as of `numpy.nanmedian`; the standard deviation has ddof 0. Results do
+    not depend on chunks, threads or memory, to the bit.
+
+    Memory is bounded whatever the number of trials: each task takes as many neurons (rows of pixels) as fit through all
+    trials. A part decodes the chunks that hold its neurons anew, so more memory is faster where a mouse does not fit.
+    """
+    rows = mouse.rows(tier=tier, trials=trials)
+    values = reduce_recording(
+        mouse.recording, rows, variables=variables, max_memory=max_memory, threads=threads, client=client,
+        progress=progress,
+    )  # fmt: skip
+    return Statistics(mouse.name, mouse.kind, tier, mouse.recording.trial_ids[rows], values)
