@@ -63,6 +63,9 @@ class _Outcome:
     help="fast: compressed, quick to decode. none: uncompressed, for warm local training. small: for slow disks and "
     "networks. pcodec: smallest, but not every Zarr reader has it.",
 )
+@click.option(
+    "--statistics/--no-statistics", default=True, help="Store statistics of the train trials. [default: statistics]"
+)
 @options.workers
 @click.option("--scheduler", metavar="ADDRESS", help="Run on the dask.distributed cluster of this scheduler.")
 @click.option(
@@ -76,14 +79,21 @@ class _Outcome:
 @click.option("--dry-run", is_flag=True, help="Show what would be made (more in a wide terminal), and write nothing.")
 @options.json_output
 def convert(
-    sources: tuple[Path, ...], to: Path, precision: str, codec: str, dry_run: bool, as_json: bool, **settings: Any
+    sources: tuple[Path, ...],
+    to: Path,
+    precision: str,
+    codec: str,
+    statistics: bool,
+    dry_run: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Pack mice into Zarr stores.
 
     SOURCE is the folder of a mouse as published, a zip of one (read in place), or a folder of such folders and zips.
     Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
     """
-    kept: dict[str, Any] = {"precision": precision, "codec": codec}
+    kept: dict[str, Any] = {"precision": precision, "codec": codec, "statistics": statistics}
     outcome = _Outcome()
     for source in _find(sources, outcome):
         try:

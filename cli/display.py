@@ -40,7 +40,7 @@ class Bar:
         """Begin a phase of so many bytes and files."""
         self.end()
         self._bytes, self._files, self._total_files = 0, 0, files
-        self._task = self._drawn.add_task(f"{phase} {self._name}", total=max(nbytes, 1), files=f"0/{files}")
+        self._task = self._drawn.add_task(f"{phase} {self._name}", total=max(nbytes, 1), files=self._files_text())
 
     def advance(self, nbytes: int, files: int) -> None:
         """Count bytes and files; draw them now and then."""
@@ -58,7 +58,10 @@ class Bar:
     def _show(self) -> None:
         self._shown = time.monotonic()
         if self._task is not None:
-            self._drawn.update(self._task, completed=self._bytes, files=f"{self._files}/{self._total_files}")
+            self._drawn.update(self._task, completed=self._bytes, files=self._files_text())
+
+    def _files_text(self) -> str:
+        return f"{self._files}/{self._total_files} files" if self._total_files else ""
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def progress_bar(name: str) -> Generator[Bar]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         DownloadColumn(),
-        TextColumn("{task.fields[files]} files"),
+        TextColumn("{task.fields[files]}"),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )

@@ -54,7 +54,11 @@ def compare_with_source(
     index, opened = check_quick(Path(store)), open_source(source)
     settings = index.attributes
     plan = make_plan(
-        opened.survey(), index.root.parent, precision=settings[layout.A_PRECISION], codec=settings[layout.A_CODEC]
+        opened.survey(),
+        index.root.parent,
+        precision=settings[layout.A_PRECISION],
+        codec=settings[layout.A_CODEC],
+        statistics=False,
     )
     comparison = _Comparison(index, opened, plan, report)
     problems = comparison.outline()

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.recording import Recording
+from ..readers.reductions import Reduced
 from ..store import layout
 from ..store.layout import ArrayLayout
 from ..store.metadata import to_json
@@ -20,6 +23,8 @@ from ..store.small import Records, write_array, write_group, write_metadata
 from .plan import Plan, SmallPlan, with_shape
 from .sources import Source
 from .unit import UnitRecord
+
+Results = Mapping[str, Mapping[layout.Reduction, Reduced]]
 
 
 def write_small(source: Source, root: Path, plan: Plan) -> Records:
@@ -46,7 +51,7 @@ def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[A
 
 
 def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
-    """Write what is known of the trials after they were read: metadata of the variables, coordinates, groups."""
+    """Write what is known of the trials after they were read: metadata of the variables, coordinates."""
     records = Records()
     for array in plan.recorded:
         records |= write_metadata(root, _with_headers(array, merged.headers[array.path]))
@@ -58,6 +63,43 @@ def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
     }
     for array in plan.coordinates:
         records |= write_array(root, array, values[array.path.rpartition("/")[2]])
+    return records
+
+
+def recording(root: Path, plan: Plan, merged: UnitRecord) -> Recording:
+    """Return what was written, to be read before it is a store."""
+    survey = plan.survey
+    return Recording(
+        root=root,
+        kind=survey.kind,
+        arrays={array.path: array for array in plan.recorded},
+        trial_ids=np.array(survey.trial_ids, np.int64),
+        tiers=np.array(survey.tiers, object),
+        n_frames=np.array(merged.n_frames, np.int32) if survey.kind == "dynamic" else None,
+        withheld=np.array(merged.withheld, bool),
+    )
+
+
+def write_statistics(root: Path, plan: Plan, results: Results) -> Records:
+    """Write the train statistics, and the list of the trials that they come from."""
+    values = {
+        layout.statistic_path(variable, reduction, name): np.asarray(getattr(found, name))
+        for variable, reductions in results.items()
+        for reduction, found in reductions.items()
+        for name in layout.STATISTIC_NAMES
+    }
+    survey = plan.survey
+    train = [trial for trial, tier in zip(survey.trial_ids, survey.tiers, strict=True) if tier == layout.TRAIN_TIER]
+    values[layout.STATISTICS_TRIAL_ID] = np.array(train, np.int64)
+    records = Records()
+    for array in plan.statistics:
+        records |= write_array(root, array, values[array.path])
+    return records
+
+
+def write_groups(root: Path, plan: Plan) -> Records:
+    """Write the metadata of all groups but the root."""
+    records = Records()
     groups = {str(parent) for array in plan.arrays for parent in Path(array.path).parents} - {"."}
     for group in sorted(groups):
         records |= write_group(root, group, {})

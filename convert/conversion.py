@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..readers.progress import Progress, Silent
+from ..readers.recording import Recording
+from ..readers.reductions import PROCESS_BYTES, reduce_recording
 from ..readers.tasks import available_cores
 from ..store import OptionError, Problem, SourceError, check_full, files, layout
 from ..store.integrity import full_check_memory
@@ -18,8 +20,18 @@ from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, s
 from ..store.shards import FileRecord
 from ..store.small import write_group
 from . import workers as where
-from .contents import merge, root_attributes, software, write_described, write_small
-from .plan import PROCESS_BYTES, Plan, describe, make_plan
+from .contents import (
+    Results,
+    merge,
+    recording,
+    root_attributes,
+    software,
+    write_described,
+    write_groups,
+    write_small,
+    write_statistics,
+)
+from .plan import Plan, describe, make_plan
 from .sources import Source, open_source
 from .unit import Unit, UnitRecord, run_unit
 
@@ -69,13 +81,18 @@ class Summary:
 
 
 def plan_mouse(
-    source: Path | str | Source, to: Path | str, *, precision: Precision = "source", codec: CodecName = "fast"
+    source: Path | str | Source,
+    to: Path | str,
+    *,
+    precision: Precision = "source",
+    codec: CodecName = "fast",
+    statistics: bool = True,
 ) -> Plan:
     """Find out what converting a mouse would make; nothing is written.
 
     Parameters
     ----------
-    source, to, precision, codec
+    source, to, precision, codec, statistics
         As of `convert_mouse`.
 
     Raises
@@ -85,7 +102,9 @@ def plan_mouse(
     """
     _check_codec(codec)
     opened = open_source(source) if isinstance(source, (str, Path)) else source
-    return make_plan(opened.survey(), Path(to), precision=precision, codec=codec, overhead=opened.overhead)
+    return make_plan(
+        opened.survey(), Path(to), precision=precision, codec=codec, statistics=statistics, overhead=opened.overhead
+    )
 
 
 def convert_mouse(
@@ -94,6 +113,7 @@ def convert_mouse(
     *,
     precision: Precision = "source",
     codec: CodecName = "fast",
+    statistics: bool = True,
     workers: int | None = None,
     scheduler: str | None = None,
     max_memory: int = DEFAULT_MAX_MEMORY,
@@ -113,6 +133,8 @@ def convert_mouse(
         ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``.
     codec
         ``fast``, ``none``, ``small`` or ``pcodec``; see `layout.CODECS`.
+    statistics
+        Compute and store the statistics of the train trials; see `trialpack.readers.train_statistics`.
     workers
         Threads; one a core by default.
     scheduler
@@ -153,14 +175,14 @@ def convert_mouse(
     """
     begun = time.perf_counter()
     opened = open_source(source) if isinstance(source, (str, Path)) else source
-    plan = plan_mouse(opened, to, precision=precision, codec=codec)
+    plan = plan_mouse(opened, to, precision=precision, codec=codec, statistics=statistics)
     _check_outside(opened, Path(to))
     threads = plan.workers(workers or available_cores(), max_memory)
-    run = _Conversion(opened, plan, progress or Silent())
+    run = _Conversion(opened, plan, workers or available_cores(), max_memory, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         try:
             with where.cluster(scheduler) if scheduler else where.local(threads) as pool:
-                manifest, warnings = run.write(stage, pool, local=scheduler is None)
+                manifest, warnings = run.write(stage, pool)
         except SourceError:
             abandon(stage)
             raise
@@ -187,10 +209,11 @@ def convert_mouse(
 class _Conversion:
     """The steps of one conversion, in the order in which they run."""
 
-    def __init__(self, source: Source, plan: Plan, progress: Progress) -> None:
+    def __init__(self, source: Source, plan: Plan, threads: int, max_memory: int, progress: Progress) -> None:
         self._source, self._plan, self._progress = source, plan, progress
+        self._threads, self._max_memory = threads, max_memory
 
-    def write(self, stage: Stage, pool: Executor, *, local: bool) -> tuple[Manifest, list[str]]:
+    def write(self, stage: Stage, pool: where.Pool) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
         plan = self._plan
         for array in plan.recorded:
@@ -199,13 +222,14 @@ class _Conversion:
         units = [self._unit(stage, number, rows) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
         with where.local(1) as beside:
-            small = beside.submit(write_small, self._source, stage.root, plan)
-            merged = merge(self._run(pool, units, local=local))
-            described = beside.submit(write_described, stage.root, plan, merged)
-            record = small.result() | described.result()
-        done = [unit.part.extent for unit in units]
-        survey = plan.survey
-        self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
+            small = beside.executor.submit(write_small, self._source, stage.root, plan)
+            merged = merge(self._run(pool, units))
+            record = small.result() | beside.executor.submit(write_described, stage.root, plan, merged).result()
+            self._rest_is_done(units)
+            if plan.statistics:
+                results = self._statistics(recording(stage.root, plan, merged), pool)
+                record |= beside.executor.submit(write_statistics, stage.root, plan, results).result()
+        record |= write_groups(stage.root, plan)
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
         attributes = root_attributes(plan, merged, record)
@@ -232,17 +256,33 @@ class _Conversion:
             software=software(),
         )
 
-    def _run(self, pool: Executor, units: list[Unit], *, local: bool) -> list[UnitRecord]:
+    def _rest_is_done(self, units: list[Unit]) -> None:
+        """Tell the progress of what is beside the trials."""
+        survey, done = self._plan.survey, [unit.part.extent for unit in units]
+        self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
+
+    def _statistics(self, written: Recording, pool: where.Pool) -> Results:
+        """Compute the train statistics from what was written."""
+        return reduce_recording(
+            written,
+            written.rows_of_tier(layout.TRAIN_TIER),
+            max_memory=self._max_memory,
+            threads=self._threads,
+            client=pool.client,
+            progress=self._progress,
+        )
+
+    def _run(self, pool: where.Pool, units: list[Unit]) -> list[UnitRecord]:
         """Run all units, and report the problems of all of them; any other failure ends the run at once."""
         # A cluster's workers cannot call back: there, progress is told a unit at a time.
-        arguments = (self._progress.advance,) if local else ()
-        futures = {pool.submit(run_unit, unit, *arguments): unit for unit in units}
+        arguments = () if pool.client else (self._progress.advance,)
+        futures = {pool.executor.submit(run_unit, unit, *arguments): unit for unit in units}
         records, problems = dict[int, UnitRecord](), list[Problem]()
         for future in as_completed(futures):
             unit = futures[future]
             try:
                 records[unit.number] = future.result()
-                if not local:
+                if pool.client:
                     self._progress.advance(*unit.part.extent)
             except SourceError as error:
                 problems += error.problems

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..readers.recording import Recording
+from ..readers.reductions import PROCESS_BYTES, needed_memory
 from ..store import OptionError, Problem, SourceError, layout
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
 from .published import PublishedMouse, find_published
 from .sources.source import SmallArray, Survey
 
-PROCESS_BYTES = 160_000_000
-"""What Python and its modules take before any data: part of the bound on memory."""
 _VIEWS = {"S": "uint8", "m": "int64", "M": "int64"}
 _GROUPS = {"meta/trials/": "trials/", "meta/neurons/": "neurons/", "meta/statistics/": "statistics/source/"}
 
@@ -46,6 +46,8 @@ class Plan:
         Layouts of the recorded variables, in the order of `layout.VARIABLES`.
     coordinates
         Layouts of trial_id, tier, n_frames (dynamic mice) and withheld.
+    statistics
+        Layouts of the train statistics; none without train trials.
     small
         Arrays beside the trials, and files kept byte by byte.
     rows_per_shard
@@ -60,6 +62,7 @@ class Plan:
     codec: CodecName
     recorded: tuple[ArrayLayout, ...]
     coordinates: tuple[ArrayLayout, ...]
+    statistics: tuple[ArrayLayout, ...]
     small: tuple[SmallPlan, ...]
     rows_per_shard: int
     unit_memory: int
@@ -87,7 +90,7 @@ class Plan:
     @property
     def arrays(self) -> tuple[ArrayLayout, ...]:
         """All arrays of the store."""
-        return (*self.recorded, *self.coordinates, *(one.layout for one in self.small))
+        return (*self.recorded, *self.coordinates, *self.statistics, *(one.layout for one in self.small))
 
     @property
     def units(self) -> tuple[range, ...]:
@@ -106,6 +109,24 @@ class Plan:
         """Raw bytes of all arrays, before compression."""
         return sum(array.nbytes for array in self.arrays)
 
+    @property
+    def statistics_memory(self) -> int:
+        """Bytes below which the train statistics cannot be computed; 0 without them."""
+        if not self.statistics:
+            return 0
+        survey = self.survey
+        n_trials, n_frames = len(survey.trial_ids), survey.variables[layout.RESPONSES].shape[-1]
+        planned = Recording(
+            root=self.destination,
+            kind=survey.kind,
+            arrays={array.path: array for array in self.recorded},
+            trial_ids=np.array(survey.trial_ids, np.int64),
+            tiers=np.array(survey.tiers, object),
+            n_frames=np.full(n_trials, n_frames, np.int32) if survey.kind == "dynamic" else None,
+            withheld=np.zeros(n_trials, bool),
+        )
+        return needed_memory(planned, planned.rows_of_tier(layout.TRAIN_TIER))
+
     def trials_by_tier(self) -> dict[str, int]:
         """Return how many trials each tier has."""
         return dict(sorted(Counter(self.survey.tiers).items()))
@@ -123,19 +144,27 @@ class Plan:
         Raises
         ------
         OptionError
-            Not even one fits.
+            Not even one fits, or the train statistics do not.
         """
         fixed = PROCESS_BYTES + self.small_memory
         fit = (max_memory - fixed) // self.unit_memory
-        if fit < 1:
-            need = math.ceil((fixed + self.unit_memory) / 1e6)
-            what = f"--max-memory {max_memory / 1e6:.0f} MB is too little (expected {need} MB or more for one worker)"
-            raise OptionError(Problem(self.survey.label, what, f"give --max-memory {need}MB"))
+        need = max(fixed + self.unit_memory, self.statistics_memory)
+        if max_memory < need:
+            need_mb = math.ceil(need / 1e6)
+            what = f"--max-memory {max_memory / 1e6:.0f} MB is too little (expected {need_mb} MB or more)"
+            otherwise = ", or --no-statistics" if need == self.statistics_memory else ""
+            raise OptionError(Problem(self.survey.label, what, f"give --max-memory {need_mb}MB{otherwise}"))
         return max(1, min(wanted, fit, len(self.units)))
 
 
 def make_plan(
-    survey: Survey, to: Path, *, precision: Precision = "source", codec: CodecName = "fast", overhead: int = 1
+    survey: Survey,
+    to: Path,
+    *,
+    precision: Precision = "source",
+    codec: CodecName = "fast",
+    statistics: bool = True,
+    overhead: int = 1,
 ) -> Plan:
     """Lay out the store of a mouse.
 
@@ -145,12 +174,15 @@ def make_plan(
         From the source.
     to
         The folder that is to hold the store.
+    statistics
+        Whether the store is to have statistics of its train trials.
     overhead
         How many bytes of memory reading one byte of the source takes.
     """
     small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
     _check_paths(survey, small)
     recorded, rows = _recorded(survey, precision, codec)
+    n_train = survey.tiers.count(layout.TRAIN_TIER) if statistics else 0
     reading = overhead * max(spec.nbytes for spec in survey.variables.values())
     return Plan(
         survey=survey,
@@ -159,6 +191,7 @@ def make_plan(
         codec=codec,
         recorded=recorded,
         coordinates=_coordinates(survey),
+        statistics=layout.statistics_layouts(recorded, survey.kind, n_train) if n_train else (),
         small=small,
         rows_per_shard=rows,
         unit_memory=reading + sum(_writing_memory(array) for array in recorded),

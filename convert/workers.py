@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, cast
 
 from ..store import OptionError, Problem
@@ -16,18 +17,32 @@ from ..store import OptionError, Problem
 CONNECT_SECONDS = 10.0
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Workers.
+
+    Attributes
+    ----------
+    client
+        Of a dask.distributed cluster; None for threads of this process.
+    """
+
+    executor: Executor
+    client: Any = None
+
+
 @contextlib.contextmanager
-def local(workers: int) -> Generator[Executor]:
+def local(workers: int) -> Generator[Pool]:
     """Run units on threads; when left by an error, units that have not started are dropped."""
-    pool = ThreadPoolExecutor(workers, "trialpack-convert")
+    executor = ThreadPoolExecutor(workers, "trialpack-convert")
     try:
-        yield pool
+        yield Pool(executor)
     finally:
-        pool.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
-def cluster(address: str) -> Generator[Executor]:
+def cluster(address: str) -> Generator[Pool]:
     """Run units on a dask.distributed cluster, whose workers see the same files under the same names.
 
     Raises
@@ -47,4 +62,4 @@ def cluster(address: str) -> Generator[Executor]:
         raise OptionError(Problem(f"--scheduler {address}", what, "start one with: dask scheduler")) from None
     # Closing the client drops what it has asked for and nobody waits for any more.
     with client:
-        yield cast(Executor, client.get_executor(pure=False, retries=0))
+        yield Pool(client.get_executor(pure=False, retries=0), client)

@@ -9,7 +9,7 @@ import numpy as np
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.layout import STATISTIC_NAMES, Reduction, Variable
 from .reductions import Reduced
-from .train_statistics import TRAIN_TIER, Statistics
+from .train_statistics import Statistics
 
 
 def read_statistics(index: StoreIndex) -> Statistics:
@@ -31,7 +31,7 @@ def read_statistics(index: StoreIndex) -> Statistics:
     return Statistics(
         mouse=index.attributes[layout.A_MOUSE],
         kind=kind,
-        tier=TRAIN_TIER,
+        tier=layout.TRAIN_TIER,
         trial_ids=index.small(layout.STATISTICS_TRIAL_ID),
         by_variable={variable.name: dict(_read(index, variable)) for variable in layout.VARIABLES[kind]},
     )

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store.layout import Kind, Reduction
+from ..store.layout import TRAIN_TIER, Kind, Reduction
 from .progress import Progress
 from .reductions import DEFAULT_MAX_MEMORY, Reduced, reduce_recording
 from .selection import Choice
 
 if TYPE_CHECKING:
     from .mouse import Mouse
-
-TRAIN_TIER = "train"
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +50,8 @@ OVER_FRAMES: Reduction = "over_trials_and_frames"
 OVER_PIXELS: Reduction = "over_trials_and_pixels"
 STATISTICS_TRIAL_ID = f"{TRAIN_STATISTICS}/{TRIAL_ID}"
 STATISTIC_NAMES = ("count", "min", "max", "mean", "median", "std")
+_STATISTIC_DTYPES = {"count": "int64", "mean": "float64", "std": "float64"}  # the others have the data's own
+TRAIN_TIER = "train"
 
 
 @dataclass(frozen=True)
@@ -309,6 +311,36 @@ def small_layout(
     compressor: Compressor = "utf8" if dtype == "string" else "lz4" if math.prod(shape) > 1024 else "none"
     chunk = tuple(max(1, size) for size in shape)
     return ArrayLayout(path, shape, dtype, dimensions, chunk, None, ChunkCodec(compressor), attributes)
+
+
+def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
+    """Lay out the train statistics of the recorded variables, and the list of the trials that they come from.
+
+    Parameters
+    ----------
+    n_trials
+        Of the train tier.
+    """
+    long_name = "trials that the statistics come from"
+    trials = small_layout(STATISTICS_TRIAL_ID, (n_trials,), "int64", ("train_trial",), {A_LONG_NAME: long_name})
+    sizes = {array.path: dict(zip(array.dimensions, array.shape, strict=True)) for array in recorded}
+    dtypes = {array.path: array.dtype for array in recorded}
+    arrays = (
+        small_layout(
+            statistic_path(variable.name, reduction, name),
+            tuple(sizes[variable.name][dimension] for dimension in kept),
+            _STATISTIC_DTYPES.get(name, dtypes[variable.name]),
+            kept,
+            {
+                A_UNITS: "1" if name == "count" else variable.units,
+                A_LONG_NAME: f"{name} of {variable.name} {reduction.replace('_', ' ')}",
+            },
+        )
+        for variable in VARIABLES[kind]
+        for reduction, kept in variable.reductions.items()
+        for name in STATISTIC_NAMES
+    )
+    return (trials, *arrays)
 
 
 def statistic_path(variable: str, reduction: Reduction, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -94,8 +94,11 @@ class _Job:
     @property
     def nbytes(self) -> int:
         """Bytes to be decoded, in all passes."""
-        passes = 1 + (n_digits(self.array.numpy_dtype) if OVER_PIXELS in self.variable.reductions else 0)
-        return self.rows.size * self.array.trial_nbytes * passes
+        return self.rows.size * self.array.trial_nbytes * self._passes
+
+    @property
+    def _passes(self) -> int:
+        return 1 + (n_digits(self.array.numpy_dtype) if OVER_PIXELS in self.variable.reductions else 0)
 
     @property
     def result_nbytes(self) -> int:
@@ -113,9 +116,11 @@ class _Job:
             return {name: nothing(self._shape(kept), self.array.numpy_dtype) for name, kept in self._reductions()}
         parts, axis = cut(self.recording, self.variable, self.rows, share=share, threads=pool.threads)
 
+        shares = _shares(self.nbytes, len(parts) * self._passes)
+
         def run(function: Callable[[Part], Any]) -> list[Any]:
-            each = self.rows.size * self.array.trial_nbytes // len(parts)
-            return pool.run([partial(function, part) for part in parts], lambda: progress.advance(each, 0))
+            tasks = [partial(function, part) for part in parts]
+            return pool.run(tasks, lambda: progress.advance(next(shares, 0), 0))
 
         found = run(_reduce_part)
         over_trials = join([part for part, _ in found], axis)
@@ -142,6 +147,11 @@ class _Job:
     def _shape(self, kept: tuple[str, ...]) -> tuple[int, ...]:
         sizes = dict(zip(self.variable.dimensions, self.array.shape[1:], strict=True))
         return tuple(sizes[name] for name in kept)
+
+
+def _shares(total: int, n: int) -> Iterator[int]:
+    """Yield `n` numbers about equal, that sum up to `total`."""
+    return (total * (i + 1) // n - total * i // n for i in range(n))
 
 
 def _reduce_part(part: Part) -> tuple[Reduced, NDArray[Any] | None]:

@@ -54,15 +54,15 @@ def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> R
     -----
     Means and variances are joined as of Chan, Golub and LeVeque (1983), equation 2.1, for any number of parts.
     """
-    count = parts.count.sum(axis=axes)
+    counts, means, stds = (_to_end(values, axes) for values in (parts.count, parts.mean, parts.std))
+    count = counts.sum(axis=-1)
     some = np.maximum(count, 1)
     # Parts without numbers are NaN; they weigh nothing.
-    means = np.where(parts.count > 0, parts.mean, 0.0)
-    squares = np.where(parts.count > 0, parts.std, 0.0) ** 2
+    means, stds = np.where(counts > 0, means, 0.0), np.where(counts > 0, stds, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = (parts.count * means).sum(axis=axes) / some
-        apart = means - np.expand_dims(mean, axes)
-        variance = (parts.count * (squares + apart**2)).sum(axis=axes) / some
+        mean = (counts * means).sum(axis=-1) / some
+        apart = means - mean[..., None]
+        variance = (counts * (stds**2 + apart**2)).sum(axis=-1) / some
     return Reduced(
         count=count,
         min=np.fmin.reduce(parts.min, axis=axes),
@@ -71,6 +71,12 @@ def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> R
         median=median,
         std=or_nan(count, np.sqrt(variance)),
     )
+
+
+def _to_end(values: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
+    """Make one axis of several, the last, in memory too: the order of a sum depends on how numbers lie there."""
+    moved = np.moveaxis(values, axes, range(-len(axes), 0))
+    return np.ascontiguousarray(moved).reshape(*moved.shape[: -len(axes)], -1)
 
 
 def join(parts: Sequence[Reduced], axis: int) -> Reduced:
