@@ -14,6 +14,7 @@ from .convert import convert
 from .display import complain, console
 from .info import info
 from .sample import sample
+from .stats import stats
 from .verify import verify
 
 _EPILOG = """
@@ -40,7 +41,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, verify, info, sample):
+for command in (convert, verify, info, stats, sample):
     commands.add_command(command)
 
 

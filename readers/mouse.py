@@ -2,82 +2,29 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import (
-    CorruptStoreError,
-    OptionError,
-    Problem,
-    StoreFormatError,
-    StoreIndex,
-    TrialpackError,
-    check_full,
-    check_quick,
-    layout,
-)
+from ..store import OptionError, Problem, StoreIndex, layout
 from .lazy import dask_array
+from .notebook import html_table
 from .recording import recording_of
 from .rows import read_rows
 from .selection import Choice, choose
 from .stored_statistics import read_statistics
 from .tables import POSITION, as_table, neuron_columns, trial_columns
-from .tasks import available_cores
 from .train_statistics import Statistics
+from .trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     import zarr
-
-Check = Literal["quick", "full"]
-
-
-@dataclass(frozen=True, eq=False)
-class Trial(Mapping[str, NDArray[Any]]):
-    """One trial: a mapping from the names of its variables to arrays, cut at its valid length.
-
-    Attributes
-    ----------
-    trial_id
-        Number of its files in the source.
-    tier
-        The part of the data set that it belongs to.
-    n_frames
-        Valid frames; None for static mice.
-    withheld
-        Zeros stand in place of the responses.
-    arrays
-        Dynamic: videos (n_frames, height, width), grey level; responses (n_neurons, n_frames), deconvolved activity;
-        behavior (n_channels, n_frames), pupil dilation in px, its derivative where there are three, running speed in
-        cm/s; pupil_center (2, n_frames), px. Static: images (image_channel, height, width), and the others without
-        frames. float32 or float64, as the store has them.
-    """
-
-    trial_id: int
-    tier: str
-    n_frames: int | None
-    withheld: bool
-    arrays: Mapping[str, NDArray[Any]]
-
-    def __getitem__(self, variable: str) -> NDArray[Any]:
-        """Return the array of a variable."""
-        return self.arrays[variable]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of the variables."""
-        return iter(self.arrays)
-
-    def __len__(self) -> int:
-        """Return the number of variables."""
-        return len(self.arrays)
 
 
 class Mouse:
@@ -307,25 +254,20 @@ class Mouse:
 
     def __repr__(self) -> str:
         """Say in one line what it is."""
-        facts = [f"{len(self.recording.trial_ids)} trials", f"{self.n_neurons} neurons"]
         tiers = ", ".join(f"{count} {tier}" for tier, count in self.recording.trials_by_tier.items())
         letter = f"{self.letter}: " if self.letter else ""
-        return f"<Mouse {letter}{self.name}, {self.kind}, {', '.join(facts)} ({tiers})>"
+        trials = f"{len(self.recording.trial_ids)} trials ({tiers})"
+        return f"<Mouse {letter}{self.name}, {self.kind}, {trials}, {self.n_neurons} neurons>"
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
-        tiers = ", ".join(f"{count} {tier}" for tier, count in self.recording.trials_by_tier.items())
-        head = f"<b>{html.escape(self.name)}</b> {html.escape(self.letter or '')} ({self.kind})"
-        facts = f"{len(self.recording.trial_ids)} trials: {html.escape(tiers)}; {self.n_neurons} neurons"
-        cells = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in self._outline())
-        names = "".join(f"<th>{name}</th>" for name in ("variable", "dimensions", "shape", "dtype", "unit"))
-        return f"<div>{head}<br>{facts}<table><tr>{names}</tr>{cells}</table></div>"
-
-    def _outline(self) -> Iterator[tuple[str, ...]]:
-        for variable in self.recording.variables:
-            array = self.recording.arrays[variable.name]
-            shape = " × ".join(map(str, array.shape))
-            yield variable.name, ", ".join(array.dimensions), shape, array.dtype, variable.units
+        variables = self.recording.variables
+        arrays = [self.recording.arrays[variable.name] for variable in variables]
+        rows = [
+            [variable.name, ", ".join(array.dimensions), " × ".join(map(str, array.shape)), array.dtype, variable.units]
+            for variable, array in zip(variables, arrays, strict=True)
+        ]
+        return html_table(repr(self)[1:-1], ["variable", "dimensions", "shape", "dtype", "unit"], rows)
 
     @cached_property
     def _trial_columns(self) -> Mapping[str, NDArray[Any]]:
@@ -343,79 +285,3 @@ class Mouse:
         out = np.empty((1, *sizes), array.numpy_dtype)
         read_rows(self.path, array, [row], out, [slice(0, size) for size in sizes])
         return out[0]
-
-
-def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
-    """Open a store.
-
-    Parameters
-    ----------
-    path
-        Folder of the store, ``<mouse>.zarr``.
-    check
-        ``quick``: names and sizes of all files, and the content of all metadata; milliseconds. ``full``: every byte
-        and every value.
-
-    Raises
-    ------
-    StoreFormatError
-        Not a trialpack store, an unfinished one, or one of an unknown format version.
-    CorruptStoreError
-        Its files are not what its manifest says; every problem is named.
-
-    Examples
-    --------
-    >>> from trialpack.readers import open_mouse
-    >>> open_mouse("no/such.zarr")
-    Traceback (most recent call last):
-        ...
-    trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
-    """
-    if check not in ("quick", "full"):
-        raise OptionError(Problem(str(path), f"no check {check!r}", "choose quick or full"))
-    root = Path(path)
-    return Mouse(check_quick(root) if check == "quick" else check_full(root, workers=available_cores()))
-
-
-def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") -> list[Mouse]:
-    """Open several stores.
-
-    Parameters
-    ----------
-    paths
-        Stores, or one folder that holds them.
-    check
-        As of `open_mouse`.
-
-    Returns
-    -------
-    list of Mouse
-        In the order given; of a folder, by name.
-
-    Raises
-    ------
-    OptionError
-        The folder holds no store.
-    StoreFormatError, CorruptStoreError
-        As `open_mouse`, with the problems of all stores.
-    """
-    stores = _stores(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-    mice, errors = list[Mouse](), list[TrialpackError]()
-    for store in stores:
-        try:
-            mice.append(open_mouse(store, check))
-        except (StoreFormatError, CorruptStoreError) as error:
-            errors.append(error)
-    if errors:
-        raise type(errors[0])(problem for error in errors for problem in error.problems)
-    return mice
-
-
-def _stores(folder: Path) -> list[Path]:
-    if folder.suffix == layout.SUFFIX:
-        return [folder]
-    found = sorted(folder.glob(f"*{layout.SUFFIX}"))
-    if not found:
-        problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")
-        raise OptionError(problem)
-    return found

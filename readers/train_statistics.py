@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store.layout import TRAIN_TIER, Kind, Reduction
+from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction
+from .notebook import html_table
 from .progress import Progress
 from .reductions import DEFAULT_MAX_MEMORY, Reduced, reduce_recording
 from .selection import Choice
@@ -52,6 +53,24 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
     def __len__(self) -> int:
         """Return the number of variables."""
         return len(self.by_variable)
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        tier = f"{self.tier} " if self.tier else ""
+        return f"<Statistics of {len(self.trial_ids)} {tier}trials of {self.mouse}: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the lowest and the highest value of each array."""
+        rows = [
+            [variable, reduction, " × ".join(map(str, found.shape)), *map(_range, found.ranges().values())]
+            for variable, reductions in self.items()
+            for reduction, found in reductions.items()
+        ]
+        return html_table(repr(self)[1:-1], ["variable", "reduction", "shape", *STATISTIC_NAMES], rows)
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.4g} … {ends[1]:.4g}"
 
 
 def train_statistics(

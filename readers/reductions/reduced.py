@@ -39,6 +39,14 @@ class Reduced:
         """Shape of each array."""
         return self.count.shape
 
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the lowest and the highest value of each statistic, for people to look at; NaN where there is none."""
+        return {
+            name: (float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None)))
+            for name in STATISTIC_NAMES
+            for values in [getattr(self, name)]
+        }
+
 
 def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> Reduced:
     """Join what is known of parts into what is known of the whole.

@@ -1,0 +1,146 @@
+"""``trialpack stats``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.table import Table
+
+from ..readers import Mouse, Statistics, open_mouse, train_statistics
+from ..readers.reductions import DEFAULT_MAX_MEMORY
+from ..readers.source_statistics import Difference, compare_with_published
+from ..readers.statistics_files import check_format, save_statistics
+from ..readers.stored_statistics import has_statistics
+from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction
+from . import options
+from .display import progress_bar, shape_text, short_name, show, show_json, table
+
+_EPILOG = """
+\b
+Examples:
+  trialpack stats stores/mouse.zarr
+  trialpack stats stores/mouse.zarr --tier oracle
+  trialpack stats stores/mouse.zarr -o statistics.pkl
+"""
+
+
+@click.command(epilog=_EPILOG)
+@options.existing_store
+@click.option("--tier", default=TRAIN_TIER, show_default=True, help="Statistics of this tier's trials.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write them: .pkl as the public pipeline of the 2023 mice reads it, or .npz. Replaces FILE.",
+)
+@options.workers
+@click.option(
+    "--max-memory",
+    type=options.ByteSize(),
+    default=DEFAULT_MAX_MEMORY,
+    show_default=True,
+    metavar="BYTES",
+    help="Memory of the whole process.",
+)
+@options.json_output
+def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_memory: int, as_json: bool) -> None:
+    """Show minimum, maximum, mean, median and standard deviation of STORE's trials.
+
+    Those of the train tier are in the store, unless it was converted with --no-statistics; all others are computed.
+    Each cell of the table is the lowest and the highest of all neurons, frames or pixels. Where the source came with
+    statistics, the table says how far they are apart.
+    """
+    mouse = open_mouse(store)
+    if output:
+        check_format(mouse.kind, output)
+    found = _statistics(mouse, tier, workers, max_memory)
+    differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
+    if output:
+        save_statistics(found, output)
+    if as_json:
+        show_json(_document(store, found, differences, output))
+        return
+    show(_ranges_table(found), *([_differences_table(differences), *_notes(differences)] if differences else []))
+    if output:
+        click.echo(output)
+
+
+def _statistics(mouse: Mouse, tier: str, workers: int | None, max_memory: int) -> Statistics:
+    if tier == TRAIN_TIER and has_statistics(mouse.index):
+        return mouse.statistics
+    with progress_bar(short_name(mouse.name)) as bar:
+        return train_statistics(mouse, tier=tier, max_memory=max_memory, threads=workers, progress=bar)
+
+
+def _ranges_table(found: Statistics) -> Table:
+    names: list[Reduction] = list(dict.fromkeys(name for by_reduction in found.values() for name in by_reduction))
+    headings = tuple(name.replace("_", " ") for name in names)
+    title = f"Statistics of {len(found.trial_ids)} {found.tier or ''} trials of {short_name(found.mouse)}"
+    made = table(title, "variable", "statistic", *headings, numbers=headings)
+    for variable, by_reduction in found.items():
+        there = [by_reduction.get(name) for name in names]
+        made.add_row(variable, "places", *(shape_text(one.shape) if one else "" for one in there))
+        for statistic in STATISTIC_NAMES:
+            cells = [_range(one.ranges()[statistic]) if one else "" for one in there]
+            made.add_row("", statistic, *cells, end_section=statistic == STATISTIC_NAMES[-1])
+    return made
+
+
+def _range(ends: tuple[float, float]) -> str:
+    texts = ["–" if math.isnan(end) else f"{end:.4g}" if abs(end) < 1e4 else f"{end:,.0f}" for end in ends]
+    return texts[0] if texts[0] == texts[1] else " … ".join(texts)
+
+
+def _differences_table(differences: list[Difference]) -> Table:
+    names = tuple(dict.fromkeys(one.statistic for one in differences))
+    title = "Largest difference from the source's statistics, relative to their largest value"
+    made = table(title, "published", "over", *names, numbers=names)
+    groups = dict[tuple[str, str], dict[str, Difference]]()
+    for one in differences:
+        over = one.reduction.removeprefix("over_").replace("_", " ") if one.reduction else "other shape"
+        groups.setdefault((one.group, over), {})[one.statistic] = one
+    for (group, over), found in groups.items():
+        made.add_row(group, over, *(_number(found[name].relative) if name in found else "" for name in names))
+    return made
+
+
+def _notes(differences: list[Difference]) -> list[str]:
+    remarks = dict[str, list[str]]()
+    for one in differences:
+        if one.remark:
+            remarks.setdefault(one.remark, []).append(f"{one.group}/{one.statistic}")
+    return [f"{remark}: {', '.join(paths)}" for remark, paths in remarks.items()]
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2g}"
+
+
+def _document(store: Path, found: Statistics, differences: list[Difference], output: Path | None) -> dict[str, Any]:
+    statistics = {
+        variable: {
+            name: {"shape": list(one.shape), **{key: list(map(_plain, ends)) for key, ends in one.ranges().items()}}
+            for name, one in by_reduction.items()
+        }
+        for variable, by_reduction in found.items()
+    }
+    return {
+        "store": str(store),
+        "tier": found.tier,
+        "trial_ids": found.trial_ids.tolist(),
+        "statistics": statistics,
+        "differences": [
+            {**vars(one), "largest": _plain(one.largest), "relative": _plain(one.relative)} for one in differences
+        ],
+        "output": str(output) if output else None,
+    }
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return float(value) if np.isfinite(value) else None

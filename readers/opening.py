@@ -1,0 +1,98 @@
+"""Open stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from ..store import (
+    CorruptStoreError,
+    OptionError,
+    Problem,
+    StoreFormatError,
+    TrialpackError,
+    check_full,
+    check_quick,
+    layout,
+)
+from .mouse import Mouse
+from .tasks import available_cores
+
+Check = Literal["quick", "full"]
+
+
+def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
+    """Open a store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store, ``<mouse>.zarr``.
+    check
+        ``quick``: names and sizes of all files, and the content of all metadata; milliseconds. ``full``: every byte
+        and every value.
+
+    Raises
+    ------
+    StoreFormatError
+        Not a trialpack store, an unfinished one, or one of an unknown format version.
+    CorruptStoreError
+        Its files are not what its manifest says; every problem is named.
+
+    Examples
+    --------
+    >>> from trialpack.readers import open_mouse
+    >>> open_mouse("no/such.zarr")
+    Traceback (most recent call last):
+        ...
+    trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
+    """
+    if check not in ("quick", "full"):
+        raise OptionError(Problem(str(path), f"no check {check!r}", "choose quick or full"))
+    root = Path(path)
+    return Mouse(check_quick(root) if check == "quick" else check_full(root, workers=available_cores()))
+
+
+def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") -> list[Mouse]:
+    """Open several stores.
+
+    Parameters
+    ----------
+    paths
+        Stores, or one folder that holds them.
+    check
+        As of `open_mouse`.
+
+    Returns
+    -------
+    list of Mouse
+        In the order given; of a folder, by name.
+
+    Raises
+    ------
+    OptionError
+        The folder holds no store.
+    StoreFormatError, CorruptStoreError
+        As `open_mouse`, with the problems of all stores.
+    """
+    stores = _stores(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    mice, errors = list[Mouse](), list[TrialpackError]()
+    for store in stores:
+        try:
+            mice.append(open_mouse(store, check))
+        except (StoreFormatError, CorruptStoreError) as error:
+            errors.append(error)
+    if errors:
+        raise type(errors[0])(problem for error in errors for problem in error.problems)
+    return mice
+
+
+def _stores(folder: Path) -> list[Path]:
+    if folder.suffix == layout.SUFFIX:
+        return [folder]
+    found = sorted(folder.glob(f"*{layout.SUFFIX}"))
+    if not found:
+        problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")
+        raise OptionError(problem)
+    return found
