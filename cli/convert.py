@@ -198,7 +198,8 @@ def _plan_table(plan: Plan) -> Table:
         shapes = (first.shape, first.chunk, first.shard) if len(arrays) == 1 else (None, None, None)
         shape, chunk, shard = map(shape_text, shapes)
         raw, files = sum(array.nbytes for array in arrays), sum(array.files + 1 for array in arrays)
-        made.add_row(name, shape, first.dtype, chunk, shard, size(raw), str(files))
+        dtype = first.dtype if len({array.dtype for array in arrays}) == 1 else "several"
+        made.add_row(name, shape, dtype, chunk, shard, size(raw), str(files))
     return made
 
 

@@ -13,8 +13,10 @@ from ..store import TrialpackError
 from . import options
 from .display import grouped, lines, shape_text, show, show_json, size, table
 
+_LENGTHS = 3
 
-@click.command(epilog="\b\nExample:\n  trialpack info stores/mouse.zarr")
+
+@click.command(epilog="\b\nExamples:\n  trialpack info stores/mouse.zarr\n  trialpack info stores/mouse.zarr --json")
 @options.existing_store
 @options.json_output
 def info(store: Path, as_json: bool) -> None:
@@ -39,18 +41,31 @@ def _facts(found: dict[str, Any]) -> Table:
         "mouse": f"{letter}{found['kind']}",
         "trials": f"{sum(found['trials'].values())}: {trials}; responses withheld in {found['withheld']}",
         "neurons": f"{found['neurons']}",
-        **({"frames": f"{found['frames']}, shorter trials padded with NaN"} if "frames" in found else {}),
+        **({"frames": _frames(found)} if "frames" in found else {}),
         "precision": f"{found['precision']} (codec {found['codec']})",
         "size": f"{size(found['bytes_store'])} in {found['files_store']} files; "
         f"the source had {size(found['bytes_source'])} in {found['files_source']} "
         f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",
         "source": found["source"]["name"],
+        "statistics": _statistics(found["statistics"]),
         "format": f"version {found['trialpack_format']}, store {found['store_id']}",
-        "check": found["check"],
+        "check": f"{found['check']} (SHA-256 {found['digests']['manifest'][:16]}…); "
+        "every byte and value: trialpack verify",
         "notes": "\n".join(found["warnings"]) or "none",
     }.items():
         made.add_row(f"[bold]{name}[/bold]", value)
     return made
+
+
+def _frames(found: dict[str, Any]) -> str:
+    lengths = sorted(found["frames_by_trial"].items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{n} in {count} trials" for n, count in lengths[:_LENGTHS])
+    return f"{found['frames']}, padded with NaN; valid {shown}{', …' if len(lengths) > _LENGTHS else ''}"
+
+
+def _statistics(found: dict[str, Any]) -> str:
+    computed = f"of {found['train_trials']} train trials" if found["train_trials"] else "none computed"
+    return f"{computed}; from the source: {', '.join(found['source']) or 'none'}"
 
 
 def _arrays(found: dict[str, Any]) -> Table:
@@ -63,5 +78,15 @@ def _arrays(found: dict[str, Any]) -> Table:
         raw, stored = (sum(array[key] for array in arrays) for key in ("bytes_raw", "bytes_stored"))
         ratio = f"{stored / raw:.2f}" if raw else "–"
         codecs = ", ".join(sorted({array["compressor"] for array in arrays}))
-        made.add_row(name, shape, first["dtype"], chunk, codecs, size(raw), size(stored), ratio)
+        dtypes = {array["dtype"] for array in arrays}
+        made.add_row(
+            name,
+            shape,
+            first["dtype"] if len(dtypes) == 1 else "several",
+            chunk,
+            codecs,
+            size(raw),
+            size(stored),
+            ratio,
+        )
     return made

@@ -14,6 +14,7 @@ from .convert import convert
 from .display import complain, console
 from .info import info
 from .sample import sample
+from .show import show
 from .stats import stats
 from .verify import verify
 
@@ -41,7 +42,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, verify, info, stats, sample):
+for command in (convert, verify, info, stats, show, sample):
     commands.add_command(command)
 
 

@@ -57,7 +57,8 @@ def _fits(label: str, columns: Columns, name: str, wanted: Any) -> NDArray[np.bo
     values = columns[name]
     allowed: list[Any] = [wanted] if isinstance(wanted, str) or np.ndim(wanted) == 0 else list(wanted)
     if unknown := [one for one in allowed if not np.any(values == one)]:
-        raise OptionError(Problem(label, f"no {name} is {_text(unknown)}", f"there are {_text(_distinct(values))}"))
+        known = _text(np.unique(values).tolist())
+        raise OptionError(Problem(label, f"no {name} is {_text(unknown)}", f"there are {known}"))
     return np.isin(values, np.array(allowed, values.dtype))
 
 
@@ -76,10 +77,6 @@ def _some(label: str, found: NDArray[np.int64], choice: object) -> NDArray[np.in
         text = str(choice)
         raise OptionError(Problem(label, f"nothing is selected by {text[:80]}", "choose at least one"))
     return found
-
-
-def _distinct(values: NDArray[Any]) -> list[Any]:
-    return sorted(set(values.tolist()), key=str)
 
 
 def _text(values: Sequence[Any]) -> str:

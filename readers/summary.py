@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store import StoreIndex, check_quick, layout
+from ..store.manifest import VALUES_ALGORITHM
 
 
 def summarize(store: Path | str) -> dict[str, Any]:
@@ -21,7 +22,8 @@ def summarize(store: Path | str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Mouse, kind, precision, codec; trials by tier, neurons, frames; for each array shape, dtype, chunk and bytes.
+        Mouse, kind, precision, codec; trials by tier, neurons, frames; for each array shape, dtype, chunk and bytes;
+        which statistics there are; digests.
 
     Raises
     ------
@@ -34,6 +36,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
         "store": str(index.root),
         **{key: facts[key] for key in _FACTS},
         "trials": dict(sorted(Counter(index.small(f"{layout.TRIALS}/{layout.TIER}").tolist()).items())),
+        "frames_by_trial": _frames(index),
         "withheld": int(index.small(f"{layout.TRIALS}/{layout.WITHHELD}").sum()),
         **_sizes(index),
         "arrays": [_describe(index, path) for path in sorted(index.arrays)],
@@ -41,7 +44,10 @@ def summarize(store: Path | str) -> dict[str, Any]:
         "bytes_store": index.nbytes,
         "files_source": facts[layout.A_SOURCE]["files"],
         "files_store": len(index.manifest.files) + 1,
+        "ratio": round(index.nbytes / facts[layout.A_SOURCE]["bytes"], 4),
+        "statistics": _statistics(index),
         "check": "names, sizes and metadata agree with the manifest",
+        "digests": {"files": "sha256", "values": VALUES_ALGORITHM, "manifest": index.manifest.digest},
     }
 
 
@@ -57,6 +63,22 @@ _FACTS = (
     layout.A_SOFTWARE,
     layout.A_WARNINGS,
 )
+
+
+def _frames(index: StoreIndex) -> dict[str, int] | None:
+    """Return how many trials have how many valid frames; None for static mice."""
+    path = f"{layout.TRIALS}/{layout.N_FRAMES}"
+    if path not in index.arrays:
+        return None
+    return {str(n): count for n, count in sorted(Counter(index.small(path).tolist()).items())}
+
+
+def _statistics(index: StoreIndex) -> dict[str, Any]:
+    """Say which statistics there are: of how many train trials, and which groups came with the source."""
+    source = f"{layout.SOURCE_STATISTICS}/"
+    published = {path.removeprefix(source).rpartition("/")[0] for path in index.arrays if path.startswith(source)}
+    trials = index.arrays.get(layout.STATISTICS_TRIAL_ID)
+    return {"train_trials": trials.shape[0] if trials else None, "source": sorted(published)}
 
 
 def _sizes(index: StoreIndex) -> dict[str, int]:

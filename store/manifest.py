@@ -44,13 +44,21 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the file: sealed with its own digest, so that no change of it goes unnoticed."""
-        body = {
+        return to_json({**self._body, _SEAL: self.digest})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that it says: names store and content, byte for byte."""
+        return hashlib.sha256(to_json(self._body)).hexdigest()
+
+    @property
+    def _body(self) -> dict[str, Any]:
+        return {
             layout.A_FORMAT: layout.FORMAT_VERSION,
             layout.A_STORE_ID: self.store_id,
             "files": {path: [record.size, record.sha256] for path, record in self.files.items()},
             "values": {"algorithm": VALUES_ALGORITHM, **{name: list(rows) for name, rows in self.values.items()}},
         }
-        return to_json({**body, _SEAL: hashlib.sha256(to_json(body)).hexdigest()})
 
     @property
     def nbytes(self) -> int:

@@ -18,6 +18,7 @@ from trialpack.cli.main import commands
 from trialpack.store import FORMAT_VERSION, layout
 
 ROOT = Path(__file__).resolve().parent.parent
+TRIALPACK = Path(sys.executable).with_name("trialpack")
 PACKAGES = [trialpack.store, trialpack.readers, trialpack.convert, trialpack.cli]
 MODULES = sorted(
     {info.name for package in PACKAGES for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")}
@@ -52,6 +53,37 @@ def test_shown_code_runs(name, tmp_path):
     for block in blocks:
         ran = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory):
+    """The folder in which docs/reading.md begins, after the commands that it begins with."""
+    place, text = tmp_path_factory.mktemp("reading"), (ROOT / "docs/reading.md").read_text()
+    commands_shown = re.search(r"```\n(trialpack sample.*?)```", text, re.S)[1].splitlines()
+    assert len(commands_shown) == 3
+    for line in commands_shown:
+        done = subprocess.run([TRIALPACK, *line.split()[1:]], cwd=place, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_reading_shows_what_is_printed(reading, monkeypatch):
+    monkeypatch.chdir(reading)
+    monkeypatch.setenv("COLUMNS", "90")
+    # Doctest would take the end of a block for output.
+    text = re.sub(r"^```.*$", "", (ROOT / "docs/reading.md").read_text(), flags=re.M)
+    test = doctest.DocTestParser().get_doctest(text, {}, "reading.md", "docs/reading.md", 0)
+    assert len(test.examples) > 20
+    failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    assert failed == 0
+
+
+def test_reading_shows_what_the_command_prints(reading):
+    shown = re.findall(r"```\n\$ trialpack (.*?)\n(.*?)```", (ROOT / "docs/reading.md").read_text(), re.S)
+    assert shown
+    for command, expected in shown:
+        done = subprocess.run([TRIALPACK, *command.split()], cwd=reading, capture_output=True, text=True, check=True)
+        assert [line.rstrip() for line in done.stdout.rstrip().splitlines()] == expected.rstrip().splitlines()
 
 
 def test_format_document_matches_the_code():

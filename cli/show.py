@@ -1,0 +1,87 @@
+"""``trialpack show``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from ..readers import Mouse, open_mouse, trial_figure
+from ..readers.figure import picture_formats
+from ..store import OptionError, Problem, files, layout
+from . import options
+from .display import short_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_EPILOG = """
+\b
+Examples:
+  trialpack show stores/mouse.zarr
+  trialpack show stores/mouse.zarr --trial 12 -o trial.pdf
+"""
+
+
+@click.command(epilog=_EPILOG)
+@options.existing_store
+@click.option("--trial", type=int, metavar="ID", help="[default: the first of tier train whose responses are known]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PICTURE",
+    type=click.Path(path_type=Path),
+    help="Where to; the suffix says the format: png, pdf, svg, ... A file that is there is replaced. "
+    "[default: <mouse>-trial-<ID>.png in this folder]",
+)
+def show(store: Path, trial: int | None, output: Path | None) -> None:
+    """Draw one trial of STORE: stimulus, responses, behavior, pupil position.
+
+    Needs matplotlib: pip install 'trialpack[plot]'.
+    """
+    if output is not None:
+        _check(output)
+    mouse = open_mouse(store)
+    chosen = _first_known(mouse) if trial is None else trial
+    path = output or Path(f"{short_name(mouse.name)}-trial-{chosen}.png")
+    _write(path, _drawn(trial_figure(mouse, chosen), path))
+    click.echo(path)
+
+
+def _check(path: Path) -> None:
+    """Refuse what cannot be written before the time is spent to draw it."""
+    known = picture_formats()
+    if _format(path) not in known:
+        found = f"ends in {path.suffix}" if path.suffix else "has no suffix"
+        raise OptionError(Problem(str(path), f"no picture format ({found})", f"choose one of {', '.join(known)}"))
+    if not path.parent.is_dir():
+        raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
+
+
+def _format(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _first_known(mouse: Mouse) -> int:
+    """Return the first train trial with responses, or else the first trial."""
+    recording = mouse.recording
+    fit = np.flatnonzero((recording.tiers == layout.TRAIN_TIER) & ~recording.withheld)
+    return int(recording.trial_ids[fit[0] if fit.size else 0])
+
+
+def _drawn(figure: Figure, path: Path) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format=_format(path))
+    return picture.getvalue()
+
+
+def _write(path: Path, picture: bytes) -> None:
+    """Write a picture that appears complete, or not at all; nothing else is left behind."""
+    try:
+        files.write_atomically(path, picture)
+    except OSError:
+        files.remove(path.with_name(path.name + files.TEMPORARY))
+        raise
