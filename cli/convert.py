@@ -18,9 +18,9 @@ from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.plan import describe
 from ..convert.sources import Source
 from ..store import TrialpackError
-from ..store.layout import CODECS
+from ..store.layout import CODECS, short_name
 from . import options
-from .display import complain, grouped, lines, progress_bar, shape_text, short_name, show, show_json, size, table
+from .display import complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
 
 _EPILOG = """
 \b

@@ -156,14 +156,3 @@ def complain(error: BaseException) -> None:
     """Print an error on standard error, one line a problem."""
     for line in lines(error):
         click.echo(f"trialpack: {line}", err=True)
-
-
-def short_name(mouse: str) -> str:
-    """Return the part of a mouse's name that people use.
-
-    Examples
-    --------
-    >>> short_name("dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce")
-    'dynamic29156-11-10'
-    """
-    return "-".join(mouse.split("-")[:3])

@@ -10,7 +10,8 @@ import click
 from ..convert.published import PublishedMouse, find_published, published_mice
 from ..convert.sample import write_sample
 from ..store import Problem, StoreExistsError
-from .display import progress_bar, short_name
+from ..store.layout import short_name
+from .display import progress_bar
 
 _EPILOG = """
 \b

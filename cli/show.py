@@ -13,7 +13,6 @@ from ..readers import Mouse, open_mouse, trial_figure
 from ..readers.figure import picture_formats
 from ..store import OptionError, Problem, files, layout
 from . import options
-from .display import short_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,14 +27,14 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @options.existing_store
-@click.option("--trial", type=int, metavar="ID", help="[default: the first of tier train whose responses are known]")
+@click.option("--trial", type=int, metavar="ID", help="[default: the first train trial with responses]")
 @click.option(
     "-o",
     "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
     metavar="PICTURE",
-    type=click.Path(path_type=Path),
-    help="Where to; the suffix says the format: png, pdf, svg, ... A file that is there is replaced. "
-    "[default: <mouse>-trial-<ID>.png in this folder]",
+    help="Where to; the suffix says the format: png, pdf, svg, … Replaces PICTURE. "
+    "[default: <mouse>-trial-<ID>.png in the current folder]",
 )
 def show(store: Path, trial: int | None, output: Path | None) -> None:
     """Draw one trial of STORE: stimulus, responses, behavior, pupil position.
@@ -46,7 +45,7 @@ def show(store: Path, trial: int | None, output: Path | None) -> None:
         _check(output)
     mouse = open_mouse(store)
     chosen = _first_known(mouse) if trial is None else trial
-    path = output or Path(f"{short_name(mouse.name)}-trial-{chosen}.png")
+    path = output or Path(f"{layout.short_name(mouse.name)}-trial-{chosen}.png")
     _write(path, _drawn(trial_figure(mouse, chosen), path))
     click.echo(path)
 

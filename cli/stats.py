@@ -15,9 +15,9 @@ from ..readers.reductions import DEFAULT_MAX_MEMORY
 from ..readers.source_statistics import Difference, compare_with_published
 from ..readers.statistics_files import check_format, save_statistics
 from ..readers.stored_statistics import has_statistics
-from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction
+from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
 from . import options
-from .display import progress_bar, shape_text, short_name, show, show_json, table
+from .display import progress_bar, shape_text, show, show_json, table
 
 _EPILOG = """
 \b

@@ -343,6 +343,17 @@ def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: in
     return (trials, *arrays)
 
 
+def short_name(mouse: str) -> str:
+    """Return the part of a mouse's name that people use.
+
+    Examples
+    --------
+    >>> short_name("dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce")
+    'dynamic29156-11-10'
+    """
+    return "-".join(mouse.split("-")[:3])
+
+
 def statistic_path(variable: str, reduction: Reduction, name: str) -> str:
     """Return where the store has one of the train statistics of a variable."""
     return f"{TRAIN_STATISTICS}/{variable}/{reduction}/{name}"

@@ -1,0 +1,248 @@
+"""The panels of a figure of one trial: each function draws one variable into axes that it is given.
+
+Frame i of a trial spans i to i + 1 on the time axis of every panel. Importing this module does not import matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, INK, GREY, PALE, MISSING = "#0072B2", "#D55E00", "#222222", "#777777", "#E3EAF2", "#F7CFAE"
+"""Of Okabe and Ito, told apart with any colour vision; greys; padding; NaN. All opaque, for any format."""
+SMALL, TINY = 8.0, 7.0
+
+PICTURES = 9
+"""As many frames of a video as fit side by side above the time axis."""
+RASTER_ROWS = 400
+"""More rows than this a picture cannot show: neurons are averaged until there are no more."""
+TRACES = 5
+_FEW = 50
+_BRIGHTEST = 99.5
+_GREY_LEVELS = (0, 255)
+_PICTURE_WIDTH, _LEADER, _CAPTION = 0.85, 0.14, 0.18  # inches
+
+
+def plain(axes: Axes, ylabel: str = "", xlabel: str = "") -> None:
+    """Give axes the common look: two spines, small ticks, small labels."""
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set(linewidth=0.6, color=INK)
+    axes.tick_params(labelsize=TINY, width=0.6, length=2.5, color=INK, labelcolor=INK)
+    axes.set_ylabel(ylabel, fontsize=SMALL, color=INK, rotation=0, ha="right", va="center")
+    axes.yaxis.get_offset_text().set_fontsize(TINY)
+    axes.set_xlabel(xlabel, fontsize=SMALL, color=INK)
+
+
+def notice(axes: Axes, text: str) -> None:
+    """Say in the middle of empty axes why they are empty."""
+    axes.set_yticks([])
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10, "color": ORANGE}
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, **style)
+
+
+def pad(axes: Axes, n_frames: int, padded: int) -> None:
+    """Give axes the time axis of the store, and shade what lies beyond a trial's valid length."""
+    if n_frames < padded:
+        axes.axvspan(n_frames, padded, facecolor=PALE, edgecolor="none", zorder=0)
+        axes.axvline(n_frames, color=GREY, linewidth=0.6, zorder=1)
+    axes.set_xlim(0, padded)
+
+
+def strip_inches(videos: NDArray[Any]) -> tuple[float, float]:
+    """Return the height of a strip of frames of (n_frames, height, width), and of the pictures in it."""
+    picture = min(_PICTURE_WIDTH * videos.shape[1] / videos.shape[2], _PICTURE_WIDTH * 1.5)
+    return picture + _LEADER + _CAPTION, picture
+
+
+def video_strip(axes: Axes, videos: NDArray[Any], padded: int) -> None:
+    """Draw some frames of (n_frames, height, width), each above its place on the time axis."""
+    inches, height = strip_inches(videos)
+    width = 0.92 * padded / PICTURES
+    for frame in evenly_spaced(len(videos), max(PICTURES * len(videos) // padded, 1)):
+        # At the start of the axis, a picture stands beside its frame; a line leads to it.
+        middle = max(frame + 0.5, width / 2)
+        place = (middle - width / 2, _LEADER / inches, width, height / inches)
+        picture = axes.inset_axes(place, transform=axes.transData)
+        picture.set_anchor("S")
+        still(picture, videos[frame], f"frame {frame}")
+        axes.plot([middle, frame + 0.5], [_LEADER / inches, 0], color=GREY, linewidth=0.8)
+    axes.set(ylim=(0, 1), yticks=[])
+    axes.spines["left"].set_visible(False)
+
+
+def still(axes: Axes, pixels: NDArray[Any], title: str) -> None:
+    """Draw one picture (height, width) in grey levels."""
+    axes.imshow(pixels, cmap="gray", vmin=_GREY_LEVELS[0], vmax=_GREY_LEVELS[1])
+    axes.set(xticks=[], yticks=[], facecolor=MISSING)
+    axes.set_title(title, fontsize=TINY, color=INK, pad=2)
+    axes.spines[:].set_visible(False)
+
+
+def raster(axes: Axes, responses: NDArray[Any], unit: str) -> None:
+    """Draw (n_neurons, n_frames) in shades of grey, the most active neuron on top."""
+    from matplotlib.colors import PowerNorm
+
+    shown, group = binned_by_activity(responses)
+    # Activity is many small values and few large ones: a square root shows both.
+    style: dict[str, Any] = {"cmap": "gray_r", "norm": PowerNorm(0.5, 0, _bright(shown.compressed()))}
+    extent = (0, shown.shape[1], len(shown) * group, 0)
+    image = axes.imshow(shown, aspect="auto", interpolation="nearest", extent=extent, **style)
+    axes.set(ylim=(len(responses), 0), facecolor=MISSING)
+    axes.locator_params(axis="y", integer=True, min_n_ticks=1)
+    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0, 0.012, 1)), extend="max")
+    bar.set_label(f"response ({unit}), square-root scale", fontsize=TINY, color=INK)
+    bar.ax.tick_params(labelsize=TINY, width=0.6, length=2.5)
+    bar.ax.yaxis.get_offset_text().set_fontsize(TINY)
+    bar.outline.set_linewidth(0.6)
+
+
+def _bright(values: NDArray[Any]) -> float:
+    """Return the value to draw darkest: robust, yet above zero where anything is."""
+    if not values.size:
+        return 1.0
+    robust, largest = float(np.percentile(values, _BRIGHTEST)), float(values.max())
+    return robust if robust > 0 else largest if largest > 0 else 1.0
+
+
+def traces(axes: Axes, responses: NDArray[Any], unit: str) -> None:
+    """Draw the neurons of (n_neurons, n_frames) that vary most, one above the other, each on a scale of its own."""
+    chosen = most_variable(responses)
+    offsets = 1.25 * np.arange(len(chosen))[::-1]
+    for neuron, offset in zip(chosen, offsets, strict=True):
+        peak = np.ma.masked_invalid(np.abs(responses[neuron])).max()
+        scale = float(peak) if peak is not np.ma.masked and peak > 0 else 1.0
+        line(axes, responses[neuron] / scale + offset, BLUE)
+        beside(axes, f"peak {scale:.3g} {unit}", offset + 0.4)
+    axes.set_yticks(offsets, [str(neuron) for neuron in chosen])
+
+
+def channels(axes: Axes, values: NDArray[Any], names: Sequence[str]) -> None:
+    """Draw one or two channels (n_channels, n_frames) that share a unit, and beside them their names."""
+    styles = ((BLUE, 0.7), (ORANGE, 0.3))[: len(values)]
+    for channel, name, (colour, height) in zip(values, names, styles, strict=True):
+        line(axes, channel, colour)
+        beside(axes, name, height, of="axes fraction", colour=colour)
+    axes.margins(y=0.12)
+
+
+def line(axes: Axes, values: NDArray[Any], colour: str) -> None:
+    """Draw one value a frame, at its middle; one between two NaN is a dot, as it would not be seen otherwise."""
+    known = np.pad(np.isfinite(values), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    dots: dict[str, Any] = {"marker": "o", "markersize": 2, "markevery": np.flatnonzero(alone).tolist()}
+    axes.plot(np.arange(len(values)) + 0.5, values, color=colour, linewidth=1, **dots)
+
+
+def beside(
+    axes: Axes, text: str, y: float, *, of: Literal["data", "axes fraction"] = "data", colour: str = GREY
+) -> None:
+    """Write on the right of axes."""
+    place: dict[str, Any] = {"xycoords": ("axes fraction", of), "xytext": (5, 0), "textcoords": "offset points"}
+    axes.annotate(text, (1, y), va="center", fontsize=TINY, color=colour, **place)
+
+
+def remark(axes: Axes, values: NDArray[Any] | None) -> None:
+    """Say above axes what is odd about the values drawn in them, if anything is."""
+    if values is None:
+        return
+    missing = int(np.isnan(values).sum())
+    text = f"{missing} of {values.size} values are missing (NaN)" if missing else ""
+    if not values.any():
+        text = "zero throughout"
+    axes.set_title(text, loc="right", fontsize=TINY, color=ORANGE, pad=2)
+
+
+def each_neuron(axes: Axes, responses: NDArray[Any]) -> None:
+    """Draw (n_neurons,) as a line for each neuron, in the order of the store."""
+    count = len(responses)
+    axes.vlines(np.arange(count), 0, responses, color=BLUE, linewidth=min(max(200 / count, 0.5), 12))
+    axes.set_xlim(-0.5, count - 0.5)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def ranked_neurons(axes: Axes, responses: NDArray[Any]) -> None:
+    """Draw (n_neurons,) from the largest to the smallest; over a logarithmic axis, if there are many."""
+    ordered = np.sort(responses[np.isfinite(responses)])[::-1]
+    many = len(responses) > _FEW
+    style: dict[str, Any] = {} if many else {"marker": "o", "markersize": 3}
+    axes.plot(np.arange(len(ordered)) + 1, ordered, color=BLUE, linewidth=1.2, **style)
+    if many:
+        axes.set(xscale="log", xlim=(0.8, 1.25 * len(responses)))
+        axes.xaxis.set_major_formatter("{x:.0f}")
+    else:
+        axes.set_xlim(0, len(responses) + 1)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+    axes.tick_params(labelleft=False)
+
+
+def listing(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
+    """Write names and values, one pair a line; a line without value is a remark."""
+    axes.set_axis_off()
+    for place, (name, value) in enumerate(lines):
+        y = 1 - (place + 0.5) / 8
+        axes.text(0, y, name, transform=axes.transAxes, fontsize=SMALL, color=GREY if value else ORANGE, va="center")
+        axes.text(1, y, value, transform=axes.transAxes, fontsize=SMALL, color=INK, va="center", ha="right")
+
+
+def neurons_in_a_row(count: int) -> int:
+    """Return how many neurons are averaged for one row of a raster.
+
+    Examples
+    --------
+    >>> neurons_in_a_row(400), neurons_in_a_row(8000)
+    (1, 20)
+    """
+    return -(-count // RASTER_ROWS)
+
+
+def evenly_spaced(n: int, most: int) -> list[int]:
+    """Return the middles of equal parts of a range, at most so many.
+
+    Examples
+    --------
+    >>> evenly_spaced(300, 4), evenly_spaced(2, 4)
+    ([37, 112, 187, 262], [0, 1])
+    """
+    parts = min(n, most)
+    return [(2 * part + 1) * n // (2 * parts) for part in range(parts)]
+
+
+def binned_by_activity(responses: NDArray[Any]) -> tuple[np.ma.MaskedArray[Any, Any], int]:
+    """Sort neurons by mean activity, and average groups of them until a picture can show all groups.
+
+    Parameters
+    ----------
+    responses
+        (n_neurons, n_frames).
+
+    Returns
+    -------
+    tuple
+        (n_groups, n_frames), most active first, masked where no neuron of a group has a number; and the number of
+        neurons in a group.
+
+    Examples
+    --------
+    >>> binned_by_activity(np.array([[1.0, 2.0], [5.0, np.nan]]))[0].tolist()
+    [[5.0, None], [1.0, 2.0]]
+    """
+    known = np.ma.masked_invalid(responses)
+    order = np.argsort(-known.mean(axis=1, dtype=np.float64).filled(-np.inf), kind="stable")
+    group = neurons_in_a_row(len(order))
+    if group == 1:
+        return known[order], group
+    groups = [known[order[start : start + group]].mean(axis=0) for start in range(0, len(order), group)]
+    return np.ma.stack(groups), group
+
+
+def most_variable(responses: NDArray[Any]) -> list[int]:
+    """Return the positions of the neurons with the largest variance, ascending."""
+    variance = np.ma.masked_invalid(responses).var(axis=1, dtype=np.float64).filled(-np.inf)
+    return sorted(np.argsort(-variance, kind="stable")[:TRACES].tolist())

@@ -1,0 +1,392 @@
+"""One trial as a figure, and ``trialpack show``: what is drawn must be what is in the trial."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from trialpack.convert.sample import write_sample
+from trialpack.readers import open_mouse, panels, trial_figure
+from trialpack.readers.figure import picture_formats
+from trialpack.store import OptionError
+
+from .mice import edit, trial_path
+
+TRIALPACK = Path(sys.executable).parent / "trialpack"
+ALL = ("videos", "responses", "behavior", "pupil_center")
+
+
+@pytest.fixture
+def opened(fresh, converted, no_sync):
+    """Open a tiny mouse after changes to its files: (trial, variables, function) each."""
+
+    def make(name, *changes):
+        folder = fresh(name)
+        for trial, variables, change in changes:
+            for variable in variables:
+                edit(trial_path(folder, variable, trial), change)
+        return open_mouse(converted(folder))
+
+    return make
+
+
+def cut(n_frames):
+    """Leave so many valid frames of a published array."""
+
+    def change(values):
+        values = values.copy()
+        values[..., n_frames:] = np.nan
+        return values
+
+    return change
+
+
+def drawn(mouse, trial_id):
+    """Return the figure of a trial, rendered, so that whatever drawing warns about fails the test."""
+    figure = trial_figure(mouse, trial_id)
+    figure.draw_without_rendering()
+    return figure
+
+
+def texts(figure):
+    """Return all text in a figure, as drawn."""
+    return [one.get_text() for one in figure.findobj(lambda artist: hasattr(artist, "get_text")) if one.get_visible()]
+
+
+def panel(figure, label):
+    """Return the axes whose label starts so."""
+    (found,) = [axes for axes in figure.axes if axes.get_ylabel().replace("\n", " ").startswith(label)]
+    return found
+
+
+def curve(axes, line=0):
+    return np.asarray(axes.lines[line].get_ydata())
+
+
+def shaded(axes):
+    """Return where the shaded part of axes along time begins and ends; None without one."""
+    extents = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
+    return (round(extents[0].x0, 6), round(extents[0].x1, 6)) if extents else None
+
+
+def pictures(axes):
+    """Return caption -> pixels of the pictures placed in axes."""
+    return {one.get_title(): one.images[0].get_array() for one in axes.child_axes if one.images}
+
+
+def test_a_dynamic_trial(opened):
+    mouse = opened("dynamic_folder")
+    figure, trial = drawn(mouse, 3), mouse.trial(3)
+    assert (trial.n_frames, mouse["videos"].shape[1]) == (300, 324)
+    title = figure.get_suptitle()
+    for word in ("mouse A", "dynamic29156-11-10", "trial 3", "tier train", "300 of 324 frames", "20 neurons"):
+        assert word in title
+    assert "withheld" not in title and "zero" not in title
+    assert len(figure.axes) == 6
+    for axes in figure.axes:
+        assert axes.get_xlim() == (0, 324)
+        assert shaded(axes) == (300, 324)
+    assert "padding,\n24 frames" in texts(figure)
+    assert figure.axes[-1].get_xlabel() == "frame"
+
+
+def test_what_is_drawn_is_what_was_recorded(opened):
+    mouse = opened("dynamic_folder")
+    figure, trial = drawn(mouse, 3), mouse.trial(3)
+    responses = trial["responses"]
+    (image,) = panel(figure, "neurons, most").images
+    order = np.argsort(-responses.mean(axis=1, dtype=float), kind="stable")
+    np.testing.assert_array_equal(image.get_array(), responses[order])
+    assert image.get_extent() == [0, 300, 20, 0]
+    strip = panel(figure, "video")
+    assert list(pictures(strip)) == [f"frame {frame}" for frame in (18, 56, 93, 131, 168, 206, 243, 281)]
+    for caption, pixels in pictures(strip).items():
+        np.testing.assert_array_equal(pixels, trial["videos"][int(caption.split()[1])])
+    np.testing.assert_array_equal(curve(panel(figure, "pupil dilation (px)")), trial["behavior"][0])
+    np.testing.assert_array_equal(curve(panel(figure, "running speed (cm/s)")), trial["behavior"][1])
+    for axis in (0, 1):
+        np.testing.assert_array_equal(curve(panel(figure, "pupil position (px)"), axis), trial["pupil_center"][axis])
+
+
+def test_a_picture_stands_above_its_frame(opened):
+    figure = drawn(opened("dynamic_folder"), 3)
+    strip = panel(figure, "video")
+    for one in strip.child_axes:
+        box = one.get_window_extent().transformed(strip.transData.inverted())
+        assert (box.x0 + box.x1) / 2 == pytest.approx(int(one.get_title().split()[1]) + 0.5, abs=0.1)
+        assert 0 <= box.x0 and box.x1 <= 300
+
+
+def test_traces_are_the_neurons_that_vary_most(opened):
+    mouse = opened("dynamic_folder")
+    axes, responses = panel(drawn(mouse, 3), "neurons of"), mouse.trial(3)["responses"]
+    chosen = sorted(np.argsort(-responses.var(axis=1))[:5])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [str(neuron) for neuron in chosen]
+    for line, (neuron, offset) in enumerate(zip(chosen, axes.get_yticks(), strict=True)):
+        np.testing.assert_allclose((curve(axes, line) - offset) * responses[neuron].max(), responses[neuron], atol=1e-4)
+        assert f"peak {responses[neuron].max():.3g} a.u." in [text.get_text() for text in axes.texts]
+
+
+def test_many_neurons_are_averaged_in_groups(tmp_path, converted, no_sync):
+    folder = write_sample(tmp_path, mouse="A", trials=1, neurons=1001, image_shape=(6, 8))
+    mouse = open_mouse(converted(folder))
+    axes, responses = panel(drawn(mouse, 0), "neurons, most"), mouse.trial(0)["responses"]
+    assert "mean of 3" in axes.get_ylabel()
+    ordered = responses[np.argsort(-responses.mean(axis=1, dtype=float), kind="stable")]
+    shown = axes.images[0].get_array()
+    assert shown.shape == (334, 300)
+    np.testing.assert_allclose(shown[7], ordered[21:24].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(shown[-1], ordered[999:].mean(axis=0), rtol=1e-5)
+    assert axes.get_ylim() == (1001, 0) and axes.images[0].get_extent()[2] == 1002
+
+
+def test_withheld_responses_are_said_not_drawn(opened):
+    mouse = opened("float64_folder")
+    trial_id = int(mouse.recording.trial_ids[mouse.recording.withheld][0])
+    figure = drawn(mouse, trial_id)
+    assert "responses withheld" in figure.get_suptitle()
+    assert mouse.trial(trial_id).tier in figure.get_suptitle()
+    axes = panel(figure, "responses")
+    assert [text.get_text() for text in axes.texts] == ["responses withheld by the publisher (zeros)"]
+    assert not axes.images and not figure.findobj(lambda artist: artist.get_label() == "<colorbar>")
+    assert len(figure.axes) == 5 and {one.get_xlim() for one in figure.axes} == {(0, 324)}
+
+
+def test_the_broken_trial_has_no_padding(tmp_path, converted, no_sync):
+    """Trial 668 of mouse D alone is valid to the end, 403 frames; all others are padded."""
+    folder = write_sample(tmp_path, mouse="D", trial_ids=[0, 668], neurons=5, image_shape=(6, 8))
+    mouse = open_mouse(converted(folder))
+    figure = drawn(mouse, 668)
+    assert "valid length 403 of 403 frames" in figure.get_suptitle()
+    assert {shaded(axes) for axes in figure.axes} == {None}
+    assert not any("padding" in text for text in texts(figure))
+    assert panel(figure, "neurons, most").images[0].get_array().shape == (5, 403)
+    assert {shaded(axes) for axes in drawn(mouse, 0).axes} == {(300, 403)}
+
+
+@pytest.mark.parametrize("n_frames", [1, 3])
+def test_a_few_valid_frames(opened, n_frames):
+    figure = drawn(opened("dynamic_folder", (3, ALL, cut(n_frames))), 3)
+    assert f"valid length {n_frames} of 324 frames" in figure.get_suptitle()
+    for axes in figure.axes:
+        assert axes.get_xlim() == (0, 324) and shaded(axes) == (n_frames, 324)
+    (one,) = panel(figure, "video").child_axes
+    box = one.get_window_extent()
+    assert box.x0 >= panel(figure, "video").get_window_extent().x0 - 1
+    dots = panel(figure, "pupil dilation").lines[0].get_markevery()
+    assert dots == ([0] if n_frames == 1 else []), "a single value is a dot, or it would not be seen"
+
+
+def test_nan_among_valid_frames(opened):
+    def hole(values):
+        values = values.copy()
+        values[..., 100:140] = np.nan
+        values[..., 120] = 50
+        values[0, ...] = np.nan
+        return values
+
+    mouse = opened("dynamic_folder", (3, ALL, hole))
+    figure, trial = drawn(mouse, 3), mouse.trial(3)
+    shown = panel(figure, "neurons, most").images[0].get_array()
+    assert shown.mask.sum() == np.isnan(trial["responses"]).sum() == 300 + 19 * 39
+    assert shown.mask[-1].all(), "a neuron without any number is the last"
+    running = panel(figure, "running speed")
+    np.testing.assert_array_equal(curve(running), trial["behavior"][1])
+    assert running.lines[0].get_markevery() == [120]
+    assert running.get_title(loc="right") == "39 of 300 values are missing (NaN)"
+    assert panel(figure, "pupil dilation").get_title(loc="right") == "300 of 300 values are missing (NaN)"
+
+
+def test_zeros_are_pointed_out(opened):
+    def zero(values):
+        return np.where(np.isnan(values), values, 0)
+
+    mouse = opened("dynamic_folder", (3, ["behavior", "pupil_center"], zero), (6, ["behavior"], zero))
+    assert "behavior and pupil all zero" in drawn(mouse, 3).get_suptitle()
+    figure = drawn(mouse, 6)
+    assert "zero" not in figure.get_suptitle()
+    assert panel(figure, "running speed").get_title(loc="right") == "zero throughout"
+    assert panel(figure, "pupil position").get_title(loc="right") == ""
+
+
+@pytest.mark.parametrize(("count", "label"), [(1, "behavior channel 0"), (3, "derivative of pupil dilation")])
+def test_other_numbers_of_behavior_channels(opened, count, label):
+    def change(values):
+        return values[[0, 0, 1][:count]]
+
+    mouse = opened(
+        "dynamic_folder", *((trial, ["behavior"], change) for trial in (0, 3, 6, 9, 10, 11, 12, 13, 14, 16, 17, 18))
+    )
+    figure = drawn(mouse, 3)
+    assert len(figure.axes) == 4 + count
+    panel(figure, label)
+
+
+def test_a_static_trial(tmp_path, converted, no_sync):
+    """Mouse S1, with a second channel of each image."""
+    folder = write_sample(tmp_path, mouse="S1", trials=3, neurons=60, image_shape=(9, 16))
+    for trial_id in (0, 1, 2):
+        edit(trial_path(folder, "images", trial_id), lambda values: np.concatenate([values, 255 - values]))
+    mouse = open_mouse(converted(folder))
+    trial = mouse.trial(0)
+    assert not trial.withheld
+    figure = drawn(mouse, 0)
+    for word in ("mouse S1", "static27204-5-13", "trial 0", f"tier {trial.tier}", "60 neurons"):
+        assert word in figure.get_suptitle()
+    assert "frames" not in figure.get_suptitle()
+    first, second, listed, each, ranked = figure.axes
+    for channel, axes in enumerate((first, second)):
+        np.testing.assert_array_equal(axes.images[0].get_array(), trial["images"][channel])
+        assert axes.images[0].get_clim() == (0, 255) and axes.get_title().startswith(f"image {channel}")
+    heights = [segment[1, 1] for segment in each.collections[0].get_segments()]
+    np.testing.assert_allclose(heights, trial["responses"])
+    np.testing.assert_array_equal(curve(ranked), np.sort(trial["responses"])[::-1])
+    assert each.get_ylabel() == "response\n(a.u.)"
+    words = [text.get_text() for text in listed.texts]
+    dilation, _, speed = trial["behavior"]
+    for text in ("running speed", f"{dilation:.3g} px", f"{speed:.3g} cm/s", f"{trial['pupil_center'][1]:.3g} px"):
+        assert text in words
+
+
+def test_a_withheld_static_trial(opened):
+    mouse = opened("static_folder")
+    figure = drawn(mouse, int(mouse.recording.trial_ids[mouse.recording.withheld][0]))
+    assert "responses withheld, behavior and pupil all zero" in figure.get_suptitle()
+    assert "responses withheld by the publisher (zeros)" in texts(figure)
+    assert "behavior and pupil all zero" in texts(figure)
+    assert len(figure.axes) == 3
+
+
+@pytest.mark.parametrize(
+    "change", [lambda values: np.where(np.arange(6) % 2, values, np.nan), lambda values: values * 0 - 1]
+)
+def test_odd_static_responses(opened, change):
+    mouse = opened("static_folder", (0, ["responses"], change))
+    each = panel(drawn(mouse, 0), "response")
+    assert bool(each.get_title(loc="right")) == bool(np.isnan(mouse.trial(0)["responses"]).any())
+
+
+@pytest.mark.parametrize(("name", "trial_id"), [("dynamic_folder", 3), ("float64_folder", 2), ("static_folder", 0)])
+def test_nothing_overlaps_or_is_cut_off(opened, name, trial_id):
+    figure = drawn(opened(name), trial_id)
+    page, whole = figure.bbox, figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    assert page.x0 <= whole.x0 and whole.x1 <= page.x1 and page.y0 <= whole.y0 and whole.y1 <= page.y1
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    for place, box in enumerate(boxes):
+        for other in boxes[:place]:
+            apart = box.x0 >= other.x1 - 1 or other.x0 >= box.x1 - 1 or box.y1 <= other.y0 + 1 or other.y1 <= box.y0 + 1
+            assert apart, (box, other)
+
+
+def test_only_the_trial_is_read(opened, monkeypatch):
+    mouse = opened("dynamic_folder")
+    read, original = [], type(mouse).trial
+    monkeypatch.setattr(type(mouse), "trial", lambda self, trial_id: read.append(trial_id) or original(self, trial_id))
+    monkeypatch.setattr(type(mouse), "__getitem__", None)
+    monkeypatch.setattr(type(mouse), "dask", None)
+    trial_figure(mouse, 6)
+    assert read == [6]
+
+
+def test_no_window_and_no_settings(opened, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    before = rcParams.copy()
+    assert type(drawn(opened("dynamic_folder"), 3)) is Figure
+    assert rcParams.copy() == before
+
+
+def test_an_unknown_trial(opened):
+    with pytest.raises(OptionError, match="no trial_id 1;"):
+        trial_figure(opened("dynamic_folder"), 1)
+
+
+def test_without_matplotlib(opened, monkeypatch):
+    mouse = opened("dynamic_folder")
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for call in (lambda: trial_figure(mouse, 3), picture_formats):
+        with pytest.raises(OptionError, match=r"needs the package matplotlib; pip install 'trialpack\[plot\]'"):
+            call()
+
+
+@pytest.mark.parametrize("n", [1, 5, 400, 401, 800, 801, 8000])
+def test_groups_are_as_small_as_a_picture_allows(n):
+    shown, group = panels.binned_by_activity(np.arange(2.0 * n).reshape(n, 2))
+    assert len(shown) <= panels.RASTER_ROWS and group == panels.neurons_in_a_row(n)
+    assert group == 1 or -(-n // (group - 1)) > panels.RASTER_ROWS
+
+
+def show(*arguments, cwd):
+    command = [str(TRIALPACK), "show", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture
+def store(fresh, converted, no_sync):
+    return converted(fresh("float64_folder"))
+
+
+def test_show_draws_a_train_trial_by_default(store, tmp_path):
+    place = tmp_path / "here"
+    place.mkdir()
+    mouse = open_mouse(store)
+    train = mouse.trials[(mouse.trials.tier == "train") & ~mouse.trials.withheld]
+    name = f"dynamic29515-10-12-trial-{train.index[0]}.png"
+    for _ in ("new", "replaced"):
+        done = show(store, cwd=place)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")
+    assert [path.name for path in place.iterdir()] == [name]
+    assert (place / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_falls_back_to_the_first_trial(tmp_path, converted, no_sync):
+    folder = write_sample(tmp_path, mouse="F", trial_ids=[2, 4], neurons=5, image_shape=(6, 8))
+    done = show(converted(folder), cwd=tmp_path)
+    assert done.stdout == "dynamic29515-10-12-trial-2.png\n"
+
+
+@pytest.mark.parametrize(("name", "start"), [("trial.svg", b"<?xml"), ("TRIAL.PDF", b"%PDF"), ("a.jpg", b"\xff\xd8")])
+def test_the_suffix_says_the_format(store, tmp_path, name, start):
+    done = show(store, "--trial", 2, "-o", tmp_path / name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / name}\n"), done.stderr
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "trial.docx"], ["trial.docx: no picture format (ends in .docx)", "pdf, png", "svg"]),
+        (["-o", "trial"], ["has no suffix", "png"]),
+        (["-o", "no/trial.png"], ["no: no such folder"]),
+        (["--trial", "99"], ["no trial_id 99"]),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line_and_no_file(store, tmp_path, arguments, words):
+    place = tmp_path / "here"
+    place.mkdir()
+    done = show(store, *arguments, cwd=place)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1 and all(word in done.stderr for word in words)
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_is_no_picture(store, tmp_path):
+    (tmp_path / "a.png").mkdir()
+    assert show(store, "-o", "a.png", cwd=tmp_path).returncode == 2
+
+
+def test_a_full_disk_leaves_no_half_picture(store, tmp_path):
+    """The limit on the size of a file stands for a full disk, as in test_cli."""
+    limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); os.execv(sys.argv[1], sys.argv[1:])"
+    place = tmp_path / "here"
+    place.mkdir()
+    (place / "a.png").write_bytes(b"the old one")
+    command = [sys.executable, "-c", limit, str(TRIALPACK), "show", str(store), "-o", "a.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=place)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == {"a.png": b"the old one"}
