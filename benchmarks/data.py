@@ -9,16 +9,20 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+from trialpack.convert.published import published_mice
 from trialpack.convert.sample import write_sample
+from trialpack.store.layout import TRAIN_TIER
 
 from .report import console
 
 DEFAULT = Path(tempfile.gettempdir()) / "trialpack-benchmarks"
 NEURONS = 8000
+SLIM_NEURONS, SLIM_IMAGES = 200, (9, 16)
 ZIP_LEVEL = 6  # what zip programs use unless told
 
 
-def recording(folder: Path, mouse: str, trials: int, neurons: int = NEURONS) -> Path:
+def recording(folder: Path, mouse: str, trials: int, neurons: int = NEURONS, *, train: bool = False) -> Path:
     """Return a recording as a folder: the trials' files and the meta tables, without ``meta/statistics``.
 
     Parameters
@@ -27,22 +31,38 @@ def recording(folder: Path, mouse: str, trials: int, neurons: int = NEURONS) -> 
         Where recordings are kept; delete it to have them made anew.
     mouse
         Letter of the published mouse whose shapes, dtype and trial structure it has.
+    train
+        Only trials of the train tier; of a mouse with too few, others are put into that tier.
     """
 
     def make(part: Path) -> None:
-        tree = write_sample(part, mouse=mouse, trials=trials, neurons=neurons)
+        chosen = _train_first(mouse)[:trials] if train else published_mice()[mouse].trial_ids[:trials]
+        tree = write_sample(part, mouse=mouse, trial_ids=chosen, neurons=neurons)
         shutil.rmtree(tree / "meta/statistics")
+        if train:
+            tiers = np.load(tree / "meta/trials/tiers.npy")
+            tiers[list(chosen)] = TRAIN_TIER
+            np.save(tree / "meta/trials/tiers.npy", tiers)
 
-    return next(_once(folder / f"{mouse}-{trials}-{neurons}", make).iterdir())
+    return next(_once(_place(folder, mouse, trials, neurons, train), make).iterdir())
 
 
 @contextlib.contextmanager
-def passing(folder: Path, mouse: str, trials: int, neurons: int = NEURONS) -> Iterator[Path]:
+def passing(folder: Path, mouse: str, trials: int, neurons: int = NEURONS, *, train: bool = False) -> Iterator[Path]:
     """Give a recording that is removed afterwards, for it is large."""
     try:
-        yield recording(folder, mouse, trials, neurons)
+        yield recording(folder, mouse, trials, neurons, train=train)
     finally:
-        shutil.rmtree(folder / f"{mouse}-{trials}-{neurons}", ignore_errors=True)
+        shutil.rmtree(_place(folder, mouse, trials, neurons, train), ignore_errors=True)
+
+
+def slim(folder: Path, mouse: str, trials: int) -> Path:
+    """Return a dynamic recording with as many files as published, ``meta/statistics`` too, but with small arrays."""
+
+    def make(part: Path) -> None:
+        write_sample(part, mouse=mouse, trials=trials, neurons=SLIM_NEURONS, image_shape=SLIM_IMAGES)
+
+    return next(_once(folder / f"{mouse}-{trials}-slim", make).iterdir())
 
 
 def zipped(tree: Path) -> Path:
@@ -60,6 +80,16 @@ def zipped(tree: Path) -> Path:
 def npy_bytes(tree: Path) -> int:
     """Return the bytes of all ``.npy`` files of a recording."""
     return sum(path.stat().st_size for path in tree.rglob("*.npy"))
+
+
+def _place(folder: Path, mouse: str, trials: int, neurons: int, train: bool) -> Path:
+    return folder / f"{mouse}-{trials}-{neurons}{'-train' if train else ''}"
+
+
+def _train_first(mouse: str) -> list[int]:
+    """Return the file numbers of a mouse, those of the train tier first."""
+    published = published_mice()[mouse]
+    return sorted(published.trial_ids, key=lambda number: published.tiers[number] != TRAIN_TIER)
 
 
 def _once(target: Path, make: Callable[[Path], None]) -> Path:
