@@ -51,11 +51,25 @@ class CrashError(BaseException):
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mouse of few files, so that all operations of its conversion can be made to fail in turn."""
+    """A mouse of few files, so that all operations of its conversion can be made to fail in turn.
+
+    Without train trials, for their statistics are many files; `with_train` has them.
+    """
     mouse = write_sample(tmp_path_factory.mktemp("recording"), mouse="A", trials=12, neurons=3, image_shape=(3, 4))
     shutil.rmtree(mouse / "meta" / "statistics")
     shutil.rmtree(mouse / "meta" / "neurons")
     (mouse / "meta" / "trials" / "trial_idx.npy").unlink()
+    tiers = np.load(mouse / "meta" / "trials" / "tiers.npy")
+    np.save(mouse / "meta" / "trials" / "tiers.npy", np.where(tiers == "train", "oracle", tiers))
+    return mouse
+
+
+@pytest.fixture
+def with_train(recording: Path, tmp_path: Path) -> Path:
+    """The same mouse with train trials."""
+    mouse = shutil.copytree(recording, tmp_path / "with_train" / recording.name)
+    tiers = np.load(mouse / "meta" / "trials" / "tiers.npy")
+    np.save(mouse / "meta" / "trials" / "tiers.npy", np.where(tiers == "oracle", "train", tiers))
     return mouse
 
 
@@ -266,6 +280,28 @@ def test_a_failure_of_any_operation_publishes_nothing_unfinished(
     assert digests(destination) == reference
     assert number == len(faults.calls) > 150
     assert {"create", "append", "sync", "write", "rename", "rename_new", "sync_folder", "remove"} <= set(failed_at)
+
+
+def test_a_crash_amid_the_statistics_publishes_nothing_and_the_same_call_goes_on(
+    with_train: Path, destination: Path, tmp_path: Path, faults: Faults
+) -> None:
+    """Every twelfth operation on a file of the statistics; those after them are tried above."""
+    reference = digests(convert(with_train, tmp_path / "reference" / destination.name))
+    faults.arm(-1, CrashError)
+    convert(with_train, tmp_path / "counted" / destination.name)
+    amid = [n for n, (_, arguments) in enumerate(faults.calls) if "statistics/train" in str(arguments[0])]
+    assert len(amid) > 150
+    for number in amid[::12]:
+        before = descriptors()
+        faults.arm(number, CrashError, for_good=True)
+        assert fails(faults, lambda: convert(with_train, destination))
+        faults.disarm()
+        close_as_the_system_does(before)
+        assert not destination.exists()
+        convert(with_train, destination)
+        assert digests(destination) == reference
+        assert beside(destination) == [destination.name]
+        shutil.rmtree(destination.parent)
 
 
 def test_replacing_leaves_a_complete_store_at_every_moment(
