@@ -41,7 +41,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pa
                 shutil.rmtree(source / "meta" / "statistics")
             patch.setattr(layout, "SHARD_BYTES", 1_500_000 if kind == "dynamic" else 4_000)
             patch.setattr(layout, "CHUNK_BYTES", 30_000 if kind == "dynamic" else 1_200)
-            stores[kind] = convert_mouse(source, place / "stores", workers=2).store
+            with_statistics = kind == "dynamic"
+            stores[kind] = convert_mouse(source, place / "stores", statistics=with_statistics, workers=2).store
     yield stores
 
 
