@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import dask
-from dask.callbacks import Callback
+
+Task = Callable[[], Any]
+_TASKS_PER_THREAD = 4
+"""So that no thread waits long for the others at the end."""
 
 
 def available_cores() -> int:
@@ -18,50 +20,37 @@ def available_cores() -> int:
 
 
 @dataclass(frozen=True)
-class Workers:
-    """Threads that run tasks.
+class Team:
+    """Threads of this process that work on the same memory."""
 
-    Attributes
-    ----------
-    threads
-        In all.
-    per_process
-        Of one process, which share its memory.
-    client
-        Of a dask.distributed cluster; None for this process.
-    """
+    threads: int = 1
 
-    threads: int
-    per_process: int
-    client: Any = None
+    def run(self, tasks: Sequence[Task]) -> list[Any]:
+        """Run tasks and return their results in order; the first error ends the run."""
+        if self.threads == 1:
+            return [task() for task in tasks]
+        return list(cast(Any, dask).compute(*_delayed(tasks), scheduler="threads", num_workers=self.threads))
 
-    def run(self, tasks: Sequence[partial[Any]], done: Callable[[], object]) -> list[Any]:
-        """Run tasks and return their results in order; the first error ends the run.
+    def split(self, n: int) -> list[slice]:
+        """Cut a range into as many parts of about equal size as make good tasks."""
+        parts = min(n, self.tasks)
+        return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
-        Parameters
-        ----------
-        done
-            Called after each task.
-        """
-        # A call without arguments: dask looks into arguments, and would take dataclasses apart.
-        calls = [cast(Any, dask).delayed(task, pure=False)() for task in tasks]
-        if self.client is None:
-            with cast(Any, Callback)(posttask=partial(_call, done)):
-                return list(cast(Any, dask).compute(*calls, scheduler="threads", num_workers=self.threads))
-        futures = self.client.compute(calls)
-        for future in futures:
-            future.add_done_callback(partial(_call, done))
-        return list(self.client.gather(futures))
+    @property
+    def tasks(self) -> int:
+        """How many tasks make good use of the threads."""
+        return 1 if self.threads == 1 else _TASKS_PER_THREAD * self.threads
 
 
-def _call(done: Callable[[], object], *_: object) -> None:
-    done()
+ALONE = Team()
+"""The calling thread."""
 
 
-def workers(client: Any, threads: int | None) -> Workers:
-    """Return the threads of a cluster, or of this process: one a core unless told."""
-    if client is None:
-        count = threads or available_cores()
-        return Workers(count, count)
-    counts = list(client.nthreads().values()) or [1]
-    return Workers(sum(counts), max(counts), client)
+def run_on_cluster(client: Any, tasks: Sequence[Task]) -> list[Any]:
+    """Run tasks on a dask.distributed cluster and return their results in order."""
+    return list(client.gather(client.compute(_delayed(tasks))))
+
+
+def _delayed(tasks: Sequence[Task]) -> list[Any]:
+    # A call without arguments: dask looks into arguments, and would take dataclasses apart.
+    return [cast(Any, dask).delayed(task, pure=False)() for task in tasks]

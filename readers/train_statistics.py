@@ -99,11 +99,11 @@ def train_statistics(
     max_memory
         Bytes that a process holds at most, such as ``"1GiB"``; about 160 MB of it are Python and its modules.
     threads
-        Of this process; one a core by default, fewer where memory does not allow as many.
+        Of this process, which share its memory; one a core by default, fewer where memory does not allow as many.
     client
         A `distributed.Client`; tasks then run on its cluster, whose workers see the store under the same path.
     progress
-        Hears how far it is. ``dask.diagnostics.ProgressBar`` works, too.
+        Hears how far it is.
 
     Returns
     -------
@@ -123,8 +123,9 @@ def train_statistics(
     medians are exact, in the dtype of the data, as of `numpy.nanmedian`; the standard deviation has ddof 0. Results do
     not depend on chunks, threads or memory, to the bit.
 
-    Memory is bounded whatever the number of trials: each task takes as many neurons (rows of pixels) as fit through all
-    trials. A part decodes the chunks that hold its neurons anew, so more memory is faster where a mouse does not fit.
+    Memory is bounded whatever the number of trials: as many neurons (rows of pixels) are taken through all trials at
+    once as fit, by all threads together. Each such part decodes the chunks that hold its neurons anew, so more memory
+    is faster where a mouse does not fit. Threads of a cluster have parts of their own, and share `max_memory` a process.
     """
     rows = mouse.rows(tier=tier, trials=trials)
     values = reduce_recording(

@@ -3,64 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .reduced import Reduced, dtypes, or_nan
+from ..tasks import ALONE, Team
+from .reduced import Reduced, dtypes, or_nan, pool_parts
 
 _CACHE_BYTES = 1 << 20
 """What is sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""
 
 
-def reduce_trials(values: NDArray[Any], *, frames: bool) -> tuple[Reduced, NDArray[Any] | None]:
-    """Reduce trials to what they come to at each place, and find the medians over trials and frames.
+def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> tuple[Reduced, Reduced | None]:
+    """Reduce trials to what they come to at each place, and to what trials and frames come to.
 
     Parameters
     ----------
     values
-        (n_trials, …) float, the last axis being frames if `frames`; NaN where there is no number.
+        (n_trials, …) float, C-contiguous, the last axis being frames if `frames`; NaN where there is no number.
     frames
         Whether the second result is wanted.
+    team
+        Threads that do it.
 
     Returns
     -------
-    Reduced, ndarray or None
-        Shapes (…) and (…) without frames.
+    Reduced, Reduced or None
+        Shapes (…), and (…) without frames.
 
     Notes
     -----
-    Holds the results and three blocks of a MiB, or of one place's trials and frames if these are more.
-    Each place is computed from its own numbers alone: results do not depend on what else is in the array.
+    Holds, beside the results, `reduce_memory` a thread. Each place is computed from its own numbers alone: results do
+    not depend on threads, nor on what else is in the array.
     """
     shape = values.shape[1:]
     flat = values.reshape(len(values), -1, shape[-1] if frames else 1)
     places, n_frames = flat.shape[1:]
     found = {name: np.empty((places, n_frames), kind) for name, kind in dtypes(values.dtype).items()}
     medians = np.empty(places, values.dtype)
-    for block in _blocks(places, len(values) * n_frames * values.dtype.itemsize):
+    team.run([partial(_reduce_places, flat, some, found, medians if frames else None) for some in team.split(places)])
+    over_trials = Reduced(**{name: part.reshape(shape) for name, part in found.items()})
+    if not frames:
+        return over_trials, None
+    return over_trials, pool_parts(over_trials, (len(shape) - 1,), medians.reshape(shape[:-1]))
+
+
+def reduce_memory(n_trials: int, n_frames: int, itemsize: int) -> int:
+    """Return the bytes that a thread of `reduce_trials` holds: numbers in order, as float64, and masks."""
+    return max(_CACHE_BYTES, n_trials * n_frames * itemsize) // itemsize * (itemsize + 2 * 8 + 1)
+
+
+def _reduce_places(
+    flat: NDArray[Any], places: slice, found: dict[str, NDArray[Any]], medians: NDArray[Any] | None
+) -> None:
+    """Reduce some of the places of (n_trials, n_places, n_frames), and write what they come to."""
+    step = max(1, _CACHE_BYTES // max(len(flat) * flat.shape[2] * flat.itemsize, 1))
+    for start in range(places.start, places.stop, step):
+        block = slice(start, min(start + step, places.stop))
         ordered = np.ascontiguousarray(flat[:, block].transpose(1, 2, 0))
         ordered.sort(axis=-1)
         with np.errstate(over="ignore", invalid="ignore"):
             for name, part in _reduce_ordered(ordered).items():
                 found[name][block] = part
-            if frames:
+            if medians is not None:
                 counts = found["count"][block].sum(axis=1).tolist()
                 medians[block] = [_median(place.reshape(-1), n) for place, n in zip(ordered, counts, strict=True)]
-    over_trials = Reduced(**{name: part.reshape(shape) for name, part in found.items()})
-    return over_trials, medians.reshape(shape[:-1]) if frames else None
-
-
-def reduce_memory(n_trials: int, n_frames: int, itemsize: int) -> int:
-    """Return the bytes that `reduce_trials` holds beside its results: values in order, as float64, and a mask."""
-    return max(_CACHE_BYTES, n_trials * n_frames * itemsize) // itemsize * (itemsize + 2 * 8 + 1)
-
-
-def _blocks(n: int, nbytes: int) -> Iterator[slice]:
-    step = max(1, _CACHE_BYTES // max(nbytes, 1))
-    return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 def _reduce_ordered(ordered: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem
-from ...store.layout import OVER_FRAMES, OVER_PIXELS, OVER_TRIALS, RESPONSES, ArrayLayout, Reduction, Variable
+from ...store.layout import (
+    OVER_FRAMES,
+    OVER_PIXELS,
+    OVER_TRIALS,
+    RESPONSES,
+    STATISTIC_NAMES,
+    ArrayLayout,
+    Reduction,
+    Variable,
+)
 from ..progress import Progress, Silent
 from ..recording import Recording
-from ..tasks import Workers, workers
+from ..tasks import ALONE, Team, available_cores, run_on_cluster
 from .exact_median import count_digits, median_by_bits, n_digits
 from .in_memory import reduce_trials
-from .parts import Part, cut, least_memory
-from .reduced import Reduced, join, move_last_axis, nothing, pool_parts, result_nbytes
+from .parts import Part, cut, least_memory, whole
+from .reduced import Reduced, nothing, pool_parts, result_nbytes
 
 PROCESS_BYTES = 160_000_000
 """What Python and its modules take before any data: part of the bound on memory."""
 DEFAULT_MAX_MEMORY = "1GiB"
+_COUNTED_BYTES = 8 << 20
+"""What a thread that counts reads at once."""
+_Found = tuple[Reduced, Reduced | None]
 
 
 def reduce_recording(
@@ -40,10 +53,14 @@ def reduce_recording(
     names = {recording.array(name).path for name in variables or recording.arrays}
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
     limit = int(parse_bytes(max_memory)) - _fixed(jobs)
-    pool = _fitting(recording.label, workers(client, threads), limit, max(job.least_memory for job in jobs))
+    least = max(job.least_memory for job in jobs)
+    if limit < least:
+        what = f"the bound on memory is too low for statistics (at least {(least - limit) / 1e6:.0f} MB are missing)"
+        raise OptionError(Problem(recording.label, what, "give more with max_memory"))
     hears = progress or Silent()
     hears.start("statistics of", sum(job.nbytes for job in jobs), 0)
-    return {job.variable.name: job.reduce(pool, limit // pool.per_process, hears) for job in jobs}
+    workers = _Cluster(client, limit) if client else _Here(threads or available_cores(), limit)
+    return {job.variable.name: job.reduce(workers, hears) for job in jobs}
 
 
 def needed_memory(recording: Recording, rows: NDArray[np.int64]) -> int:
@@ -59,24 +76,56 @@ def _jobs(recording: Recording, rows: NDArray[np.int64]) -> list[_Job]:
 
 
 def _fixed(jobs: Sequence[_Job]) -> int:
-    """Return the bytes of Python itself, of all results, and of those that are being put together."""
-    results = [job.result_nbytes for job in jobs]
-    return PROCESS_BYTES + sum(results) + max(results)
+    """Return the bytes of Python itself and of all results."""
+    return PROCESS_BYTES + sum(result_nbytes(job.array.shape[1:], job.array.numpy_dtype) for job in jobs)
 
 
-def _fitting(label: str, pool: Workers, limit: int, least: int) -> Workers:
-    """Return as many workers as fit the bound on memory.
+class _Workers(Protocol):
+    """Where the work on a part is done, within a bound on memory."""
 
-    Raises
-    ------
-    OptionError
-        Not even one fits.
-    """
-    fit = limit // least
-    if fit < (1 if pool.client is None else pool.per_process):
-        what = f"the bound on memory is too low for statistics (at least {(least - limit) / 1e6:.0f} MB are missing)"
-        raise OptionError(Problem(label, what, "give more with max_memory"))
-    return pool if fit >= pool.per_process else Workers(fit, fit)
+    def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
+        """Cut the part along its places, and yield each piece with what it comes to."""
+        ...
+
+    def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
+        """Count digits of all numbers; see `count_digits`."""
+        ...
+
+
+class _Here:
+    """Threads of this process: all work on one piece after another, which may take all the memory there is."""
+
+    def __init__(self, threads: int, limit: int) -> None:
+        self._threads, self._limit = threads, limit
+
+    def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
+        # What threads hold for themselves is half of the memory at most.
+        team = Team(max(1, min(self._threads, self._limit // 2 // part.scratch_nbytes)))
+        pieces = cut(part, self._limit, team.threads)
+        # One piece after another in the same memory: to touch fresh memory takes as long as to decode into it.
+        memory = np.empty(max(piece.size for piece in pieces), part.array.numpy_dtype)
+        return ((piece, _reduce_part(piece, team, memory)) for piece in pieces)
+
+    def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
+        team = Team(max(1, min(self._threads, self._limit // (2 * _COUNTED_BYTES))))
+        return np.sum(team.run(_counting(part, team.tasks, depth, prefix)), axis=0)
+
+
+class _Cluster:
+    """A dask.distributed cluster: each thread of its workers takes pieces of its own."""
+
+    def __init__(self, client: Any, limit: int) -> None:
+        threads = list(client.nthreads().values())
+        self._client, self._threads, self._share = client, sum(threads), limit // max(threads, default=1)
+
+    def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
+        pieces = cut(part, self._share, 1)
+        return zip(
+            pieces, run_on_cluster(self._client, [partial(_reduce_part, piece) for piece in pieces]), strict=True
+        )
+
+    def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
+        return np.sum(run_on_cluster(self._client, _counting(part, self._threads, depth, prefix)), axis=0)
 
 
 @dataclass(frozen=True)
@@ -94,52 +143,39 @@ class _Job:
     @property
     def nbytes(self) -> int:
         """Bytes to be decoded, in all passes."""
-        return self.rows.size * self.array.trial_nbytes * self._passes
-
-    @property
-    def _passes(self) -> int:
-        return 1 + (n_digits(self.array.numpy_dtype) if OVER_PIXELS in self.variable.reductions else 0)
-
-    @property
-    def result_nbytes(self) -> int:
-        """Bytes of the results: those over trials, the others being small beside them."""
-        return result_nbytes(self.array.shape[1:], self.array.numpy_dtype)
+        passes = 1 + (n_digits(self.array.numpy_dtype) if OVER_PIXELS in self.variable.reductions else 0)
+        return passes * self._whole.nbytes if self.rows.size else 0
 
     @property
     def least_memory(self) -> int:
-        """Bytes that one task takes at least."""
-        return least_memory(self.recording, self.variable, self.rows) if self.rows.size else 1
+        """Bytes that reducing a part takes at least."""
+        return least_memory(self._whole) if self.rows.size else 0
 
-    def reduce(self, pool: Workers, share: int, progress: Progress) -> dict[Reduction, Reduced]:
-        """Compute the statistics with tasks that hold at most `share` bytes each."""
-        if not self.rows.size:
-            return {name: nothing(self._shape(kept), self.array.numpy_dtype) for name, kept in self._reductions()}
-        parts, axis = cut(self.recording, self.variable, self.rows, share=share, threads=pool.threads)
-
-        shares = _shares(self.nbytes, len(parts) * self._passes)
-
-        def run(function: Callable[[Part], Any]) -> list[Any]:
-            tasks = [partial(function, part) for part in parts]
-            return pool.run(tasks, lambda: progress.advance(next(shares, 0), 0))
-
-        found = run(_reduce_part)
-        over_trials = join([part for part, _ in found], axis)
-        results: dict[Reduction, Reduced] = {OVER_TRIALS: over_trials}
-        frame_axis = self.variable.frame_axis
-        if frame_axis is not None:
-            # The axis of the parts, in what has no frames any more.
-            medians = np.concatenate([median for _, median in found], axis - (frame_axis < axis))
-            results[OVER_FRAMES] = pool_parts(over_trials, (frame_axis,), medians)
-        if OVER_PIXELS in self.variable.reductions:
-            results[OVER_PIXELS] = self._over_pixels(over_trials, run)
+    def reduce(self, workers: _Workers, progress: Progress) -> dict[Reduction, Reduced]:
+        """Compute the statistics, part by part."""
+        results: dict[Reduction, Reduced] = {
+            name: nothing(self._shape(kept), self.array.numpy_dtype) for name, kept in self._reductions()
+        }
+        if self.rows.size:
+            for part, found in workers.reduce(self._whole):
+                _place(part, found, results)
+                progress.advance(part.nbytes, 0)
+            if OVER_PIXELS in results:
+                results[OVER_PIXELS] = self._over_pixels(results[OVER_TRIALS], workers, progress)
         return results
 
-    def _over_pixels(self, over_trials: Reduced, run: Callable[[Callable[[Part], Any]], list[Any]]) -> Reduced:
+    def _over_pixels(self, over_trials: Reduced, workers: _Workers, progress: Progress) -> Reduced:
         def histogram(depth: int, prefix: int) -> NDArray[np.int64]:
-            return np.sum(run(partial(_count_part, depth, prefix)), axis=0)
+            counts = workers.count(self._whole, depth, prefix)
+            progress.advance(self._whole.nbytes, 0)
+            return counts
 
         median = median_by_bits(self.array.numpy_dtype, int(over_trials.count.sum()), histogram)
         return pool_parts(over_trials, tuple(range(over_trials.count.ndim)), np.array(median))
+
+    @property
+    def _whole(self) -> Part:
+        return whole(self.recording, self.variable, self.rows)
 
     def _reductions(self) -> Iterable[tuple[Reduction, tuple[str, ...]]]:
         return self.variable.reductions.items()
@@ -149,21 +185,28 @@ class _Job:
         return tuple(sizes[name] for name in kept)
 
 
-def _shares(total: int, n: int) -> Iterator[int]:
-    """Yield `n` numbers about equal, that sum up to `total`."""
-    return (total * (i + 1) // n - total * i // n for i in range(n))
+def _reduce_part(part: Part, team: Team = ALONE, memory: NDArray[Any] | None = None) -> _Found:
+    return reduce_trials(part.read(team, memory), frames=part.variable.frame_axis is not None, team=team)
 
 
-def _reduce_part(part: Part) -> tuple[Reduced, NDArray[Any] | None]:
-    """Reduce a part to the results over trials, axes as in the store, and the medians over trials and frames."""
-    axis = part.variable.frame_axis
-    found, medians = reduce_trials(part.read(), frames=axis is not None)
-    if axis is None:
-        return found, None
-    missing = part.array.shape[axis + 1] - found.count.shape[-1]
-    beyond = nothing((*found.count.shape[:-1], missing), part.array.numpy_dtype)
-    return move_last_axis(join([found, beyond], -1), axis), medians
+def _place(part: Part, found: _Found, results: dict[Reduction, Reduced]) -> None:
+    """Put what a part comes to where it belongs among the results."""
+    (over_trials, over_frames), axis = found, part.variable.frame_axis
+    for name in STATISTIC_NAMES:
+        values = getattr(over_trials, name)
+        getattr(results[OVER_TRIALS], name)[part.places] = values if axis is None else np.moveaxis(values, -1, axis)
+        if over_frames is not None and axis is not None:
+            places = part.places[:axis] + part.places[axis + 1 :]
+            getattr(results[OVER_FRAMES], name)[places] = getattr(over_frames, name)
 
 
-def _count_part(depth: int, prefix: int, part: Part) -> NDArray[np.int64]:
-    return count_digits(part.read(), depth, prefix)
+def _counting(part: Part, tasks: int, depth: int, prefix: int) -> list[partial[NDArray[np.int64]]]:
+    return [partial(_count_part, one, depth, prefix) for one in part.by_rows(tasks)]
+
+
+def _count_part(part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
+    pieces = part.by_rows(math.ceil(part.nbytes / _COUNTED_BYTES))
+    counts = count_digits(pieces[0].read(), depth, prefix)
+    for piece in pieces[1:]:
+        counts += count_digits(piece.read(), depth, prefix)
+    return counts

@@ -1,9 +1,10 @@
-"""Work on a recorded variable cut into parts: some places each, through all trials, sized to fit in memory."""
+"""Work on a recorded variable cut into parts, each of which fits in memory."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from numpy.typing import NDArray
 from ...store.layout import ArrayLayout, Variable
 from ..recording import Recording
 from ..rows import read_rows
+from ..tasks import ALONE, Team
 from .in_memory import reduce_memory
+from .reduced import result_nbytes
 
-WORTH_BYTES = 8 << 20
-"""Below this, a part is not worth a task of its own."""
+_POOLING_BYTES = 48
+"""What pooling holds a value of the results: six float64."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some places of a variable, through some trials: what one task reads.
+    """Some places of a variable, through some trials.
 
     Attributes
     ----------
@@ -48,56 +51,68 @@ class Part:
     @property
     def nbytes(self) -> int:
         """Bytes of the part, decoded."""
-        return len(self.rows) * math.prod(self.sizes) * self.array.numpy_dtype.itemsize
+        return self.size * self.array.numpy_dtype.itemsize
 
-    def read(self) -> NDArray[Any]:
-        """Return (n_rows, …) of the array's dtype, frames moved to the end; NaN beyond each trial's valid length."""
+    @property
+    def scratch_nbytes(self) -> int:
+        """Bytes that a thread holds beside: chunks on their way, or the numbers that are being sorted."""
+        axis = self.variable.frame_axis
+        n_frames = 1 if axis is None else self.sizes[axis]
+        sorting = reduce_memory(len(self.rows), n_frames, self.array.numpy_dtype.itemsize)
+        return max(4 * self.array.chunk_nbytes, sorting)
+
+    @property
+    def size(self) -> int:
+        """How many values it has."""
+        return len(self.rows) * math.prod(self.sizes)
+
+    def read(self, team: Team = ALONE, memory: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Decode the part.
+
+        Parameters
+        ----------
+        team
+            Threads that do it.
+        memory
+            (at least `size`,) of the array's dtype: where to; fresh memory by default.
+
+        Returns
+        -------
+        ndarray
+            (n_rows, …) of the array's dtype, frames moved to the end; NaN beyond each trial's valid length.
+        """
         axis, sizes = self.variable.frame_axis, list(self.sizes)
         if axis is not None:
             sizes.append(sizes.pop(axis))
-        values = np.empty((len(self.rows), *sizes), self.array.numpy_dtype)
-        out = values if axis is None else np.moveaxis(values, -1, axis + 1)
-        read_rows(self.root, self.array, self.rows, out, self.places)
-        for trial, n in zip(values, self.n_frames or (), strict=False):
-            trial[..., n:] = np.nan
+        memory = np.empty(self.size, self.array.numpy_dtype) if memory is None else memory
+        values = memory[: self.size].reshape(len(self.rows), *sizes)
+        team.run([partial(self._read_rows, values, some) for some in self._runs(team.tasks)])
         return values
 
+    def by_rows(self, n: int) -> list[Part]:
+        """Cut into at most `n` parts of all places and some rows."""
+        return [
+            replace(self, rows=self.rows[some], n_frames=self.n_frames and self.n_frames[some])
+            for some in self._runs(n)
+        ]
 
-def cut(
-    recording: Recording, variable: Variable, rows: NDArray[np.int64], *, share: int, threads: int
-) -> tuple[list[Part], int]:
-    """Cut the work on a variable into parts; return them and the axis of a trial along which they lie.
+    def _read_rows(self, values: NDArray[Any], some: slice) -> None:
+        axis = self.variable.frame_axis
+        out = values[some] if axis is None else np.moveaxis(values[some], -1, axis + 1)
+        read_rows(self.root, self.array, self.rows[some], out, self.places)
+        for trial, n in zip(values[some], self.n_frames[some] if self.n_frames else (), strict=False):
+            trial[..., n:] = np.nan
 
-    Parameters
-    ----------
-    rows
-        At least one.
-    share
-        Bytes that one task holds at most; no less than `least_memory`.
-    threads
-        That run at the same time: no fewer parts, if each is worth it.
-
-    Notes
-    -----
-    A part holds all trials, so the more trials there are the fewer places it has; each part decodes the chunks that
-    hold its places anew.
-    """
-    whole = _whole(recording, variable, rows)
-    axis, size = _cut_axis(whole)
-    fit = (share - _overhead(whole)) // (whole.nbytes // size)
-    count = max(math.ceil(size / fit), min(threads, math.ceil(whole.nbytes / WORTH_BYTES)))
-    step = math.ceil(size / (math.ceil(count / threads) * threads if count > 1 else 1))
-    return [_along(whole, axis, slice(start, min(start + step, size))) for start in range(0, size, step)], axis
+    def _runs(self, n: int) -> list[slice]:
+        """Cut the rows into runs, at most `n`, between rows that share no chunk."""
+        groups = np.array(self.rows) // self.array.chunk[0]
+        begins = np.flatnonzero(np.diff(groups, prepend=-1))
+        chosen = begins[np.unique(np.arange(n) * len(begins) // n)]
+        return [slice(int(a), int(b)) for a, b in zip(chosen, [*chosen[1:], len(groups)], strict=True)]
 
 
-def least_memory(recording: Recording, variable: Variable, rows: NDArray[np.int64]) -> int:
-    """Return the bytes that the smallest part takes."""
-    whole = _whole(recording, variable, rows)
-    return _overhead(whole) + whole.nbytes // _cut_axis(whole)[1]
-
-
-def _whole(recording: Recording, variable: Variable, rows: NDArray[np.int64]) -> Part:
-    """Return all places, frames up to the longest trial."""
+def whole(recording: Recording, variable: Variable, rows: NDArray[np.int64]) -> Part:
+    """Return a variable as one part: all places, frames up to the longest of the trials, of which there is one."""
     array = recording.arrays[variable.name]
     places, n_frames = [slice(0, size) for size in array.shape[1:]], None
     if variable.frame_axis is not None and recording.n_frames is not None:
@@ -106,20 +121,46 @@ def _whole(recording: Recording, variable: Variable, rows: NDArray[np.int64]) ->
     return Part(recording.root, array, variable, tuple(rows.tolist()), n_frames, tuple(places))
 
 
-def _cut_axis(part: Part) -> tuple[int, int]:
-    """Return the axis along which to cut, and its size: the first of several places that is not frames."""
+def cut(part: Part, limit: int, threads: int) -> list[Part]:
+    """Cut a part into parts of all its rows.
+
+    Parameters
+    ----------
+    limit
+        Bytes that reading and reducing one part holds at most; no less than `least_memory`.
+    threads
+        That work on a part.
+
+    Notes
+    -----
+    A part has all trials, so the more trials there are the fewer places it has; each part decodes the chunks that hold
+    its places anew.
+    """
+    axis = _cut_axis(part)
+    size = part.sizes[axis]
+    fit = min(size, (limit - threads * part.scratch_nbytes) // _each(part))
+    step = math.ceil(size / math.ceil(size / fit))
+    return [_along(part, axis, start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def least_memory(part: Part) -> int:
+    """Return the bytes that the smallest part takes, with one thread."""
+    return part.scratch_nbytes + _each(part)
+
+
+def _each(part: Part) -> int:
+    """Return the bytes of one place along the axis to cut: the values, what they come to, and pooling that."""
+    results = result_nbytes(part.sizes, part.array.numpy_dtype) + _POOLING_BYTES * math.prod(part.sizes)
+    return (part.nbytes + results) // part.sizes[_cut_axis(part)]
+
+
+def _cut_axis(part: Part) -> int:
+    """Return the axis along which to cut: the first of several places that is not frames."""
     axes = [axis for axis in range(len(part.sizes)) if axis != part.variable.frame_axis]
-    axis = next((axis for axis in axes if part.sizes[axis] > 1), axes[0])
-    return axis, part.sizes[axis]
+    return next((axis for axis in axes if part.sizes[axis] > 1), axes[0])
 
 
-def _along(part: Part, axis: int, places: slice) -> Part:
-    cut_places = (*part.places[:axis], places, *part.places[axis + 1 :])
-    return Part(part.root, part.array, part.variable, part.rows, part.n_frames, cut_places)
-
-
-def _overhead(part: Part) -> int:
-    """Return what a task holds beside its values: chunks on their way, and the numbers that are being sorted."""
-    axis = part.variable.frame_axis
-    n_frames = 1 if axis is None else part.sizes[axis]
-    return 4 * part.array.chunk_nbytes + reduce_memory(len(part.rows), n_frames, part.array.numpy_dtype.itemsize)
+def _along(part: Part, axis: int, start: int, stop: int) -> Part:
+    begin = part.places[axis].start
+    some = slice(begin + start, begin + stop)
+    return replace(part, places=(*part.places[:axis], some, *part.places[axis + 1 :]))

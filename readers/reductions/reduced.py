@@ -1,9 +1,8 @@
-"""What a set of numbers comes to, and how to join what is known of parts."""
+"""What a set of numbers comes to, and what parts of it say of the whole."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,16 +84,6 @@ def _to_end(values: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
     """Make one axis of several, the last, in memory too: the order of a sum depends on how numbers lie there."""
     moved = np.moveaxis(values, axes, range(-len(axes), 0))
     return np.ascontiguousarray(moved).reshape(*moved.shape[: -len(axes)], -1)
-
-
-def join(parts: Sequence[Reduced], axis: int) -> Reduced:
-    """Put results of neighbouring places together along an axis."""
-    return Reduced(**{name: np.concatenate([getattr(part, name) for part in parts], axis) for name in STATISTIC_NAMES})
-
-
-def move_last_axis(found: Reduced, to: int) -> Reduced:
-    """Move the last axis of all arrays."""
-    return Reduced(**{name: np.moveaxis(getattr(found, name), -1, to) for name in STATISTIC_NAMES})
 
 
 def nothing(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Reduced:
