@@ -125,7 +125,8 @@ def train_statistics(
 
     Memory is bounded whatever the number of trials: as many neurons (rows of pixels) are taken through all trials at
     once as fit, by all threads together. Each such part decodes the chunks that hold its neurons anew, so more memory
-    is faster where a mouse does not fit. Threads of a cluster have parts of their own, and share `max_memory` a process.
+    is faster where a mouse does not fit. Threads of a cluster have parts of their own, and share `max_memory` a
+    process.
     """
     rows = mouse.rows(tier=tier, trials=trials)
     values = reduce_recording(
