@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,12 +25,18 @@ def data_set(
     variables
         Name of a recorded variable -> array.
     coordinates
-        Dimension -> name -> (n,) values along it.
+        Dimension -> name -> (n,) values along it. A name that means something else, too, gets the dimension before it.
     """
     data = {
         name: (index.arrays[name].dimensions, values, _attributes(index, name)) for name, values in variables.items()
     }
-    labels = {name: (dimension, values) for dimension, named in coordinates.items() for name, values in named.items()}
+    taken = Counter(name for named in coordinates.values() for name in named)
+    taken.update(data.keys() | {name for array in index.recorded for name in array.dimensions})
+    labels = {
+        (name if taken[name] == 1 else f"{dimension}_{name}"): (dimension, values)
+        for dimension, named in coordinates.items()
+        for name, values in named.items()
+    }
     facts = {name: index.attributes[name] for name in _FACTS if index.attributes[name]}
     return xr.Dataset(data, labels, facts).set_xindex(layout.TRIAL_ID)
 

@@ -96,8 +96,9 @@ def recording_of(index: StoreIndex) -> Recording:
         What is known of the trials is damaged.
     """
     kind: layout.Kind = index.attributes[layout.A_KIND]
-    names = [layout.TRIAL_ID, layout.TIER, layout.N_FRAMES, layout.WITHHELD]
-    known = {name: index.small(path) for name in names if (path := f"{layout.TRIALS}/{name}") in index.arrays}
+    # A static mouse may have come with an array of its own that is called n_frames.
+    names = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, *([layout.N_FRAMES] if kind == "dynamic" else [])]
+    known = {name: index.small(f"{layout.TRIALS}/{name}") for name in names}
     return Recording(
         root=index.root,
         kind=kind,

@@ -39,8 +39,10 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
     if choice is None:
         return np.arange(n)
     if isinstance(choice, Mapping):
-        found = np.flatnonzero(np.logical_and.reduce([_fits(label, columns, *item) for item in choice.items()]))
-        return _some(label, np.asarray(found, np.int64), choice)
+        fit = np.ones(n, bool)
+        for name, wanted in choice.items():
+            fit &= _fits(label, columns, name, wanted)
+        return _some(label, np.flatnonzero(fit), choice)
     wanted = np.asarray(choice)
     if wanted.dtype == bool:
         if wanted.shape != (n,):

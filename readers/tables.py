@@ -22,7 +22,8 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
     Notes
     -----
     Arrays of ``meta/trials`` are indexed by the number of a trial's files; these columns have only the trials that
-    exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, …
+    exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, … A name that is taken gets
+    ``meta_`` before it.
     """
     own = {
         layout.TRIAL_ID: recording.trial_ids,
@@ -32,7 +33,7 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
     }
     columns = {name: values for name, values in own.items() if values is not None}
     for name, values in _source_arrays(index, layout.TRIALS, layout.FILE_NUMBER):
-        columns |= _components(name, values[recording.trial_ids])
+        _add(columns, name, values[recording.trial_ids])
     return columns
 
 
@@ -40,7 +41,7 @@ def neuron_columns(index: StoreIndex, n_neurons: int) -> dict[str, NDArray[Any]]
     """Return the columns of the table of neurons, each (n_neurons,), in the order of the neuron axis."""
     columns: dict[str, NDArray[Any]] = {POSITION: np.arange(n_neurons)}
     for name, values in _source_arrays(index, layout.NEURONS, layout.NEURON):
-        columns |= _components(name, values)
+        _add(columns, name, values)
     return columns
 
 
@@ -69,8 +70,11 @@ def as_published(values: NDArray[Any], attributes: Any) -> NDArray[Any]:
     return values.view(dtype.newbyteorder("=")) if dtype.kind in "mM" else values
 
 
-def _components(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    if values.ndim == 1:
-        return {name: values}
+def _add(columns: dict[str, NDArray[Any]], name: str, values: NDArray[Any]) -> None:
+    """Add an array as columns, under names that are not taken yet."""
     flat = values.reshape(len(values), -1)
-    return {f"{name}_{place}": flat[:, place] for place in range(flat.shape[1])}
+    for place in range(flat.shape[1]):
+        free = name if values.ndim == 1 else f"{name}_{place}"
+        while free in columns:
+            free = f"meta_{free}"
+        columns[free] = flat[:, place]

@@ -38,7 +38,8 @@ def median_by_bits(dtype: np.dtype[Any], count: int, histogram: Histogram) -> An
         return dtype.type(np.nan)
     counts = cache(histogram)
     lower, upper = (_select(dtype, rank, counts) for rank in ((count - 1) // 2, count // 2))
-    return lower if count % 2 else (lower + upper) / dtype.type(2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return lower if count % 2 else (lower + upper) / dtype.type(2)
 
 
 def count_digits(values: NDArray[Any], depth: int, prefix: int) -> NDArray[np.int64]:
@@ -71,7 +72,11 @@ def _count_block(values: NDArray[Any], depth: int, prefix: int) -> NDArray[np.in
         values = values[(values >= _or(low, -np.inf)) & (values <= _or(high, np.inf))]
     elif (gaps := np.isnan(values)).any():
         values = values[~gaps]
-    digits = (_keys(values) >> (rest - _DIGIT)).astype(np.uint16)
+    keys = _keys(values)
+    if depth:
+        # Comparing numbers takes both zeros for one, and bits do not.
+        keys = keys[keys >> rest == prefix]
+    digits = (keys >> (rest - _DIGIT)).astype(np.uint16)
     return np.bincount(digits, minlength=2**_DIGIT)
 
 

@@ -17,6 +17,12 @@ _CACHE_BYTES = 1 << 20
 """What is sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""
 
 
+_RESULT_BYTES = 128
+"""What is known at a time of one place and frame: counts, sums, and the numbers from which results are made."""
+_CALLS_BYTES = 1 << 18
+"""What numpy's buffers take."""
+
+
 def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> tuple[Reduced, Reduced | None]:
     """Reduce trials to what they come to at each place, and to what trials and frames come to.
 
@@ -52,8 +58,9 @@ def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> 
 
 
 def reduce_memory(n_trials: int, n_frames: int, itemsize: int) -> int:
-    """Return the bytes that a thread of `reduce_trials` holds: numbers in order, as float64, and masks."""
-    return max(_CACHE_BYTES, n_trials * n_frames * itemsize) // itemsize * (itemsize + 2 * 8 + 1)
+    """Return the bytes that a thread of `reduce_trials` holds: a block in order and as float64, a mask, its results."""
+    values = max(_CACHE_BYTES, n_trials * n_frames * itemsize) // itemsize
+    return values * (itemsize + 8 + 1) + (values // n_trials + n_frames) * _RESULT_BYTES + _CALLS_BYTES
 
 
 def _reduce_places(
@@ -63,7 +70,7 @@ def _reduce_places(
     step = max(1, _CACHE_BYTES // max(len(flat) * flat.shape[2] * flat.itemsize, 1))
     for start in range(places.start, places.stop, step):
         block = slice(start, min(start + step, places.stop))
-        ordered = np.ascontiguousarray(flat[:, block].transpose(1, 2, 0))
+        ordered = np.array(flat[:, block].transpose(1, 2, 0), order="C")
         ordered.sort(axis=-1)
         with np.errstate(over="ignore", invalid="ignore"):
             for name, part in _reduce_ordered(ordered).items():
@@ -77,18 +84,16 @@ def _reduce_ordered(ordered: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Reduce the last axis, on which numbers ascend and NaN come last."""
     n = ordered.shape[-1]
     count = np.full(ordered.shape[:-1], n, np.int64)
-    gaps = np.isnan(ordered[..., -1])
-    holes = np.isnan(ordered[gaps])
-    count[gaps] -= holes.sum(axis=-1)
-    wide = ordered.astype(np.float64)
-    wide[gaps] = np.where(holes, 0.0, wide[gaps])
+    gaps, holes = bool(np.isnan(ordered[..., -1]).any()), None
+    if gaps:
+        holes = np.isnan(ordered)
+        count -= holes.sum(axis=-1)
     some = np.maximum(count, 1)
-    mean = wide.sum(axis=-1) / some
+    wide = ordered.astype(np.float64)
+    mean = _sum(wide, holes) / some
     wide -= mean[..., None]
-    wide[gaps] = np.where(holes, 0.0, wide[gaps])
-    # Not einsum or dot: the order in which those add depends on the processor.
-    variance = np.square(wide, out=wide).sum(axis=-1) / some
-    lower, upper, last = (_taken(ordered, gaps, some, at) for at in (_lower, _upper, _last))
+    variance = _sum(np.square(wide, out=wide), holes) / some
+    lower, upper, last = (_taken(ordered, some, at, gaps=gaps) for at in (_lower, _upper, _last))
     return {
         "count": count,
         "min": _plain(ordered[..., 0]),
@@ -97,6 +102,16 @@ def _reduce_ordered(ordered: NDArray[Any]) -> dict[str, NDArray[Any]]:
         "median": _plain(np.where(some % 2 == 1, lower, _middle(lower, upper))),
         "std": or_nan(count, np.sqrt(variance)),
     }
+
+
+def _sum(values: NDArray[np.float64], holes: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Add up the last axis; holes are made zero for it.
+
+    Not by einsum or dot: the order in which those add depends on the processor.
+    """
+    if holes is not None:
+        np.putmask(values, holes, 0.0)
+    return values.sum(axis=-1)
 
 
 def _lower(n: Any) -> Any:
@@ -112,13 +127,11 @@ def _last(n: Any) -> Any:
     return n - 1
 
 
-def _taken(
-    ordered: NDArray[Any], gaps: NDArray[np.bool_], some: NDArray[np.int64], at: Callable[[Any], Any]
-) -> NDArray[Any]:
-    """Return the number at a place that depends on how many there are; most often, as many as the axis is long."""
-    found = ordered[..., at(ordered.shape[-1])].copy()
-    found[gaps] = np.take_along_axis(ordered[gaps], at(some[gaps])[:, None], axis=-1)[:, 0]
-    return found
+def _taken(ordered: NDArray[Any], some: NDArray[np.int64], at: Callable[[Any], Any], *, gaps: bool) -> NDArray[Any]:
+    """Return the number at a place that depends on how many there are; without gaps, as many as the axis is long."""
+    if not gaps:
+        return ordered[..., at(ordered.shape[-1])]
+    return np.take_along_axis(ordered, at(some)[..., None], axis=-1)[..., 0]
 
 
 def _median(values: NDArray[Any], count: int) -> Any:

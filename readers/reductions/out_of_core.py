@@ -50,16 +50,17 @@ def reduce_recording(
     progress: Progress | None = None,
 ) -> dict[str, dict[Reduction, Reduced]]:
     """Return the statistics of some rows, at least one; see `train_statistics`."""
-    names = {recording.array(name).path for name in variables or recording.arrays}
+    names = {recording.array(name).path for name in (recording.arrays if variables is None else variables)}
+    _check(recording.label, names, threads)
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
-    limit = int(parse_bytes(max_memory)) - _fixed(jobs)
-    least = max(job.least_memory for job in jobs)
-    if limit < least:
-        what = f"the bound on memory is too low for statistics (at least {(least - limit) / 1e6:.0f} MB are missing)"
+    limit = _bytes(recording.label, max_memory) - _fixed(jobs)
+    workers = _Cluster(client, limit) if client else _Here(threads or available_cores(), limit)
+    missing = max(job.least_memory for job in jobs) * workers.at_once - limit
+    if missing > 0:
+        what = f"the bound on memory is too low for statistics (at least {math.ceil(missing / 1e6)} MB are missing)"
         raise OptionError(Problem(recording.label, what, "give more with max_memory"))
     hears = progress or Silent()
     hears.start("statistics of", sum(job.nbytes for job in jobs), 0)
-    workers = _Cluster(client, limit) if client else _Here(threads or available_cores(), limit)
     return {job.variable.name: job.reduce(workers, hears) for job in jobs}
 
 
@@ -67,6 +68,21 @@ def needed_memory(recording: Recording, rows: NDArray[np.int64]) -> int:
     """Return the bytes below which the statistics of some rows cannot be computed."""
     jobs = _jobs(recording, rows)
     return _fixed(jobs) + max(job.least_memory for job in jobs)
+
+
+def _check(label: str, variables: set[str], threads: int | None) -> None:
+    if not variables:
+        raise OptionError(Problem(label, "no variable is chosen", "choose at least one"))
+    if threads is not None and threads < 1:
+        raise OptionError(Problem(label, f"{threads} threads cannot work", "give one or more"))
+
+
+def _bytes(label: str, value: int | str) -> int:
+    try:
+        return int(parse_bytes(value))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        what = f"max_memory {value!r} is not a number of bytes"
+        raise OptionError(Problem(label, what, "give one such as 2GiB or 400MB")) from None
 
 
 def _jobs(recording: Recording, rows: NDArray[np.int64]) -> list[_Job]:
@@ -83,6 +99,11 @@ def _fixed(jobs: Sequence[_Job]) -> int:
 class _Workers(Protocol):
     """Where the work on a part is done, within a bound on memory."""
 
+    @property
+    def at_once(self) -> int:
+        """How many pieces are in the memory of a process at the same time, at least."""
+        ...
+
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
         """Cut the part along its places, and yield each piece with what it comes to."""
         ...
@@ -96,7 +117,7 @@ class _Here:
     """Threads of this process: all work on one piece after another, which may take all the memory there is."""
 
     def __init__(self, threads: int, limit: int) -> None:
-        self._threads, self._limit = threads, limit
+        self._threads, self._limit, self.at_once = threads, limit, 1
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
         # What threads hold for themselves is half of the memory at most.
@@ -116,7 +137,8 @@ class _Cluster:
 
     def __init__(self, client: Any, limit: int) -> None:
         threads = list(client.nthreads().values())
-        self._client, self._threads, self._share = client, sum(threads), limit // max(threads, default=1)
+        self.at_once = max(threads, default=1)
+        self._client, self._threads, self._share = client, max(1, sum(threads)), limit // self.at_once
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
         pieces = cut(part, self._share, 1)
@@ -165,12 +187,16 @@ class _Job:
         return results
 
     def _over_pixels(self, over_trials: Reduced, workers: _Workers, progress: Progress) -> Reduced:
+        # Mostly there is one pass for each digit; what there is more of is not foreseen.
+        steps = iter([self._whole.nbytes] * n_digits(self.array.numpy_dtype))
+
         def histogram(depth: int, prefix: int) -> NDArray[np.int64]:
             counts = workers.count(self._whole, depth, prefix)
-            progress.advance(self._whole.nbytes, 0)
+            progress.advance(next(steps, 0), 0)
             return counts
 
         median = median_by_bits(self.array.numpy_dtype, int(over_trials.count.sum()), histogram)
+        progress.advance(sum(steps), 0)
         return pool_parts(over_trials, tuple(range(over_trials.count.ndim)), np.array(median))
 
     @property

@@ -71,9 +71,9 @@ def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> R
         apart = means - mean[..., None]
         variance = (counts * (stds**2 + apart**2)).sum(axis=-1) / some
     return Reduced(
-        count=count,
-        min=np.fmin.reduce(parts.min, axis=axes),
-        max=np.fmax.reduce(parts.max, axis=axes),
+        count=np.asarray(count),
+        min=np.asarray(np.fmin.reduce(parts.min, axis=axes)),
+        max=np.asarray(np.fmax.reduce(parts.max, axis=axes)),
         mean=or_nan(count, mean),
         median=median,
         std=or_nan(count, np.sqrt(variance)),
