@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
 from rich.measure import Measurement
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
@@ -70,9 +70,8 @@ def progress_bar(name: str) -> Generator[Bar]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        DownloadColumn(),
+        TaskProgressColumn(),
         TextColumn("{task.fields[files]}"),
-        TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=console, disable=not console.is_terminal) as drawn:

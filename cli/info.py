@@ -13,7 +13,7 @@ from ..store import TrialpackError
 from . import options
 from .display import grouped, lines, shape_text, show, show_json, size, table
 
-_LENGTHS = 3
+_LENGTHS = 5
 
 
 @click.command(epilog="\b\nExamples:\n  trialpack info stores/mouse.zarr\n  trialpack info stores/mouse.zarr --json")

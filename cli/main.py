@@ -23,7 +23,7 @@ _EPILOG = """
 Start with a sample, if you have no data at hand:
   trialpack sample data
   trialpack convert data --to stores
-  trialpack info stores/*.zarr
+  trialpack info stores/dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zarr
 """
 
 

@@ -9,6 +9,7 @@ import click
 from dask.utils import parse_bytes
 
 from ..readers.tasks import available_cores
+from ..store import OptionError, Problem
 
 
 class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
@@ -29,6 +30,12 @@ json_output = click.option("--json", "as_json", is_flag=True, help="Print one JS
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"
 )
+
+
+def check_output(path: Path) -> None:
+    """See that a file can be written, before the time is spent to make what is to be in it."""
+    if not path.parent.is_dir():
+        raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
 
 
 def cores(workers: int | None) -> int:

@@ -39,14 +39,14 @@ Examples:
 def show(store: Path, trial: int | None, output: Path | None) -> None:
     """Draw one trial of STORE: stimulus, responses, behavior, pupil position.
 
-    Needs matplotlib: pip install 'trialpack[plot]'.
+    Needs matplotlib: pip install matplotlib.
     """
     if output is not None:
         _check(output)
     mouse = open_mouse(store)
     chosen = _first_known(mouse) if trial is None else trial
     path = output or Path(f"{layout.short_name(mouse.name)}-trial-{chosen}.png")
-    _write(path, _drawn(trial_figure(mouse, chosen), path))
+    files.save(path, _drawn(trial_figure(mouse, chosen), path))
     click.echo(path)
 
 
@@ -56,8 +56,7 @@ def _check(path: Path) -> None:
     if _format(path) not in known:
         found = f"ends in {path.suffix}" if path.suffix else "has no suffix"
         raise OptionError(Problem(str(path), f"no picture format ({found})", f"choose one of {', '.join(known)}"))
-    if not path.parent.is_dir():
-        raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
+    options.check_output(path)
 
 
 def _format(path: Path) -> str:
@@ -75,12 +74,3 @@ def _drawn(figure: Figure, path: Path) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format=_format(path))
     return picture.getvalue()
-
-
-def _write(path: Path, picture: bytes) -> None:
-    """Write a picture that appears complete, or not at all; nothing else is left behind."""
-    try:
-        files.write_atomically(path, picture)
-    except OSError:
-        files.remove(path.with_name(path.name + files.TEMPORARY))
-        raise

@@ -18,6 +18,7 @@ from ..readers.stored_statistics import has_statistics
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
 from . import options
 from .display import progress_bar, shape_text, show, show_json, table
+from .options import check_output
 
 _EPILOG = """
 \b
@@ -57,6 +58,7 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
     """
     mouse = open_mouse(store)
     if output:
+        check_output(output)
         check_format(mouse.kind, output)
     found = _statistics(mouse, tier, workers, max_memory)
     differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
@@ -67,7 +69,7 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
         return
     show(_ranges_table(found), *([_differences_table(differences), *_notes(differences)] if differences else []))
     if output:
-        click.echo(output)
+        click.echo(f"Wrote {output}")
 
 
 def _statistics(mouse: Mouse, tier: str, workers: int | None, max_memory: int) -> Statistics:

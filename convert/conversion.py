@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..readers.memory import PROCESS_BYTES, parse_memory
 from ..readers.progress import Progress, Silent
 from ..readers.recording import Recording
-from ..readers.reductions import PROCESS_BYTES, reduce_recording
+from ..readers.reductions import reduce_recording
 from ..readers.tasks import available_cores
 from ..store import OptionError, Problem, SourceError, check_full, files, layout
 from ..store.integrity import full_check_memory
@@ -116,7 +117,7 @@ def convert_mouse(
     statistics: bool = True,
     workers: int | None = None,
     scheduler: str | None = None,
-    max_memory: int = DEFAULT_MAX_MEMORY,
+    max_memory: int | str = DEFAULT_MAX_MEMORY,
     replace: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
@@ -140,7 +141,7 @@ def convert_mouse(
     scheduler
         Address of a dask.distributed scheduler; the units then run there.
     max_memory
-        Bytes that this process holds at most; workers are left out where they would not fit.
+        Bytes that this process holds at most, such as ``"2GiB"``; workers are left out where they would not fit.
     replace
         Replace a store that has the name.
     verify
@@ -177,8 +178,9 @@ def convert_mouse(
     opened = open_source(source) if isinstance(source, (str, Path)) else source
     plan = plan_mouse(opened, to, precision=precision, codec=codec, statistics=statistics)
     _check_outside(opened, Path(to))
-    threads = plan.workers(workers or available_cores(), max_memory)
-    run = _Conversion(opened, plan, workers or available_cores(), max_memory, progress or Silent())
+    limit = parse_memory(plan.survey.label, max_memory)
+    threads = plan.workers(workers or available_cores(), limit)
+    run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         try:
             with where.cluster(scheduler) if scheduler else where.local(threads) as pool:
@@ -193,7 +195,7 @@ def convert_mouse(
         remove_leftovers(stage, manifest)
         finish(stage, manifest)
         if verify:
-            run.verify(stage, manifest, _verifiers(plan, threads, max_memory))
+            run.verify(stage, manifest, _verifiers(plan, threads, limit))
         publish(stage, replace=replace)
     return Summary(
         plan=plan,
@@ -307,5 +309,5 @@ def _check_codec(codec: CodecName) -> None:
         try:
             import pcodec as _  # noqa: F401
         except ImportError:
-            problem = Problem("--codec pcodec", "needs the package pcodec", "pip install 'trialpack[pcodec]'")
+            problem = Problem("--codec pcodec", "needs the package pcodec", "pip install pcodec")
             raise OptionError(problem) from None

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..readers.memory import PROCESS_BYTES
 from ..readers.recording import Recording
-from ..readers.reductions import PROCESS_BYTES, needed_memory
+from ..readers.reductions import needed_memory
 from ..store import OptionError, Problem, SourceError, layout
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
 from .published import PublishedMouse, find_published
@@ -151,8 +152,9 @@ class Plan:
         need = max(fixed + self.unit_memory, self.statistics_memory)
         if max_memory < need:
             need_mb = math.ceil(need / 1e6)
-            what = f"--max-memory {max_memory / 1e6:.0f} MB is too little (expected {need_mb} MB or more)"
-            otherwise = ", or --no-statistics" if need == self.statistics_memory else ""
+            found = f"{max_memory / 1e6:.0f} MB" if max_memory >= 1e6 else f"{max_memory} bytes"
+            what = f"--max-memory {found} is too little (expected {need_mb} MB or more)"
+            otherwise = ", or --no-statistics" if max_memory >= fixed + self.unit_memory else ""
             raise OptionError(Problem(self.survey.label, what, f"give --max-memory {need_mb}MB{otherwise}"))
         return max(1, min(wanted, fit, len(self.units)))
 

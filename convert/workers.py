@@ -54,7 +54,7 @@ def cluster(address: str) -> Generator[Pool]:
         from distributed import Client
     except ImportError:
         what = "needs the package distributed"
-        raise OptionError(Problem(f"--scheduler {address}", what, "pip install 'trialpack[cluster]'")) from None
+        raise OptionError(Problem(f"--scheduler {address}", what, "pip install distributed")) from None
     try:
         client = cast(Any, Client(address, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TimeoutError) as error:

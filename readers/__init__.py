@@ -3,6 +3,7 @@
 from .figure import trial_figure
 from .mouse import Mouse
 from .opening import open_mice, open_mouse
+from .statistics_files import save_statistics
 from .summary import summarize
 from .train_statistics import Statistics, train_statistics
 from .trial import Trial
@@ -13,6 +14,7 @@ __all__ = [
     "Trial",
     "open_mice",
     "open_mouse",
+    "save_statistics",
     "summarize",
     "train_statistics",
     "trial_figure",

@@ -21,12 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import SubplotSpec
 
 _WIDTH, _DPI = 9.0, 150
-_BEHAVIOR, _PUPIL = "behavior", "pupil_center"
+_BEHAVIOR, _PUPIL = layout.BEHAVIOR, layout.PUPIL_CENTER
 _WITHHELD, _ALL_ZERO = "responses withheld by the publisher (zeros)", "behavior and pupil all zero"
-_CHANNELS = {
-    2: (("pupil dilation", "px"), ("running speed", "cm/s")),
-    3: (("pupil dilation", "px"), ("derivative of pupil dilation", ""), ("running speed", "cm/s")),
-}
 _FEW_CHARACTERS = 12
 _NOT_PICTURES = ("pgf", "raw", "rgba")  # pgf needs LaTeX; the others are bare bytes
 
@@ -95,7 +91,7 @@ def _figure_class() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise OptionError(Problem("figure", "needs the package matplotlib", "pip install 'trialpack[plot]'")) from None
+        raise OptionError(Problem("figure", "needs the package matplotlib", "pip install matplotlib")) from None
     return Figure
 
 
@@ -128,11 +124,6 @@ def _units(mouse: Mouse) -> dict[str, str]:
     return {variable.name: variable.units for variable in mouse.recording.variables}
 
 
-def _behavior_channels(count: int) -> Sequence[tuple[str, str]]:
-    """Return name and unit of each channel."""
-    return _CHANNELS.get(count) or [(f"behavior channel {channel}", "") for channel in range(count)]
-
-
 def _draw_dynamic(figure: Figure, mouse: Mouse, trial: Trial) -> None:
     n_frames, padded = trial.n_frames or 0, _padded(mouse)
     rows = _rows(trial, _units(mouse), padded)
@@ -155,7 +146,7 @@ def _rows(trial: Trial, units: Mapping[str, str], padded: int) -> list[_Row]:
     videos, behavior = trial[layout.VIDEOS.name], trial[_BEHAVIOR]
     height, _ = panels.strip_inches(videos)
     strip = partial(panels.video_strip, videos=videos, padded=padded)
-    named = zip(behavior, _behavior_channels(len(behavior)), strict=True)
+    named = zip(behavior, layout.behavior_channels(len(behavior)), strict=True)
     return [
         _Row(height, "video,\ngrey level\n0 to 255", strip, videos),
         *_response_rows(trial, units[layout.RESPONSES]),
@@ -215,7 +206,7 @@ def _draw_responses(figure: Figure, place: SubplotSpec, responses: NDArray[Any],
 def _values(trial: Trial, pupil_unit: str) -> list[tuple[str, str]]:
     """Return what is listed of behavior and pupil: name, and value with its unit."""
     behavior, pupil = trial[_BEHAVIOR], trial[_PUPIL]
-    named = [*_behavior_channels(len(behavior)), *((f"pupil position {axis}", pupil_unit) for axis in "xy")]
+    named = [*layout.behavior_channels(len(behavior)), *((f"pupil position {axis}", pupil_unit) for axis in "xy")]
     values = [*behavior.tolist(), *pupil.tolist()]
     found = [(name, f"{value:.3g} {unit}".rstrip()) for (name, unit), value in zip(named, values, strict=True)]
     return [*found, *([(_ALL_ZERO, "")] if _is_zero(trial) else [])]

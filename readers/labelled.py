@@ -37,8 +37,18 @@ def data_set(
         for dimension, named in coordinates.items()
         for name, values in named.items()
     }
+    labels |= {
+        layout.TRIAL: (layout.TRIAL, coordinates[layout.TRIAL][layout.TRIAL_ID]),
+        layout.BEHAVIOR_CHANNEL: (layout.BEHAVIOR_CHANNEL, _behavior_channels(index)),
+        layout.PUPIL_AXIS: (layout.PUPIL_AXIS, list(layout.PUPIL_AXES)),
+    }
     facts = {name: index.attributes[name] for name in _FACTS if index.attributes[name]}
     return xr.Dataset(data, labels, facts).set_xindex(layout.TRIAL_ID)
+
+
+def _behavior_channels(index: StoreIndex) -> list[str]:
+    count = index.arrays[layout.BEHAVIOR].shape[1]
+    return [name for name, _ in layout.behavior_channels(count)]
 
 
 def _attributes(index: StoreIndex, name: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from .lazy import dask_array
 from .notebook import html_table
 from .recording import recording_of
 from .rows import read_rows
-from .selection import Choice, choose
+from .selection import Choice, Tier, choose
 from .stored_statistics import read_statistics
 from .tables import POSITION, as_table, neuron_columns, trial_columns
 from .train_statistics import Statistics
@@ -117,13 +118,21 @@ class Mouse:
         options: dict[str, Any] = {"config": {"read_missing_chunks": False}} if known_option else {}
         return zarr.open_array(self.path / name, mode="r", **options)
 
-    def rows(self, *, tier: str | None = None, trials: Choice | None = None) -> NDArray[np.int64]:
+    def __contains__(self, name: object) -> bool:
+        """Tell whether the store has an array of this name."""
+        return name in self.index.arrays
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of all arrays."""
+        return iter(self.index.arrays)
+
+    def rows(self, *, tier: Tier = None, trials: Choice | None = None) -> NDArray[np.int64]:
         """Return the rows of the store that hold some trials, ascending.
 
         Parameters
         ----------
         tier
-            Only trials of this tier.
+            Only trials of this tier, or of these.
         trials
             Only these: a mapping from columns of `trials` to a value or values, all of which have to fit
             (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`.
@@ -142,9 +151,11 @@ class Mouse:
         found = choose(label, self._trial_columns, trials, by=layout.TRIAL_ID)
         if tier is None:
             return found
-        both = np.intersect1d(found, self.recording.rows_of_tier(tier))
+        tiers = [tier] if isinstance(tier, str) else list(tier)
+        both = np.intersect1d(found, [row for one in tiers for row in self.recording.rows_of_tier(one).tolist()])
         if not both.size:
-            raise OptionError(Problem(label, f"none of the chosen trials is of tier {tier!r}", "choose others"))
+            what = f"none of the chosen trials is of tier {' or '.join(map(repr, tiers))}"
+            raise OptionError(Problem(label, what, "choose others, or give tier=None"))
         return both
 
     def positions(self, neurons: Choice | None = None) -> NDArray[np.int64]:
@@ -169,9 +180,7 @@ class Mouse:
         """
         return choose(str(self.path), self._neuron_columns, neurons, by=POSITION)
 
-    def dask(
-        self, name: str, *, tier: str | None = None, trials: Choice | None = None, neurons: Choice | None = None
-    ) -> Any:
+    def dask(self, name: str, *, tier: Tier = None, trials: Choice | None = None, neurons: Choice | None = None) -> Any:
         """Return a recorded variable as a lazy array.
 
         Parameters
@@ -186,7 +195,8 @@ class Mouse:
         Returns
         -------
         dask.array.Array
-            Axes, dtype and units of ``mouse[name]``, padded with NaN: use `dask.array.nanmean` and the like. A block is
+            Axes, dtype and units of ``mouse[name]``, padded with NaN: use `dask.array.nanmean` and the like; withheld
+            responses are zeros: leave them out with ``trials={"withheld": False}``. A block is
             some whole trials, about 32 MiB of whole stored chunks. Computing raises `CorruptStoreError` where the store
             is damaged.
 
@@ -215,7 +225,12 @@ class Mouse:
         CorruptStoreError
             It is damaged.
         """
-        row = int(choose(str(self.path), self._trial_columns, [trial_id], by=layout.TRIAL_ID)[0])
+        label = str(self.path)
+        try:
+            number = operator.index(trial_id)
+        except TypeError:
+            raise OptionError(Problem(label, f"{trial_id!r} is no trial_id", "give one whole number")) from None
+        row = int(choose(label, self._trial_columns, [number], by=layout.TRIAL_ID)[0])
         recording = self.recording
         n_frames = None if recording.n_frames is None else int(recording.n_frames[row])
         arrays = {variable.name: self._read(variable, row, n_frames) for variable in recording.variables}
@@ -223,7 +238,7 @@ class Mouse:
         return Trial(int(recording.trial_ids[row]), tier, n_frames, withheld, arrays)
 
     def to_xarray(
-        self, *, tier: str | None = None, trials: Choice | None = None, neurons: Choice | None = None
+        self, *, tier: Tier = None, trials: Choice | None = None, neurons: Choice | None = None
     ) -> xr.Dataset:
         """Return the recorded variables as a lazy, labelled data set.
 
@@ -256,7 +271,9 @@ class Mouse:
         """Say in one line what it is."""
         tiers = ", ".join(f"{count} {tier}" for tier, count in self.recording.trials_by_tier.items())
         letter = f"{self.letter}: " if self.letter else ""
-        trials = f"{len(self.recording.trial_ids)} trials ({tiers})"
+        withheld = int(self.recording.withheld.sum())
+        hidden = f"; responses of {withheld} withheld" if withheld else ""
+        trials = f"{len(self.recording.trial_ids)} trials ({tiers}{hidden})"
         return f"<Mouse {letter}{self.name}, {self.kind}, {trials}, {self.n_neurons} neurons>"
 
     def _repr_html_(self) -> str:

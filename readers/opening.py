@@ -91,6 +91,8 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
 def _stores(folder: Path) -> list[Path]:
     if folder.suffix == layout.SUFFIX:
         return [folder]
+    if not folder.is_dir():
+        raise OptionError(Problem(str(folder), "no such folder", "check the path"))
     found = sorted(folder.glob(f"*{layout.SUFFIX}"))
     if not found:
         problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem
 
 Columns = Mapping[str, NDArray[Any]]
+Tier = str | Sequence[str] | None
+"""One tier, several, or all."""
 Choice = Mapping[str, Any] | Sequence[int] | Sequence[bool] | NDArray[Any]
 """Column -> value or values, all of which have to fit; or numbers; or a mask."""
 
@@ -43,7 +45,7 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
         for name, wanted in choice.items():
             fit &= _fits(label, columns, name, wanted)
         return _some(label, np.flatnonzero(fit), choice)
-    wanted = np.asarray(choice)
+    wanted = np.atleast_1d(np.asarray(choice))
     if wanted.dtype == bool:
         if wanted.shape != (n,):
             what = f"a mask of shape {wanted.shape} does not fit (expected ({n},))"
@@ -59,15 +61,17 @@ def _fits(label: str, columns: Columns, name: str, wanted: Any) -> NDArray[np.bo
     values = columns[name]
     allowed: list[Any] = [wanted] if isinstance(wanted, str) or np.ndim(wanted) == 0 else list(wanted)
     if unknown := [one for one in allowed if not np.any(values == one)]:
-        known = _text(np.unique(values).tolist())
+        distinct = np.unique(values)
+        known = _text((distinct.astype(str) if distinct.dtype.kind in "mM" else distinct).tolist())
         raise OptionError(Problem(label, f"no {name} is {_text(unknown)}", f"there are {known}"))
     return np.isin(values, np.array(allowed, values.dtype))
 
 
 def _by_number(label: str, numbers: NDArray[Any], wanted: NDArray[Any], by: str) -> NDArray[np.int64]:
     if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
-        found = f"shape {wanted.shape}, {wanted.dtype}"
-        raise OptionError(Problem(label, f"expected a list of numbers ({by}), found {found}", "see the table's index"))
+        found = _text(wanted.reshape(-1)[:3].tolist())
+        what = f"expected numbers ({by}), a mask, or columns with the values wanted, found {found}"
+        raise OptionError(Problem(label, what, f"give such as [{numbers[0]}] or {{'column': value}}"))
     if unknown := sorted(set(wanted.tolist()) - set(numbers.tolist())):
         many = f"there are {len(numbers)}, from {numbers.min()} to {numbers.max()}"
         raise OptionError(Problem(label, f"no {by} {_text(unknown)}", many))
@@ -83,4 +87,4 @@ def _some(label: str, found: NDArray[np.int64], choice: object) -> NDArray[np.in
 
 def _text(values: Sequence[Any]) -> str:
     """Return values as a person reads them: a few, then dots."""
-    return ", ".join(str(value) for value in values[:8]) + (", …" if len(values) > 8 else "")
+    return ", ".join(repr(value) for value in values[:8]) + (", …" if len(values) > 8 else "")

@@ -87,7 +87,10 @@ def _difference(
         if _fits(variable, published.shape, as_published(variable, found.count).shape):
             values, remark = getattr(found, statistic), ""
             if statistic == "std" and _is_unbiased(variable, published, found):
-                values, remark = _unbiased(found), "divided by the count less one, and compared with the same"
+                values, remark = (
+                    _unbiased(found),
+                    "the source divided by n - 1 instead of n, and is compared with the same",
+                )
             largest, relative, lonely = _apart(published, as_published(variable, values))
             remarks = [remark, f"NaN in only one of both at {lonely} places" if lonely else ""]
             return reduction, largest, relative, "; ".join(filter(None, remarks))

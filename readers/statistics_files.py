@@ -39,7 +39,7 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     """
     path = Path(path)
     check_format(statistics.kind, path)
-    files.write_atomically(path, _FORMATS[path.suffix](statistics))
+    files.save(path, _FORMATS[path.suffix](statistics))
 
 
 def check_format(kind: str, path: Path) -> None:

@@ -13,7 +13,7 @@ from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction
 from .notebook import html_table
 from .progress import Progress
 from .reductions import DEFAULT_MAX_MEMORY, Reduced, reduce_recording
-from .selection import Choice
+from .selection import Choice, Tier
 
 if TYPE_CHECKING:
     from .mouse import Mouse
@@ -76,9 +76,9 @@ def _range(ends: tuple[float, float]) -> str:
 def train_statistics(
     mouse: Mouse,
     *,
-    tier: str | None = TRAIN_TIER,
+    tier: Tier = TRAIN_TIER,
     trials: Choice | None = None,
-    variables: Sequence[str] | None = None,
+    variables: Sequence[str] | str | None = None,
     max_memory: int | str = DEFAULT_MAX_MEMORY,
     threads: int | None = None,
     client: Any = None,
@@ -91,11 +91,11 @@ def train_statistics(
     mouse
         From `open_mouse`.
     tier
-        None for trials of every tier.
+        One, or several; None for trials of every tier.
     trials
-        Only these; as of `Mouse.rows`.
+        Only these of the tier; as of `Mouse.rows`.
     variables
-        Names of recorded variables; all by default.
+        Names of recorded variables, or one name; all by default.
     max_memory
         Bytes that a process holds at most, such as ``"1GiB"``; about 160 MB of it are Python and its modules.
     threads
@@ -129,8 +129,10 @@ def train_statistics(
     process.
     """
     rows = mouse.rows(tier=tier, trials=trials)
+    variables = [variables] if isinstance(variables, str) else variables
     values = reduce_recording(
         mouse.recording, rows, variables=variables, max_memory=max_memory, threads=threads, client=client,
         progress=progress,
     )  # fmt: skip
-    return Statistics(mouse.name, mouse.kind, tier, mouse.recording.trial_ids[rows], values)
+    names = tier if tier is None or isinstance(tier, str) else ", ".join(tier)
+    return Statistics(mouse.name, mouse.kind, names, mouse.recording.trial_ids[rows], values)

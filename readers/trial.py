@@ -47,3 +47,9 @@ class Trial(Mapping[str, NDArray[Any]]):
     def __len__(self) -> int:
         """Return the number of variables."""
         return len(self.arrays)
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
+        withheld = ", responses withheld" if self.withheld else ""
+        return f"<Trial {self.trial_id}, {self.tier}{withheld}: {shapes}>"

@@ -95,6 +95,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def save(path: Path, data: bytes) -> None:
+    """Write a file that a person asked for: complete under its name, or else nothing is left."""
+    try:
+        write_atomically(path, data)
+    except OSError:
+        remove(path.with_name(path.name + TEMPORARY))
+        raise
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, unless they are there."""
     path.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ Precision = Literal["source", "float32"]
 CodecName = Literal["fast", "none", "small", "pcodec"]
 
 TRIAL, FRAME, NEURON, FILE_NUMBER = "trial", "frame", "neuron", "file_number"
+BEHAVIOR_CHANNEL, PUPIL_AXIS = "behavior_channel", "pupil_axis"
 
 # Statistics: what is computed, and over what.
 Reduction = Literal["over_trials", "over_trials_and_frames", "over_trials_and_pixels"]
@@ -100,18 +101,34 @@ VARIABLES: Mapping[Kind, tuple[Variable, ...]] = {
     "dynamic": (
         VIDEOS,
         Variable(_RESPONSES[0], (NEURON, FRAME), (0, 1), "a.u.", _RESPONSES[1]),
-        Variable(_BEHAVIOR[0], ("behavior_channel", FRAME), (0, 1), "1", _BEHAVIOR[1]),
-        Variable(_PUPIL[0], ("pupil_axis", FRAME), (0, 1), "px", _PUPIL[1]),
+        Variable(_BEHAVIOR[0], (BEHAVIOR_CHANNEL, FRAME), (0, 1), "1", _BEHAVIOR[1]),
+        Variable(_PUPIL[0], (PUPIL_AXIS, FRAME), (0, 1), "px", _PUPIL[1]),
     ),
     "static": (
         IMAGES,
         Variable(_RESPONSES[0], (NEURON,), (0,), "a.u.", _RESPONSES[1]),
-        Variable(_BEHAVIOR[0], ("behavior_channel",), (0,), "1", _BEHAVIOR[1]),
-        Variable(_PUPIL[0], ("pupil_axis",), (0,), "px", _PUPIL[1]),
+        Variable(_BEHAVIOR[0], (BEHAVIOR_CHANNEL,), (0,), "1", _BEHAVIOR[1]),
+        Variable(_PUPIL[0], (PUPIL_AXIS,), (0,), "px", _PUPIL[1]),
     ),
 }
 STIMULUS: Mapping[Kind, str] = {"dynamic": VIDEOS.name, "static": IMAGES.name}
-RESPONSES = _RESPONSES[0]
+RESPONSES, BEHAVIOR, PUPIL_CENTER = _RESPONSES[0], _BEHAVIOR[0], _PUPIL[0]
+PUPIL_AXES = ("x", "y")
+_CHANNELS = {
+    2: (("pupil dilation", "px"), ("running speed", "cm/s")),
+    3: (("pupil dilation", "px"), ("derivative of pupil dilation", ""), ("running speed", "cm/s")),
+}
+
+
+def behavior_channels(count: int) -> tuple[tuple[str, str], ...]:
+    """Return name and unit of each channel of behavior, given how many a mouse has.
+
+    Examples
+    --------
+    >>> behavior_channels(2)
+    (('pupil dilation', 'px'), ('running speed', 'cm/s'))
+    """
+    return _CHANNELS.get(count) or tuple((f"channel {channel}", "") for channel in range(count))
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,8 @@ def _damaged(root: Path, what: str) -> CorruptStoreError:
 def _no_manifest(root: Path) -> Problem:
     if not root.is_dir():
         return Problem(str(root), "not a folder" if root.exists() else "no such store", "check the path")
-    advice = "convert the mouse again" if (root / layout.METADATA).exists() else "give the folder of a .zarr store"
+    looks = (root / layout.METADATA).exists()
+    advice = "give a trialpack store, or convert the mouse again" if looks else "give the folder of a .zarr store"
     return Problem(str(root), f"no {layout.MANIFEST}: unfinished, or not a trialpack store", advice)
 
 

@@ -114,7 +114,7 @@ def test_wrong_usage_is_status_2(arguments, tmp_path):
 def test_too_little_memory_is_refused_with_the_number_needed(mice, tmp_path):
     done = run("convert", next(mice.glob("dynamic*")), "--to", tmp_path, "--max-memory", "1MB")
     assert done.returncode == 1
-    need = done.stderr.split("give --max-memory ")[1].split(",")[0]
+    need = done.stderr.split("give --max-memory ")[1].split(",")[0].strip()
     assert run("convert", next(mice.glob("dynamic*")), "--to", tmp_path, "--max-memory", need).returncode == 0
 
 

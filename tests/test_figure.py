@@ -212,7 +212,7 @@ def test_zeros_are_pointed_out(opened):
     assert panel(figure, "pupil position").get_title(loc="right") == ""
 
 
-@pytest.mark.parametrize(("count", "label"), [(1, "behavior channel 0"), (3, "derivative of pupil dilation")])
+@pytest.mark.parametrize(("count", "label"), [(1, "channel 0"), (3, "derivative of pupil dilation")])
 def test_other_numbers_of_behavior_channels(opened, count, label):
     def change(values):
         return values[[0, 0, 1][:count]]
@@ -308,7 +308,7 @@ def test_without_matplotlib(opened, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     for call in (lambda: trial_figure(mouse, 3), picture_formats):
-        with pytest.raises(OptionError, match=r"needs the package matplotlib; pip install 'trialpack\[plot\]'"):
+        with pytest.raises(OptionError, match="needs the package matplotlib; pip install matplotlib"):
             call()
 
 

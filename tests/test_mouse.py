@@ -304,7 +304,7 @@ def test_a_folder_without_stores(tmp_path: Path, make: bool) -> None:
     folder = tmp_path / "stores"
     if make:
         (folder / "other").mkdir(parents=True)
-    with pytest.raises(OptionError, match="no stores") as raised:
+    with pytest.raises(OptionError, match="no stores|no such folder") as raised:
         open_mice(folder)
     assert str(raised.value).startswith(f"{folder}: ") and "\n" not in str(raised.value)
 
@@ -693,21 +693,20 @@ NOT_TRIALS: dict[str, tuple[dict[str, Any], str]] = {
     "a whole array": ({"trials": {"xy": 1.0}}, "no column 'xy'"),
     "value": ({"trials": {"frame_image_id": 99}}, "no frame_image_id is 99; there are 3, 4, 5, 6, 7"),
     "one value of two": ({"trials": {"frame_image_id": [3, 99]}}, "no frame_image_id is 99"),
-    "text for numbers": ({"trials": {"frame_image_id": "3"}}, "no frame_image_id is 3"),
+    "text for numbers": ({"trials": {"frame_image_id": "3"}}, "no frame_image_id is .3.; there are 3, 4"),
     "a number for text": ({"trials": {"label": 3}}, "no label is 3"),
-    "part of a text": ({"trials": {"label": "é"}}, "no label is é"),
-    "text for dates": ({"trials": {"when": "yesterday"}}, "no when is yesterday"),
+    "part of a text": ({"trials": {"label": "é"}}, "no label is .é."),
+    "text for dates": ({"trials": {"when": "yesterday"}}, "no when is .yesterday.; there are .2021-06-01"),
     "no value": ({"trials": {"tier": []}}, "nothing is selected"),
     "None": ({"trials": {"tier": None}}, "no tier is None"),
     "NaN": ({"trials": {"score": float("nan")}}, "no score is nan"),
     "values that no trial has at once": ({"trials": {"trial_id": 0, "frame_image_id": 4}}, "nothing is selected"),
     "number": ({"trials": [0, 1]}, "no trial_id 1; there are 12, from 0 to 18"),
     "negative number": ({"trials": [-1]}, "no trial_id -1"),
-    "floats": ({"trials": [0.0, 3.0]}, "expected a list of numbers"),
-    "text": ({"trials": ["0"]}, "expected a list of numbers"),
-    "a bare text": ({"trials": "train"}, "expected a list of numbers"),
-    "a bare number": ({"trials": 0}, "expected a list of numbers"),
-    "two axes": ({"trials": [[0, 3]]}, "expected a list of numbers"),
+    "floats": ({"trials": [0.0, 3.0]}, "expected numbers"),
+    "text": ({"trials": ["0"]}, "expected numbers"),
+    "a bare text": ({"trials": "train"}, "expected numbers"),
+    "two axes": ({"trials": [[0, 3]]}, "expected numbers"),
     "nothing": ({"trials": []}, "nothing is selected"),
     "mask of False": ({"trials": np.zeros(12, bool)}, "nothing is selected by the mask"),
     "mask of another length": ({"trials": np.ones(13, bool)}, r"a mask of shape \(13,\) does not fit"),
@@ -726,7 +725,7 @@ def test_refused_choices_of_trials(dynamic: Mouse, case: str) -> None:
 
 NOT_NEURONS: dict[str, tuple[Any, str]] = {
     "column": ({"region": "V1"}, "no column 'region'; choose by one of .*area"),
-    "value": ({"area": "V7"}, "no area is V7; there are AL, LM, V1"),
+    "value": ({"area": "V7"}, "no area is .V7.; there are .AL., .LM., .V1."),
     "unit": ({"unit_ids": [11, 12]}, "no unit_ids is 12"),
     "a number that the dtype cannot have": ({"unit_ids": 70_000}, "no unit_ids is 70000"),
     "position": ([0, 20], "no position 20; there are 20, from 0 to 19"),

@@ -157,7 +157,7 @@ def test_published_statistics_agree_with_those_of_the_trials(kind, request):
     for one in differences:
         assert one.reduction is not None and one.relative < 1e-6, one
     remarks = {one.remark for one in differences if one.statistic == "std" and one.largest > 0}
-    assert any("less one" in remark for remark in remarks)
+    assert any("n - 1" in remark for remark in remarks)
 
 
 def test_a_published_statistic_of_something_else_stands_out(dynamic_folder, converted, no_sync):

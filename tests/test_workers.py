@@ -32,7 +32,9 @@ def test_any_number_of_workers_makes_the_same_bytes(source, tmp_path):
 def scheduler():
     """A cluster of two worker processes on this machine."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+    # Any free port: other tests may run a cluster at the same time.
+    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+    with distributed.LocalCluster(n_workers=2, **options) as cluster:
         yield cluster.scheduler_address
 
 

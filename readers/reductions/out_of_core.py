@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from dask.utils import parse_bytes
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem
@@ -23,6 +22,7 @@ from ...store.layout import (
     Reduction,
     Variable,
 )
+from ..memory import PROCESS_BYTES, parse_memory
 from ..progress import Progress, Silent
 from ..recording import Recording
 from ..tasks import ALONE, Team, available_cores, run_on_cluster
@@ -31,8 +31,6 @@ from .in_memory import reduce_trials
 from .parts import Part, cut, least_memory, whole
 from .reduced import Reduced, nothing, pool_parts, result_nbytes
 
-PROCESS_BYTES = 160_000_000
-"""What Python and its modules take before any data: part of the bound on memory."""
 DEFAULT_MAX_MEMORY = "1GiB"
 _COUNTED_BYTES = 8 << 20
 """What a thread that counts reads at once."""
@@ -53,7 +51,7 @@ def reduce_recording(
     names = {recording.array(name).path for name in (recording.arrays if variables is None else variables)}
     _check(recording.label, names, threads)
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
-    limit = _bytes(recording.label, max_memory) - _fixed(jobs)
+    limit = parse_memory(recording.label, max_memory) - _fixed(jobs)
     workers = _Cluster(client, limit) if client else _Here(threads or available_cores(), limit)
     missing = max(job.least_memory for job in jobs) * workers.at_once - limit
     if missing > 0:
@@ -75,14 +73,6 @@ def _check(label: str, variables: set[str], threads: int | None) -> None:
         raise OptionError(Problem(label, "no variable is chosen", "choose at least one"))
     if threads is not None and threads < 1:
         raise OptionError(Problem(label, f"{threads} threads cannot work", "give one or more"))
-
-
-def _bytes(label: str, value: int | str) -> int:
-    try:
-        return int(parse_bytes(value))
-    except (ValueError, KeyError, TypeError, OverflowError):
-        what = f"max_memory {value!r} is not a number of bytes"
-        raise OptionError(Problem(label, what, "give one such as 2GiB or 400MB")) from None
 
 
 def _jobs(recording: Recording, rows: NDArray[np.int64]) -> list[_Job]:
@@ -120,8 +110,10 @@ class _Here:
         self._threads, self._limit, self.at_once = threads, limit, 1
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
-        # What threads hold for themselves is half of the memory at most.
-        team = Team(max(1, min(self._threads, self._limit // 2 // part.scratch_nbytes)))
+        # What threads hold for themselves is half of the memory at most, and leaves enough for one place.
+        scratch = part.scratch_nbytes
+        spare = (self._limit - least_memory(part)) // scratch
+        team = Team(max(1, min(self._threads, self._limit // 2 // scratch, 1 + spare)))
         pieces = cut(part, self._limit, team.threads)
         # One piece after another in the same memory: to touch fresh memory takes as long as to decode into it.
         memory = np.empty(max(piece.size for piece in pieces), part.array.numpy_dtype)

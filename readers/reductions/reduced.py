@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...store.layout import STATISTIC_NAMES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reduced:
     """What a set of numbers comes to; all arrays have one shape.
 
@@ -37,6 +37,10 @@ class Reduced:
     def shape(self) -> tuple[int, ...]:
         """Shape of each array."""
         return self.count.shape
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        return f"<Reduced {self.shape}: {', '.join(STATISTIC_NAMES)}>"
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Return the lowest and the highest value of each statistic, for people to look at; NaN where there is none."""
