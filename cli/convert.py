@@ -142,7 +142,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
         show_json({"mice": mice, "problems": outcome.problems})
         return
     for one in outcome.done:
-        for warning in one.survey.warnings if isinstance(one, Plan) else one.warnings:
+        for warning in one.warnings:
             click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
         if isinstance(one, Plan):
             show(_plan_table(one), *_plan_notes(one))

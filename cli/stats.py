@@ -87,8 +87,9 @@ def _ranges_table(found: Statistics) -> Table:
     for variable, by_reduction in found.items():
         there = [by_reduction.get(name) for name in names]
         made.add_row(variable, "places", *(shape_text(one.shape) if one else "" for one in there))
+        ranges = [one.ranges() if one else None for one in there]
         for statistic in STATISTIC_NAMES:
-            cells = [_range(one.ranges()[statistic]) if one else "" for one in there]
+            cells = [_range(one[statistic]) if one else "" for one in ranges]
             made.add_row("", statistic, *cells, end_section=statistic == STATISTIC_NAMES[-1])
     return made
 

@@ -80,7 +80,7 @@ def recording(root: Path, plan: Plan, merged: UnitRecord) -> Recording:
     )
 
 
-def write_statistics(root: Path, plan: Plan, results: Results) -> Records:
+def write_statistics(root: Path, plan: Plan, trial_ids: NDArray[np.int64], results: Results) -> Records:
     """Write the train statistics, and the list of the trials that they come from."""
     values = {
         layout.statistic_path(variable, reduction, name): np.asarray(getattr(found, name))
@@ -88,9 +88,7 @@ def write_statistics(root: Path, plan: Plan, results: Results) -> Records:
         for reduction, found in reductions.items()
         for name in layout.STATISTIC_NAMES
     }
-    survey = plan.survey
-    train = [trial for trial, tier in zip(survey.trial_ids, survey.tiers, strict=True) if tier == layout.TRAIN_TIER]
-    values[layout.STATISTICS_TRIAL_ID] = np.array(train, np.int64)
+    values[layout.STATISTICS_TRIAL_ID] = trial_ids
     records = Records()
     for array in plan.statistics:
         records |= write_array(root, array, values[array.path])
@@ -143,7 +141,7 @@ def root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[st
         layout.A_CONFIG: survey.config,
         layout.A_SOURCE: {"name": Path(survey.label).name, "files": survey.files, "bytes": survey.nbytes},
         layout.A_SOFTWARE: software(),
-        layout.A_WARNINGS: [*survey.warnings, *merged.warnings],
+        layout.A_WARNINGS: [*plan.warnings, *merged.warnings],
     }
     content = [attributes, merged.values, {path: record.sha256 for path, record in sorted(records.items())}]
     return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}

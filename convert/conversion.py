@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..readers.memory import PROCESS_BYTES, parse_memory
 from ..readers.progress import Progress, Silent
 from ..readers.recording import Recording
@@ -204,7 +207,7 @@ def convert_mouse(
         files=len(manifest.files) + 1,
         seconds=time.perf_counter() - begun,
         verified=verify,
-        warnings=(*plan.survey.warnings, *warnings),
+        warnings=(*plan.warnings, *warnings),
     )
 
 
@@ -229,8 +232,11 @@ class _Conversion:
             record = small.result() | beside.executor.submit(write_described, stage.root, plan, merged).result()
             self._rest_is_done(units)
             if plan.statistics:
-                results = self._statistics(recording(stage.root, plan, merged), pool)
-                record |= beside.executor.submit(write_statistics, stage.root, plan, results).result()
+                written = recording(stage.root, plan, merged)
+                rows = written.rows_of_tier(layout.TRAIN_TIER)
+                results = self._statistics(written, rows, pool)
+                ids = written.trial_ids[rows]
+                record |= beside.executor.submit(write_statistics, stage.root, plan, ids, results).result()
         record |= write_groups(stage.root, plan)
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
@@ -263,11 +269,11 @@ class _Conversion:
         survey, done = self._plan.survey, [unit.part.extent for unit in units]
         self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
 
-    def _statistics(self, written: Recording, pool: where.Pool) -> Results:
+    def _statistics(self, written: Recording, rows: NDArray[np.int64], pool: where.Pool) -> Results:
         """Compute the train statistics from what was written."""
         return reduce_recording(
             written,
-            written.rows_of_tier(layout.TRAIN_TIER),
+            rows,
             max_memory=self._max_memory,
             threads=self._threads,
             client=pool.client,

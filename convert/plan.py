@@ -111,6 +111,13 @@ class Plan:
         return sum(array.nbytes for array in self.arrays)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is unusual, but loses nothing."""
+        if layout.TRAIN_TIER in self.survey.tiers:
+            return self.survey.warnings
+        return (*self.survey.warnings, "there are no train trials, so no train statistics")
+
+    @property
     def statistics_memory(self) -> int:
         """Bytes below which the train statistics cannot be computed; 0 without them."""
         if not self.statistics:
@@ -320,7 +327,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "units": len(plan.units),
         "memory_per_worker": plan.unit_memory,
         "missing_of_published": plan.missing_of_published(),
-        "warnings": list(plan.survey.warnings),
+        "warnings": list(plan.warnings),
     }
 
 

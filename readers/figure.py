@@ -50,9 +50,9 @@ def trial_figure(mouse: Mouse, trial_id: int) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Of no window and no notebook: ``figure.savefig("trial.png")``. Dynamic: some video frames, all responses,
-        single neurons, behavior and pupil position, over one time axis in frames, as long as in the store; what is
-        padding there is shaded. Static: image, responses, behavior and pupil position.
+        It belongs to no window: save it with ``figure.savefig("trial.png")``. Dynamic: some video frames, all
+        responses, single neurons, behavior and pupil position, over one time axis in frames, which covers the padded
+        length of the store; padding is shaded. Static: image, responses, behavior and pupil position.
 
     Raises
     ------

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -32,23 +33,23 @@ def data_set(
     }
     taken = Counter(name for named in coordinates.values() for name in named)
     taken.update(data.keys() | {name for array in index.recorded for name in array.dimensions})
+    indexes = {layout.TRIAL: {layout.TRIAL_ID}, layout.NEURON: set[str]()}
     labels = {
-        (name if taken[name] == 1 else f"{dimension}_{name}"): (dimension, values)
+        (name if taken[name] == 1 or name in indexes[dimension] else f"{dimension}_{name}"): (dimension, values)
         for dimension, named in coordinates.items()
         for name, values in named.items()
     }
-    labels |= {
-        layout.TRIAL: (layout.TRIAL, coordinates[layout.TRIAL][layout.TRIAL_ID]),
-        layout.BEHAVIOR_CHANNEL: (layout.BEHAVIOR_CHANNEL, _behavior_channels(index)),
-        layout.PUPIL_AXIS: (layout.PUPIL_AXIS, list(layout.PUPIL_AXES)),
-    }
+    labels[layout.TRIAL] = (layout.TRIAL, coordinates[layout.TRIAL][layout.TRIAL_ID])
+    labels[layout.BEHAVIOR_CHANNEL] = (layout.BEHAVIOR_CHANNEL, _behavior_channels(index))
+    if index.arrays[layout.PUPIL_CENTER].shape[1] == len(layout.PUPIL_AXES):
+        labels[layout.PUPIL_AXIS] = (layout.PUPIL_AXIS, np.array(layout.PUPIL_AXES))
     facts = {name: index.attributes[name] for name in _FACTS if index.attributes[name]}
     return xr.Dataset(data, labels, facts).set_xindex(layout.TRIAL_ID)
 
 
-def _behavior_channels(index: StoreIndex) -> list[str]:
+def _behavior_channels(index: StoreIndex) -> NDArray[Any]:
     count = index.arrays[layout.BEHAVIOR].shape[1]
-    return [name for name, _ in layout.behavior_channels(count)]
+    return np.array([name for name, _ in layout.behavior_channels(count)])
 
 
 def _attributes(index: StoreIndex, name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def dask_array(
 
     Notes
     -----
-    A block is some whole trials, and a whole number of stored chunks as far as their trials are chosen.
+    A block is some whole trials; no stored chunk is split between two blocks.
     """
     import dask.array as da
 

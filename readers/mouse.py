@@ -99,24 +99,28 @@ class Mouse:
         """Return an array of the store, such as ``responses`` or ``trials/tier``, as zarr-python opens it.
 
         Recorded variables are float32 or float64, padded with NaN to one length: videos (n_trials, n_frames, height,
-        width), grey level; images (n_trials, image_channel, height, width), grey level; responses (n_trials, n_neurons,
-        n_frames), deconvolved activity; behavior (n_trials, n_channels, n_frames), px and cm/s; pupil_center (n_trials,
-        2, n_frames), px. Those of static mice have no frames.
+        width), grey level 0 to 255; images (n_trials, image_channel, height, width), grey level 0 to 255; responses
+        (n_trials, n_neurons, n_frames), deconvolved activity in a.u.; behavior (n_trials, n_channels, n_frames), px and
+        cm/s; pupil_center (n_trials, 2, n_frames), px. Those of static mice have no frames. ``trials/trial_id``,
+        ``trials/tier``, ``trials/n_frames`` and ``trials/withheld`` are (n_trials,); the other ``trials/…`` have one
+        entry for each number that a file could have, and ``neurons/…`` one for each neuron, as published. Statistics
+        have the shapes that `Statistics` says.
 
         Raises
         ------
         OptionError
             There is no such array.
-        """
-        import zarr
 
+        Notes
+        -----
+        Reading a file that is missing raises `CorruptStoreError`; a damaged chunk, zarr-python's own `ValueError`.
+        """
         if name not in self.index.arrays:
             known = ", ".join(path for path in self.index.arrays if not path.startswith(layout.STATISTICS))
             raise OptionError(Problem(str(self.path), f"no array {name!r}", f"there are {known}, and statistics"))
-        # zarr-python reads what is missing as NaN unless told otherwise, and older ones cannot be told.
-        known_option = zarr.config.get("array.read_missing_chunks", None) is not None
-        options: dict[str, Any] = {"config": {"read_missing_chunks": False}} if known_option else {}
-        return zarr.open_array(self.path / name, mode="r", **options)
+        from .zarr_arrays import open_array
+
+        return open_array(self.index, name)
 
     def __contains__(self, name: object) -> bool:
         """Tell whether the store has an array of this name."""
@@ -217,6 +221,11 @@ class Mouse:
 
     def trial(self, trial_id: int) -> Trial:
         """Read one trial, cut at its valid length.
+
+        Returns
+        -------
+        Trial
+            Mapping from the names of the variables to arrays; see there for shapes, dtypes and units.
 
         Raises
         ------

@@ -74,9 +74,11 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     OptionError
         The folder holds no store.
     StoreFormatError, CorruptStoreError
-        As `open_mouse`, with the problems of all stores.
+        As `open_mouse`, with the problems of all stores; of the type of the first.
     """
     stores = _stores(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    if not stores:
+        raise OptionError(Problem("open_mice", "no stores are given", "give at least one, or a folder of them"))
     mice, errors = list[Mouse](), list[TrialpackError]()
     for store in stores:
         try:
@@ -93,7 +95,7 @@ def _stores(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise OptionError(Problem(str(folder), "no such folder", "check the path"))
-    found = sorted(folder.glob(f"*{layout.SUFFIX}"))
+    found = sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))
     if not found:
         problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")
         raise OptionError(problem)

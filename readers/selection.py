@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
         return _some(label, np.flatnonzero(fit), choice)
     wanted = np.atleast_1d(np.asarray(choice))
     if wanted.dtype == bool:
+        _check_index(label, getattr(choice, "index", None), columns[by], by)
         if wanted.shape != (n,):
             what = f"a mask of shape {wanted.shape} does not fit (expected ({n},))"
             raise OptionError(Problem(label, what, f"give one value for each {by}"))
@@ -54,12 +55,20 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
     return _by_number(label, columns[by], wanted, by)
 
 
+def _check_index(label: str, index: Any, numbers: NDArray[Any], by: str) -> None:
+    """See that a mask from a table, which knows which rows it speaks of, speaks of these in this order."""
+    if index is not None and not callable(index) and not np.array_equal(index, numbers):
+        what = f"the mask has another order of {by} than the table"
+        raise OptionError(Problem(label, what, "make it from the table as it is"))
+
+
 def _fits(label: str, columns: Columns, name: str, wanted: Any) -> NDArray[np.bool_]:
     if name not in columns or columns[name].ndim != 1:
         known = ", ".join(key for key, values in columns.items() if values.ndim == 1)
         raise OptionError(Problem(label, f"no column {name!r}", f"choose by one of {known}"))
     values = columns[name]
-    allowed: list[Any] = [wanted] if isinstance(wanted, str) or np.ndim(wanted) == 0 else list(wanted)
+    several = isinstance(wanted, (Sequence, Set)) and not isinstance(wanted, (str, bytes)) or np.ndim(wanted) > 0
+    allowed: list[Any] = list(wanted) if several else [wanted]
     if unknown := [one for one in allowed if not np.any(values == one)]:
         distinct = np.unique(values)
         known = _text((distinct.astype(str) if distinct.dtype.kind in "mM" else distinct).tolist())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..store import StoreIndex
 from ..store.layout import FRAME, SOURCE_STATISTICS, VARIABLES, Reduction, Variable
 from .reductions import Reduced
-from .statistics_files import as_published
+from .statistics_files import in_published_axes
 from .train_statistics import Statistics
 
 _NAMES = ("min", "max", "mean", "median", "std")
@@ -33,7 +33,7 @@ class Difference:
     largest
         The largest absolute difference, in the variable's unit.
     relative
-        That, relative to the largest absolute published value.
+        That, relative to the largest absolute published value; infinite if all of these are zero and it is not.
     remark
         What has to be known of it: another definition of the standard deviation, NaN in one of the two only.
     """
@@ -64,8 +64,8 @@ def compare_with_published(index: StoreIndex, statistics: Statistics) -> list[Di
     Notes
     -----
     Published arrays may have another number of frames; the frames that both have are compared. Publishers divide by
-    the count or by one less: a standard deviation is compared with the closer of both, and a remark says so where that
-    is the latter.
+    the count or by one less: a standard deviation is compared with the closer of both, and a remark says so if one
+    less was used.
     """
     return list(_differences(index, statistics))
 
@@ -84,14 +84,14 @@ def _difference(
     variable: Variable, statistic: str, published: NDArray[Any], computed: Mapping[Reduction, Reduced]
 ) -> tuple[Reduction | None, float, float, str]:
     for reduction, found in computed.items():
-        if _fits(variable, published.shape, as_published(variable, found.count).shape):
+        if _fits(variable, published.shape, in_published_axes(variable, found.count).shape):
             values, remark = getattr(found, statistic), ""
             if statistic == "std" and _is_unbiased(variable, published, found):
                 values, remark = (
                     _unbiased(found),
-                    "the source divided by n - 1 instead of n, and is compared with the same",
+                    "the source divides by n - 1; so did this comparison",
                 )
-            largest, relative, lonely = _apart(published, as_published(variable, values))
+            largest, relative, lonely = _apart(published, in_published_axes(variable, values))
             remarks = [remark, f"NaN in only one of both at {lonely} places" if lonely else ""]
             return reduction, largest, relative, "; ".join(filter(None, remarks))
     return None, np.nan, np.nan, f"nothing was computed of shape {published.shape}"
@@ -106,7 +106,7 @@ def _fits(variable: Variable, published: tuple[int, ...], computed: tuple[int, .
 
 def _is_unbiased(variable: Variable, published: NDArray[Any], found: Reduced) -> bool:
     """Tell whether published standard deviations are clearly closer to those with ddof 1 than to those with ddof 0."""
-    biased, unbiased = (_apart(published, as_published(variable, one))[0] for one in (found.std, _unbiased(found)))
+    biased, unbiased = (_apart(published, in_published_axes(variable, one))[0] for one in (found.std, _unbiased(found)))
     return 2 * unbiased < biased
 
 
@@ -126,4 +126,4 @@ def _apart(published: NDArray[Any], computed: NDArray[Any]) -> tuple[float, floa
     if not both.any():
         return np.nan, np.nan, lonely
     largest, scale = float(apart[both].max()), float(np.abs(published[both]).max())
-    return largest, largest / scale if scale else largest, lonely
+    return largest, largest / scale if scale else (np.inf if largest else 0.0), lonely

@@ -39,7 +39,7 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     """
     path = Path(path)
     check_format(statistics.kind, path)
-    files.save(path, _FORMATS[path.suffix](statistics))
+    files.save(path, _FORMATS[path.suffix.lower()](statistics))
 
 
 def check_format(kind: str, path: Path) -> None:
@@ -50,9 +50,9 @@ def check_format(kind: str, path: Path) -> None:
     OptionError
         They cannot.
     """
-    if path.suffix not in _FORMATS:
+    if path.suffix.lower() not in _FORMATS:
         raise OptionError(Problem(str(path), f"no format {path.suffix or 'without a suffix'}", "use .pkl or .npz"))
-    if path.suffix == ".pkl" and kind == "static":
+    if path.suffix.lower() == ".pkl" and kind == "static":
         what = "the public pipeline has statistics.pkl of dynamic mice only"
         raise OptionError(Problem(str(path), what, "use .npz"))
 
@@ -77,14 +77,14 @@ def public_structure(statistics: Statistics) -> dict[str, dict[str, dict[str, ND
     }
 
 
-def as_published(variable: Variable, values: NDArray[Any]) -> NDArray[Any]:
+def in_published_axes(variable: Variable, values: NDArray[Any]) -> NDArray[Any]:
     """Return values with the axes of a trial's published file, if they have all of a trial's axes."""
     return values.transpose(np.argsort(variable.axes)) if values.ndim == len(variable.axes) else values
 
 
 def _public(variable: Variable, found: Reduced) -> dict[str, NDArray[np.float32]]:
     return {
-        name: np.ascontiguousarray(as_published(variable, getattr(found, name)), np.float32)
+        name: np.ascontiguousarray(in_published_axes(variable, getattr(found, name)), np.float32)
         for name in _PUBLIC_STATISTICS
     }
 
@@ -93,7 +93,7 @@ def _pickle(statistics: Statistics) -> bytes:
     return dumps(public_structure(statistics))
 
 
-def _npz(statistics: Statistics) -> bytes:
+def _npz(statistics: Statistics) -> memoryview:
     arrays: dict[str, Any] = {
         f"{variable}/{reduction}/{name}": getattr(found, name)
         for variable, reductions in statistics.items()
@@ -102,7 +102,7 @@ def _npz(statistics: Statistics) -> bytes:
     }
     data = io.BytesIO()
     cast(Any, np.savez)(data, **arrays, **{TRIAL_ID: statistics.trial_ids, TIER: np.array(statistics.tier or "")})
-    return data.getvalue()
+    return data.getbuffer()
 
 
 _FORMATS = {".pkl": _pickle, ".npz": _npz}

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..store import StoreIndex, check_quick, layout
 from ..store.manifest import VALUES_ALGORITHM
+from .recording import Recording, recording_of
 
 
 def summarize(store: Path | str) -> dict[str, Any]:
@@ -31,13 +32,13 @@ def summarize(store: Path | str) -> dict[str, Any]:
         It is not a store, or its files are not what its manifest says.
     """
     index = check_quick(Path(store))
-    facts = index.attributes
+    facts, recording = index.attributes, recording_of(index)
     return {
         "store": str(index.root),
         **{key: facts[key] for key in _FACTS},
-        "trials": dict(sorted(Counter(index.small(f"{layout.TRIALS}/{layout.TIER}").tolist()).items())),
-        "frames_by_trial": _frames(index),
-        "withheld": int(index.small(f"{layout.TRIALS}/{layout.WITHHELD}").sum()),
+        "trials": recording.trials_by_tier,
+        "frames_by_trial": _frames(recording),
+        "withheld": int(recording.withheld.sum()),
         **_sizes(index),
         "arrays": [_describe(index, path) for path in sorted(index.arrays)],
         "bytes_source": facts[layout.A_SOURCE]["bytes"],
@@ -65,12 +66,11 @@ _FACTS = (
 )
 
 
-def _frames(index: StoreIndex) -> dict[str, int] | None:
+def _frames(recording: Recording) -> dict[str, int] | None:
     """Return how many trials have how many valid frames; None for static mice."""
-    path = f"{layout.TRIALS}/{layout.N_FRAMES}"
-    if path not in index.arrays:
+    if recording.n_frames is None:
         return None
-    return {str(n): count for n, count in sorted(Counter(index.small(path).tolist()).items())}
+    return {str(n): count for n, count in sorted(Counter(recording.n_frames.tolist()).items())}
 
 
 def _statistics(index: StoreIndex) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
 
     Notes
     -----
-    Arrays of ``meta/trials`` are indexed by the number of a trial's files; these columns have only the trials that
+    Arrays of ``meta/trials`` with one entry a file number; these columns have only the trials that
     exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, … A name that is taken gets
     ``meta_`` before it.
     """
@@ -56,13 +56,13 @@ def _source_arrays(index: StoreIndex, group: str, dimension: str) -> list[tuple[
     """Return name and values of the arrays of a group whose first axis is a dimension."""
     arrays = [array for path, array in sorted(index.arrays.items()) if path.startswith(f"{group}/")]
     return [
-        (array.path.removeprefix(f"{group}/"), as_published(index.small(array.path), array.attributes))
+        (array.path.removeprefix(f"{group}/"), with_source_dtype(index.small(array.path), array.attributes))
         for array in arrays
         if array.dimensions[:1] == (dimension,)
     ]
 
 
-def as_published(values: NDArray[Any], attributes: Any) -> NDArray[Any]:
+def with_source_dtype(values: NDArray[Any], attributes: Any) -> NDArray[Any]:
     """Return values with the dtype of the source, where the store holds them as integers: dates and byte strings."""
     dtype = np.dtype(attributes[layout.A_SOURCE_DTYPE])
     if dtype.kind == "S":

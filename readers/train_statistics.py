@@ -33,7 +33,8 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
         Variable -> reduction -> `Reduced`. Axes are those of a trial in the store, without the reduced ones:
         ``over_trials`` responses (n_neurons, n_frames), videos (n_frames, height, width), images (image_channel,
         height, width), behavior (n_channels, n_frames), pupil_center (2, n_frames); the frames not there for static
-        mice, and reduced too by ``over_trials_and_frames``. ``over_trials_and_pixels`` of images is a scalar.
+        mice, and reduced too by ``over_trials_and_frames``. ``over_trials_and_pixels`` of images is a scalar. Units are
+        those of the variable, dtypes those of `Reduced`.
     """
 
     mouse: str
@@ -53,6 +54,8 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
     def __len__(self) -> int:
         """Return the number of variables."""
         return len(self.by_variable)
+
+    __eq__ = object.__eq__
 
     def __repr__(self) -> str:
         """Say in one line what it is."""
@@ -97,7 +100,8 @@ def train_statistics(
     variables
         Names of recorded variables, or one name; all by default.
     max_memory
-        Bytes that a process holds at most, such as ``"1GiB"``; about 160 MB of it are Python and its modules.
+        Bytes that a process holds at most, such as ``"1GiB"``; 160 MB of it are taken to be Python and its modules;
+        what else the process holds comes on top.
     threads
         Of this process, which share its memory; one a core by default, fewer where memory does not allow as many.
     client

@@ -24,7 +24,7 @@ class Trial(Mapping[str, NDArray[Any]]):
     withheld
         Zeros stand in place of the responses.
     arrays
-        Dynamic: videos (n_frames, height, width), grey level; responses (n_neurons, n_frames), deconvolved activity;
+        Dynamic: videos (n_frames, height, width), grey level 0 to 255; responses (n_neurons, n_frames), a.u.;
         behavior (n_channels, n_frames), pupil dilation in px, its derivative where there are three, running speed in
         cm/s; pupil_center (2, n_frames), px. Static: images (image_channel, height, width), and the others without
         frames. float32 or float64, as the store has them.
@@ -47,6 +47,8 @@ class Trial(Mapping[str, NDArray[Any]]):
     def __len__(self) -> int:
         """Return the number of variables."""
         return len(self.arrays)
+
+    __eq__ = object.__eq__
 
     def __repr__(self) -> str:
         """Say in one line what it is."""

@@ -77,7 +77,7 @@ def sync_folder(path: Path) -> None:
         close(descriptor)
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes | memoryview) -> None:
     """Write a whole file and return when its bytes are on disk; its name in the folder may not be yet."""
     descriptor = create(path)
     try:
@@ -87,7 +87,7 @@ def write(path: Path, data: bytes) -> None:
         close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Write a file that appears complete under its name, or not at all, whatever happens."""
     temporary = path.with_name(path.name + TEMPORARY)
     write(temporary, data)
@@ -95,7 +95,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def save(path: Path, data: bytes) -> None:
+def save(path: Path, data: bytes | memoryview) -> None:
     """Write a file that a person asked for: complete under its name, or else nothing is left."""
     try:
         write_atomically(path, data)

@@ -51,7 +51,6 @@ OVER_FRAMES: Reduction = "over_trials_and_frames"
 OVER_PIXELS: Reduction = "over_trials_and_pixels"
 STATISTICS_TRIAL_ID = f"{TRAIN_STATISTICS}/{TRIAL_ID}"
 STATISTIC_NAMES = ("count", "min", "max", "mean", "median", "std")
-_STATISTIC_DTYPES = {"count": "int64", "mean": "float64", "std": "float64"}  # the others have the data's own
 TRAIN_TIER = "train"
 
 
@@ -346,7 +345,7 @@ def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: in
         small_layout(
             statistic_path(variable.name, reduction, name),
             tuple(sizes[variable.name][dimension] for dimension in kept),
-            _STATISTIC_DTYPES.get(name, dtypes[variable.name]),
+            statistic_dtype(name, dtypes[variable.name]),
             kept,
             {
                 A_UNITS: "1" if name == "count" else variable.units,
@@ -369,6 +368,17 @@ def short_name(mouse: str) -> str:
     'dynamic29156-11-10'
     """
     return "-".join(mouse.split("-")[:3])
+
+
+def statistic_dtype(name: str, dtype: str) -> str:
+    """Return the dtype of a statistic of numbers of a dtype.
+
+    Examples
+    --------
+    >>> statistic_dtype("mean", "float32"), statistic_dtype("max", "float32")
+    ('float64', 'float32')
+    """
+    return {"count": "int64", "mean": "float64", "std": "float64"}.get(name, dtype)
 
 
 def statistic_path(variable: str, reduction: Reduction, name: str) -> str:

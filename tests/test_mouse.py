@@ -291,7 +291,11 @@ def test_a_list_of_stores_keeps_its_order(packed: dict[str, Mouse]) -> None:
     paths = [packed[kind].path for kind in ("static", "dynamic")]
     assert [one.path for one in open_mice(paths)] == paths
     assert [one.path for one in open_mice(tuple(map(str, paths)))] == paths
-    assert open_mice([]) == []
+
+
+def test_no_stores_at_all() -> None:
+    with pytest.raises(OptionError, match="no stores are given"):
+        open_mice([])
 
 
 def test_a_store_itself(dynamic: Mouse) -> None:
@@ -510,20 +514,35 @@ def test_an_array_with_a_flipped_byte_does_not_read(copied: Path) -> None:
         found["responses"][...]
 
 
-def test_a_shard_that_went_missing_is_no_numbers(copied: Path, original: Original) -> None:
-    """zarr-python 3.1.6 cannot be told to refuse it, and has NaN there."""
+@pytest.mark.parametrize("name", ["responses", "trials/trial_id", "trials/withheld"])
+def test_a_file_that_went_missing_is_no_numbers(copied: Path, name: str) -> None:
+    """zarr-python by itself has NaN there, or zeros."""
     found = open_mouse(copied)
-    shard = next(copied.glob("responses/c.1*"))
-    shard.unlink()
-    if zarr.config.get("array.read_missing_chunks", None) is not None:
-        with pytest.raises((ValueError, OSError)):
-            found["responses"][...]
-        return
-    array = found.recording.arrays["responses"]
-    assert array.shard is not None
-    expected = original.rows("responses")
-    expected[array.shard[0] : 2 * array.shard[0]] = np.nan
-    np.testing.assert_array_equal(found["responses"][...], expected)
+    next(copied.glob(f"{name}/c*")).unlink()
+    with pytest.raises(CorruptStoreError, match=f"{name}/c.*missing"):
+        found[name][...]
+
+
+def test_a_mask_from_a_table_in_another_order_is_refused(opened: Mouse) -> None:
+    turned = opened.trials.iloc[::-1]
+    with pytest.raises(OptionError, match="another order of trial_id"):
+        opened.rows(trials=turned.tier == "train")
+    assert opened.rows(trials=opened.trials.tier == "train").tolist() == opened.rows(tier="train").tolist()
+
+
+def test_several_tiers(opened: Mouse) -> None:
+    tiers = sorted(set(opened.trials.tier))[:2]
+    expected = np.flatnonzero(opened.trials.tier.isin(tiers)).tolist()
+    assert opened.rows(tier=tiers).tolist() == expected
+    assert opened.rows(trials={"tier": set(tiers)}).tolist() == expected
+
+
+def test_labels_find_trials_and_channels(dynamic: Mouse) -> None:
+    data, trial = dynamic.to_xarray(), int(dynamic.trials.index[-1])
+    for found in (data.sel(trial=trial), data.sel(trial_id=trial)):
+        np.testing.assert_array_equal(found.responses.to_numpy(), dynamic["responses"][-1])
+    speed = data.behavior.sel(behavior_channel="running speed").to_numpy()
+    np.testing.assert_array_equal(speed, dynamic["behavior"][:, 1])
 
 
 # Trials

@@ -137,6 +137,12 @@ def test_a_mouse_without_train_trials_is_converted_without_statistics(dynamic_fo
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 
 
+def test_a_mouse_without_train_trials_is_noted(dynamic_folder, converted, no_sync):
+    tiers = np.load(dynamic_folder / "meta/trials/tiers.npy")
+    np.save(dynamic_folder / "meta/trials/tiers.npy", np.where(tiers == "train", "oracle", tiers))
+    assert "there are no train trials, so no train statistics" in summarize(converted(dynamic_folder))["warnings"]
+
+
 def test_damaged_statistics_are_an_error(dynamic):
     path = dynamic.path / "statistics/train/responses/over_trials/std/c.0.0"
     path.chmod(0o644)

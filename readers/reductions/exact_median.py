@@ -31,8 +31,8 @@ def median_by_bits(dtype: np.dtype[Any], count: int, histogram: Histogram) -> An
 
     Notes
     -----
-    Takes one pass over the numbers for every sixteen bits: two for float32, four for float64; twice that where the
-    middle two differ early. A radix selection; what one pass returns has 65536 counts.
+    Takes one pass over the numbers for every sixteen bits: two for float32, four for float64; up to twice that if
+    the middle two have other leading bits. A radix selection; what one pass returns has 65536 counts.
     """
     if count == 0:
         return dtype.type(np.nan)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,7 +50,7 @@ def reduce_recording(
 ) -> dict[str, dict[Reduction, Reduced]]:
     """Return the statistics of some rows, at least one; see `train_statistics`."""
     names = {recording.array(name).path for name in (recording.arrays if variables is None else variables)}
-    _check(recording.label, names, threads)
+    _check(recording.label, names, threads, client)
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
     limit = parse_memory(recording.label, max_memory) - _fixed(jobs)
     workers = _Cluster(client, limit) if client else _Here(threads or available_cores(), limit)
@@ -68,11 +69,15 @@ def needed_memory(recording: Recording, rows: NDArray[np.int64]) -> int:
     return _fixed(jobs) + max(job.least_memory for job in jobs)
 
 
-def _check(label: str, variables: set[str], threads: int | None) -> None:
+def _check(label: str, variables: set[str], threads: int | None, client: Any) -> None:
     if not variables:
         raise OptionError(Problem(label, "no variable is chosen", "choose at least one"))
-    if threads is not None and threads < 1:
-        raise OptionError(Problem(label, f"{threads} threads cannot work", "give one or more"))
+    if threads is not None and (not isinstance(threads, Integral) or threads < 1):
+        raise OptionError(Problem(label, f"{threads!r} threads cannot work", "give a whole number, one or more"))
+    if client is not None and not getattr(client, "nthreads", dict)():
+        raise OptionError(
+            Problem(label, f"{client!r} has no workers", "give a distributed.Client of a cluster that has")
+        )
 
 
 def _jobs(recording: Recording, rows: NDArray[np.int64]) -> list[_Job]:

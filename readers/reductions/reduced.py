@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store.layout import STATISTIC_NAMES
+from ...store.layout import STATISTIC_NAMES, statistic_dtype
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reduced:
     """What a set of numbers comes to; all arrays have one shape.
 
@@ -44,11 +44,7 @@ class Reduced:
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Return the lowest and the highest value of each statistic, for people to look at; NaN where there is none."""
-        return {
-            name: (float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None)))
-            for name in STATISTIC_NAMES
-            for values in [getattr(self, name)]
-        }
+        return {name: _ends(getattr(self, name)) for name in STATISTIC_NAMES}
 
 
 def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> Reduced:
@@ -103,8 +99,11 @@ def result_nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 def dtypes(dtype: np.dtype[Any]) -> dict[str, np.dtype[Any]]:
     """Return the dtype of each statistic of numbers of a dtype."""
-    own = {"count": np.dtype(np.int64), "mean": np.dtype(np.float64), "std": np.dtype(np.float64)}
-    return {name: own.get(name, dtype) for name in STATISTIC_NAMES}
+    return {name: np.dtype(statistic_dtype(name, dtype.name)) for name in STATISTIC_NAMES}
+
+
+def _ends(values: NDArray[Any]) -> tuple[float, float]:
+    return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
 
 
 def or_nan(count: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
