@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..readers.recording import Recording
 from ..readers.reductions import Reduced
 from ..store import layout
 from ..store.layout import ArrayLayout
@@ -64,20 +63,6 @@ def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
     for array in plan.coordinates:
         records |= write_array(root, array, values[array.path.rpartition("/")[2]])
     return records
-
-
-def recording(root: Path, plan: Plan, merged: UnitRecord) -> Recording:
-    """Return what was written, to be read before it is a store."""
-    survey = plan.survey
-    return Recording(
-        root=root,
-        kind=survey.kind,
-        arrays={array.path: array for array in plan.recorded},
-        trial_ids=np.array(survey.trial_ids, np.int64),
-        tiers=np.array(survey.tiers, object),
-        n_frames=np.array(merged.n_frames, np.int32) if survey.kind == "dynamic" else None,
-        withheld=np.array(merged.withheld, bool),
-    )
 
 
 def write_statistics(root: Path, plan: Plan, trial_ids: NDArray[np.int64], results: Results) -> Records:

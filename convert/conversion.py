@@ -27,7 +27,6 @@ from . import workers as where
 from .contents import (
     Results,
     merge,
-    recording,
     root_attributes,
     software,
     write_described,
@@ -221,6 +220,7 @@ class _Conversion:
     def write(self, stage: Stage, pool: where.Pool) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
         plan = self._plan
+        self._check_cluster(pool)
         for array in plan.recorded:
             files.make_folder(stage.root / array.path)
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
@@ -232,7 +232,7 @@ class _Conversion:
             record = small.result() | beside.executor.submit(write_described, stage.root, plan, merged).result()
             self._rest_is_done(units)
             if plan.statistics:
-                written = recording(stage.root, plan, merged)
+                written = plan.recording(stage.root, merged.n_frames, merged.withheld)
                 rows = written.rows_of_tier(layout.TRAIN_TIER)
                 results = self._statistics(written, rows, pool)
                 ids = written.trial_ids[rows]
@@ -263,6 +263,13 @@ class _Conversion:
             recorded=plan.recorded,
             software=software(),
         )
+
+    def _check_cluster(self, pool: where.Pool) -> None:
+        """See that the statistics will fit the memory of a worker, before hours are spent on what comes before them."""
+        threads = max(pool.client.nthreads().values(), default=1) if pool.client else 1
+        needed = self._plan.statistics_memory(threads)
+        if needed > self._max_memory:
+            raise self._plan.too_little(self._max_memory, needed, helps=True)
 
     def _rest_is_done(self, units: list[Unit]) -> None:
         """Tell the progress of what is beside the trials."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,23 +117,32 @@ class Plan:
             return self.survey.warnings
         return (*self.survey.warnings, "there are no train trials, so no train statistics")
 
-    @property
-    def statistics_memory(self) -> int:
-        """Bytes below which the train statistics cannot be computed; 0 without them."""
+    def statistics_memory(self, at_once: int = 1) -> int:
+        """Return the bytes below which the train statistics cannot be computed; 0 without them.
+
+        Parameters
+        ----------
+        at_once
+            Threads of a worker of a cluster, which share its memory.
+        """
         if not self.statistics:
             return 0
+        n_trials, n_frames = len(self.survey.trial_ids), self.survey.variables[layout.RESPONSES].shape[-1]
+        planned = self.recording(self.destination, [n_frames] * n_trials, [False] * n_trials)
+        return needed_memory(planned, planned.rows_of_tier(layout.TRAIN_TIER), at_once)
+
+    def recording(self, root: Path, n_frames: Sequence[int], withheld: Sequence[bool]) -> Recording:
+        """Return the recorded variables as readers know them, given what is known of each trial once it was read."""
         survey = self.survey
-        n_trials, n_frames = len(survey.trial_ids), survey.variables[layout.RESPONSES].shape[-1]
-        planned = Recording(
-            root=self.destination,
+        return Recording(
+            root=root,
             kind=survey.kind,
             arrays={array.path: array for array in self.recorded},
             trial_ids=np.array(survey.trial_ids, np.int64),
             tiers=np.array(survey.tiers, object),
-            n_frames=np.full(n_trials, n_frames, np.int32) if survey.kind == "dynamic" else None,
-            withheld=np.zeros(n_trials, bool),
+            n_frames=np.array(n_frames, np.int32) if survey.kind == "dynamic" else None,
+            withheld=np.array(withheld, bool),
         )
-        return needed_memory(planned, planned.rows_of_tier(layout.TRAIN_TIER))
 
     def trials_by_tier(self) -> dict[str, int]:
         """Return how many trials each tier has."""
@@ -156,14 +165,18 @@ class Plan:
         """
         fixed = PROCESS_BYTES + self.small_memory
         fit = (max_memory - fixed) // self.unit_memory
-        need = max(fixed + self.unit_memory, self.statistics_memory)
+        need = max(fixed + self.unit_memory, self.statistics_memory())
         if max_memory < need:
-            need_mb = math.ceil(need / 1e6)
-            found = f"{max_memory / 1e6:.0f} MB" if max_memory >= 1e6 else f"{max_memory} bytes"
-            what = f"--max-memory {found} is too little (expected {need_mb} MB or more)"
-            otherwise = ", or --no-statistics" if max_memory >= fixed + self.unit_memory else ""
-            raise OptionError(Problem(self.survey.label, what, f"give --max-memory {need_mb}MB{otherwise}"))
+            raise self.too_little(max_memory, need, helps=max_memory >= fixed + self.unit_memory)
         return max(1, min(wanted, fit, len(self.units)))
+
+    def too_little(self, found: int, needed: int, *, helps: bool) -> OptionError:
+        """Return the error that memory does not suffice; `helps` if it would without statistics."""
+        need = math.ceil(needed / 1e6)
+        text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
+        what = f"--max-memory {text} is too little (expected {need} MB or more)"
+        otherwise = ", or --no-statistics" if helps else ""
+        return OptionError(Problem(self.survey.label, what, f"give --max-memory {need}MB{otherwise}"))
 
 
 def make_plan(

@@ -50,7 +50,8 @@ def read_array(root: Path, array: ArrayLayout) -> NDArray[Any]:
         try:
             array.codec.decode(memoryview((root / array.shard_path(0)).read_bytes()), out)
         except (OSError, ChunkError) as error:
-            problem = Problem(str(root), str(error), "copy or convert the mouse again", array.shard_path(0))
+            what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
+            problem = Problem(str(root), what, "copy or convert the mouse again", array.shard_path(0))
             raise CorruptStoreError(problem) from None
     return out
 

@@ -1,9 +1,11 @@
 """The same store comes out of any number of workers, and of a cluster."""
 
+import contextlib
 import hashlib
+from types import SimpleNamespace
 
 import pytest
-from trialpack.convert import convert_mouse, workers
+from trialpack.convert import convert_mouse, plan_mouse, workers
 from trialpack.convert.sample import write_sample
 from trialpack.store import OptionError, SourceError, layout
 
@@ -58,3 +60,20 @@ def test_a_scheduler_that_does_not_answer_is_named(source, tmp_path, monkeypatch
     monkeypatch.setattr(workers, "CONNECT_SECONDS", 0.5)
     with pytest.raises(OptionError, match="127.0.0.1:9: no scheduler answers"):
         convert_mouse(source, tmp_path / "stores", scheduler="tcp://127.0.0.1:9")
+
+
+def test_memory_of_a_worker_with_many_threads_is_checked_before_anything_is_written(source, tmp_path, monkeypatch):
+    """Each thread of a worker takes parts of its own, and they share its memory."""
+    plan = plan_mouse(source, tmp_path / "stores")
+    bound = plan.statistics_memory(8)
+    assert bound > plan.statistics_memory() > 160_000_000
+
+    @contextlib.contextmanager
+    def cluster(address):
+        with workers.local(1) as pool:
+            yield workers.Pool(pool.executor, SimpleNamespace(nthreads=lambda: {"one": 2, "other": 64}))
+
+    monkeypatch.setattr(workers, "cluster", cluster)
+    with pytest.raises(OptionError, match=r"is too little \(expected .*, or --no-statistics"):
+        convert_mouse(source, tmp_path / "stores", scheduler="tcp://somewhere:1", max_memory=bound)
+    assert not list((tmp_path / "stores").iterdir())

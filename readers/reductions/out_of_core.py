@@ -63,10 +63,10 @@ def reduce_recording(
     return {job.variable.name: job.reduce(workers, hears) for job in jobs}
 
 
-def needed_memory(recording: Recording, rows: NDArray[np.int64]) -> int:
-    """Return the bytes below which the statistics of some rows cannot be computed."""
+def needed_memory(recording: Recording, rows: NDArray[np.int64], at_once: int = 1) -> int:
+    """Return the bytes below which the statistics of some rows cannot be computed, so many parts of them at once."""
     jobs = _jobs(recording, rows)
-    return _fixed(jobs) + max(job.least_memory for job in jobs)
+    return _fixed(jobs) + at_once * max(job.least_memory for job in jobs)
 
 
 def _check(label: str, variables: set[str], threads: int | None, client: Any) -> None:
