@@ -616,7 +616,7 @@ def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_without_its_manifest_is_refused(store: Path) -> None:
     (store / layout.MANIFEST).unlink()
-    assert_no_store(store, "unfinished, or not a trialpack store; convert the mouse again")
+    assert_no_store(store, "unfinished, or not a trialpack store; give a trialpack store, or convert the mouse again")
 
 
 def test_a_folder_in_place_of_the_manifest_is_refused(store: Path) -> None:

@@ -18,8 +18,8 @@ from .mice import trial_ids, trial_path
 COMPUTE = """
 import json, re, sys
 from trialpack.readers import open_mouse, train_statistics
-store, limit, neurons = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-found = train_statistics(open_mouse(store), tier=None, max_memory=limit, threads=4)
+store, limit, threads, neurons = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+found = train_statistics(open_mouse(store), tier=None, max_memory=limit, threads=threads)
 peak = int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
 responses = found["responses"]
 print(json.dumps({
@@ -32,12 +32,12 @@ LIMIT = 275_000_000
 NEURONS = [0, 7, 1000, 1999]
 
 
-def compute(store: Path, limit: int) -> dict[str, Any]:
+def compute(store: Path, limit: int, threads: int = 4) -> dict[str, Any]:
     """Compute in a process of its own, which starts no others; return its peak of resident memory, and medians.
 
     Not from getrusage: its maximum is inherited from the process that forked.
     """
-    command = [sys.executable, "-c", COMPUTE, str(store), str(limit), json.dumps(NEURONS)]
+    command = [sys.executable, "-c", COMPUTE, str(store), str(limit), str(threads), json.dumps(NEURONS)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -47,9 +47,9 @@ pytestmark = [
 ]
 
 
-def pack(place: Path, trials: int, neurons: int) -> tuple[Path, Path]:
-    """Return a source of mouse A and its store, without statistics."""
-    source = write_sample(place / f"{trials}", mouse="A", trials=trials, neurons=neurons)
+def pack(place: Path, trials: int, neurons: int, mouse: str = "A") -> tuple[Path, Path]:
+    """Return a source of a mouse and its store, without statistics."""
+    source = write_sample(place / f"{trials}", mouse=mouse, trials=trials, neurons=neurons)
     return source, convert_mouse(source, place / f"stores{trials}", statistics=False, verify=False).store
 
 
@@ -74,6 +74,16 @@ def test_little_more_than_the_least_memory_is_enough_for_all_neurons(tmp_path: P
     found = compute(store, limit)
     assert_medians(found, source)
     assert found["peak"] <= limit, (found["peak"], limit)
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_all_threads_share_the_bound(tmp_path: Path, threads: int) -> None:
+    """Of float64, whose chunks are small enough for malloc to keep what each thread gave back."""
+    _, store = pack(tmp_path, 24, 2000, mouse="F")
+    mouse = open_mouse(store)
+    limit = needed_memory(mouse.recording, mouse.rows()) + 60_000_000
+    peak = compute(store, limit, threads)["peak"]
+    assert peak <= limit, (peak, limit)
 
 
 def assert_data_exceed_the_bound(store: Path, trials: int) -> None:
