@@ -67,7 +67,9 @@ def with_source_dtype(values: NDArray[Any], attributes: Any) -> NDArray[Any]:
     dtype = np.dtype(attributes[layout.A_SOURCE_DTYPE])
     if dtype.kind == "S":
         return np.ascontiguousarray(values).view(f"S{dtype.itemsize}")[..., 0]
-    return values.view(dtype.newbyteorder("=")) if dtype.kind in "mM" else values
+    # Dates without a unit are numbers to anybody but numpy.
+    dated = dtype.kind in "mM" and np.datetime_data(dtype)[0] != "generic"
+    return values.view(dtype.newbyteorder("=")) if dated else values
 
 
 def _add(columns: dict[str, NDArray[Any]], name: str, values: NDArray[Any]) -> None:

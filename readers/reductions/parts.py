@@ -55,11 +55,14 @@ class Part:
 
     @property
     def scratch_nbytes(self) -> int:
-        """Bytes that a thread holds beside: chunks on their way, or the numbers that are being sorted."""
+        """Bytes that a thread holds beside: chunks on their way, and the numbers that are being sorted.
+
+        Twice: the system's allocator keeps for each thread about as much again of what it has freed.
+        """
         axis = self.variable.frame_axis
         n_frames = 1 if axis is None else self.sizes[axis]
         sorting = reduce_memory(len(self.rows), n_frames, self.array.numpy_dtype.itemsize)
-        return max(4 * self.array.chunk_nbytes, sorting)
+        return 2 * (4 * self.array.chunk_nbytes + sorting)
 
     @property
     def size(self) -> int:
