@@ -21,9 +21,9 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
 
     Notes
     -----
-    Arrays of ``meta/trials`` with one entry a file number; these columns have only the trials that
-    exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, … A name that is taken gets
-    ``meta_`` before it.
+    Arrays of ``meta/trials`` have one entry for each number that a file could have; the columns have only those of the
+    trials that exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, … A name that is
+    taken gets ``meta_`` before it.
     """
     own = {
         layout.TRIAL_ID: recording.trial_ids,

@@ -14,7 +14,7 @@ from ..store import CorruptStoreError, Problem, StoreIndex
 class _ListedFiles(LocalStore):
     """Files of a store. One that the manifest lists and that is not there is an error.
 
-    By itself zarr-python reads what is missing as the fill value; only from 3.2 on it can be told otherwise.
+    By itself zarr-python reads what is missing as the fill value, and 3.1 cannot be told otherwise.
     """
 
     def __init__(self, root: Path, listed: frozenset[str]) -> None:
