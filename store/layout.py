@@ -231,6 +231,11 @@ class ArrayLayout:
         ]
         return itertools.product(*steps)
 
+    def rows_of_shard(self, number: int) -> range:
+        """Return the rows that a shard holds."""
+        assert self.shard is not None
+        return range(number * self.shard[0], min((number + 1) * self.shard[0], self.shape[0]))
+
     def shard_path(self, number: int) -> str:
         """Return the file of shard (or only chunk) `number`, inside the store."""
         coordinates = [str(number), *["0"] * (len(self.shape) - 1)] if self.shape else []

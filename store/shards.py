@@ -115,12 +115,11 @@ class ShardReader:
     """
 
     def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
-        assert layout.shard is not None
         self.layout = layout
-        self.rows = range(number * layout.shard[0], min((number + 1) * layout.shard[0], layout.shape[0]))
+        self.rows = layout.rows_of_shard(number)
         self._descriptor = os.open(root / layout.shard_path(number), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._spans = self._read_index()
+            self._spans = [(offset, size) for offset, size in read_index(self._descriptor, layout, number).tolist()]
         except BaseException:
             self.close()
             raise
@@ -184,31 +183,55 @@ class ShardReader:
         read_exactly(self._descriptor, view, offset)
         return view
 
-    def _read_index(self) -> list[tuple[int, int]]:
-        size, count = os.fstat(self._descriptor).st_size, math.prod(self.layout.chunks_per_shard)
-        length = 16 * count + CHECKSUM_BYTES
-        if size < length:
-            raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
-        data = memoryview(bytearray(length))
-        read_exactly(self._descriptor, data, size - length)
-        spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
-        return self._check_spans(spans, size - length)
 
-    def _check_spans(self, spans: NDArray[np.uint64], end: int) -> list[tuple[int, int]]:
-        """Return the spans of the chunks that must exist, after seeing that they fill the file without a gap."""
-        groups = math.ceil(len(self.rows) / self.layout.chunk[0])
-        needed = groups * math.prod(self.layout.chunks_per_shard[1:])
-        found = [(int(offset), int(size)) for offset, size in spans[:needed]]
-        if any(span == (EMPTY, EMPTY) for span in found):
-            raise ChunkError(f"{sum(span == (EMPTY, EMPTY) for span in found)} of {needed} chunks were never written")
-        place = 0
-        for offset, size in found:
-            if offset != place or size > end - place:
-                raise ChunkError(f"a chunk is not where it must be (expected at {place}, found at {offset})")
-            place += size
-        if place != end or not (spans[needed:] == EMPTY).all():
-            raise ChunkError(f"there is more in the file than its chunks (expected {place} bytes, found {end})")
-        return found
+def read_index(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
+    """Read the index of a shard.
+
+    Parameters
+    ----------
+    descriptor
+        The shard's file.
+    number
+        Which shard of the array.
+
+    Returns
+    -------
+    ndarray
+        (n_chunks, 2) offset and size in bytes of every chunk that must exist, in the order of the file, which they
+        fill without a gap.
+
+    Raises
+    ------
+    ChunkError
+        The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
+    """
+    size, count = os.fstat(descriptor).st_size, math.prod(layout.chunks_per_shard)
+    length = 16 * count + CHECKSUM_BYTES
+    if size < length:
+        raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
+    data = memoryview(bytearray(length))
+    read_exactly(descriptor, data, size - length)
+    spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
+    groups = math.ceil(len(layout.rows_of_shard(number)) / layout.chunk[0])
+    return _check_spans(spans, groups * math.prod(layout.chunks_per_shard[1:]), size - length)
+
+
+def _check_spans(spans: NDArray[np.uint64], needed: int, end: int) -> NDArray[np.int64]:
+    """Return the spans of the chunks that must exist, after seeing that they fill the file without a gap."""
+    found = spans[:needed]
+    missing = np.count_nonzero((found == EMPTY).all(axis=1))
+    if missing:
+        raise ChunkError(f"{missing} of {needed} chunks were never written")
+    if (found > end).any():
+        raise ChunkError(f"a chunk is not in the file (expected {end} bytes of chunks)")
+    sound = found.astype(np.int64)
+    places = np.concatenate([[0], np.cumsum(sound[:, 1])])
+    if wrong := np.flatnonzero(sound[:, 0] != places[:-1]).tolist():
+        expected, offset = places[wrong[0]], sound[wrong[0], 0]
+        raise ChunkError(f"a chunk is not where it must be (expected at {expected}, found at {offset})")
+    if places[-1] != end or not (spans[needed:] == EMPTY).all():
+        raise ChunkError(f"there is more in the file than its chunks (expected {places[-1]} bytes, found {end})")
+    return sound
 
 
 def _shifted(one: slice, by: int) -> slice:
