@@ -145,7 +145,7 @@ class CodecChoice:
 
 
 CODECS: Mapping[CodecName, CodecChoice] = {
-    "fast": CodecChoice("lz4", frame_major=False),
+    "fast": CodecChoice("lz4", frame_major=True),
     "none": CodecChoice("none", frame_major=True),
     "small": CodecChoice("zstd", frame_major=False),
     "pcodec": CodecChoice("pcodec", frame_major=False),
@@ -156,8 +156,11 @@ CHUNK_FRAMES = 30
 """Frames in a chunk of a trial that has chunks of its own: models read windows of 16 to 150 of the usual 300."""
 SHARD_BYTES = 160_000_000
 """Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
-CHUNK_BYTES = 1 << 20
-"""Trials smaller than this share a chunk, so that a chunk's checksum, index entry and call weigh little."""
+CHUNK_BYTES = 1 << 15
+"""Trials smaller than half of this share a chunk, so that a chunk's checksum, index entry and call weigh little; no
+more of them, since trials are read in random order, and whoever wants one decodes all."""
+JOINT_CHUNKS = 4
+"""All rows of a shard are one chunk if they stay below so many times `CHUNK_BYTES`: readers keep such variables."""
 
 
 @dataclass(frozen=True)
@@ -261,12 +264,12 @@ def rows_per_shard(n_trials: int, trial_nbytes: Mapping[str, int]) -> int:
     >>> rows_per_shard(720, {"responses": 9_642_240, "videos": 2_985_984})
     17
     >>> rows_per_shard(6000, {"images": 147_456, "responses": 32_000, "behavior": 12})
-    1024
+    1000
     """
     shards = math.ceil(n_trials * max(trial_nbytes.values()) / SHARD_BYTES)
     rows = math.ceil(n_trials / shards)
     # Rounding up less than doubles the rows: whatever might then exceed a shared chunk takes part.
-    group = max((_shared(size) for size in trial_nbytes.values() if size * 2 * rows > CHUNK_BYTES), default=1)
+    group = max((_shared(size) for size in trial_nbytes.values() if not _is_joint(2 * rows, size)), default=1)
     return math.ceil(rows / group) * group
 
 
@@ -276,9 +279,14 @@ def rows_per_chunk(rows: int, trial_nbytes: int) -> int:
     Examples
     --------
     >>> rows_per_chunk(17, 9_642_240), rows_per_chunk(17, 2_592), rows_per_chunk(1024, 32_000)
-    (1, 17, 32)
+    (1, 17, 1)
     """
-    return rows if rows * trial_nbytes <= CHUNK_BYTES else _shared(trial_nbytes)
+    return rows if _is_joint(rows, trial_nbytes) else _shared(trial_nbytes)
+
+
+def _is_joint(rows: int, trial_nbytes: int) -> bool:
+    """Tell whether so many trials are one chunk."""
+    return rows * trial_nbytes <= JOINT_CHUNKS * CHUNK_BYTES
 
 
 def _shared(trial_nbytes: int) -> int:

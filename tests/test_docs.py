@@ -91,10 +91,11 @@ def test_format_document_matches_the_code():
     assert f"# Format version {FORMAT_VERSION}" in text
     attributes = [value for name, value in vars(layout).items() if name.startswith("A_")]
     assert len(attributes) > 10
-    for name in [*attributes, layout.MANIFEST, *layout.CODECS, "160 MB", "1 MiB"]:
+    for name in [*attributes, layout.MANIFEST, *layout.CODECS, "160 MB", "32 KiB", "128 KiB"]:
         assert name in text, name
     assert layout.SHARD_BYTES == 160_000_000
-    assert layout.CHUNK_BYTES == 1 << 20
+    assert layout.CHUNK_BYTES == 32 * 1024
+    assert layout.CHUNK_BYTES * layout.JOINT_CHUNKS == 128 * 1024
 
 
 def test_readme_names_every_command():

@@ -127,9 +127,9 @@ class Original:
 
 
 CUTS = {
-    "dynamic": {"SHARD_BYTES": 150_000, "CHUNK_BYTES": 20_000},
-    "float64": {"SHARD_BYTES": 300_000, "CHUNK_BYTES": 1 << 20},
-    "static": {"SHARD_BYTES": 3000, "CHUNK_BYTES": 1200},
+    "dynamic": {"SHARD_BYTES": 150_000, "CHUNK_BYTES": 20_000, "JOINT_CHUNKS": 1},
+    "float64": {"SHARD_BYTES": 300_000, "CHUNK_BYTES": 1 << 20, "JOINT_CHUNKS": 1},
+    "static": {"SHARD_BYTES": 3000, "CHUNK_BYTES": 1200, "JOINT_CHUNKS": 1},
 }
 """Several shards of one-trial chunks; several shards of shared chunks; several chunks of several trials to a shard."""
 
