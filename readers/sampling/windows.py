@@ -1,0 +1,144 @@
+"""What a sample is: a whole trial, or a window of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store import OptionError, Problem
+from . import random_numbers
+
+WindowChoice = Literal["random", "every"]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of one mouse that samples are drawn from.
+
+    Attributes
+    ----------
+    label
+        The store, for messages.
+    rows
+        (n,) int64, ascending.
+    trial_ids
+        (n,) int64, for messages.
+    n_frames
+        (n,) int64, valid frames of each; None without frames.
+    """
+
+    label: str
+    rows: NDArray[np.int64]
+    trial_ids: NDArray[np.int64]
+    n_frames: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one mouse, each some frames of a trial.
+
+    Attributes
+    ----------
+    rows
+        (n,) int64.
+    starts
+        (n,) int64, the first frame.
+    frames
+        (n,) int64, how many frames; zero without frames.
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    frames: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Which frames of a trial a sample has.
+
+    Attributes
+    ----------
+    frames
+        How many; None for all valid frames.
+    stride
+        Every how many frames of the recording one is taken.
+    choice
+        ``random``: one window a trial, anywhere in it. ``every``: windows one behind another from the first frame;
+        the last one ends with the trial, and overlaps the one before where the length is no multiple.
+    """
+
+    frames: int | None
+    stride: int
+    choice: WindowChoice
+
+    @property
+    def span(self) -> int:
+        """How many frames of the recording a window covers.
+
+        Examples
+        --------
+        >>> Windows(16, 2, "random").span
+        31
+        """
+        return 1 if self.frames is None else (self.frames - 1) * self.stride + 1
+
+    def check(self, trials: Trials) -> None:
+        """See that the window fits.
+
+        Raises
+        ------
+        OptionError
+            A trial is shorter than a window, or trials have no frames.
+        """
+        if trials.n_frames is None:
+            if self.frames is not None or self.stride != 1:
+                raise OptionError(Problem(trials.label, "static trials have no frames", "leave window and stride out"))
+            return
+        short = np.flatnonzero(trials.n_frames < self.span)
+        if short.size:
+            first = f"trial {trials.trial_ids[short[0]]} has {trials.n_frames[short[0]]}"
+            what = (
+                f"{short.size} of {len(trials.rows)} trials are shorter than a window of {self.span} frames ({first})"
+            )
+            raise OptionError(Problem(trials.label, what, "choose a shorter window, or other trials"))
+
+    def samples(self, trials: Trials, *key: int) -> Samples:
+        """Return the samples of one pass through some trials, trial by trial.
+
+        Parameters
+        ----------
+        *key
+            What random starts depend on.
+        """
+        if trials.n_frames is None:
+            none = np.zeros(len(trials.rows), np.int64)
+            return Samples(trials.rows, none, none)
+        if self.frames is None:
+            # With a stride, as many frames as there are from the first on.
+            return Samples(trials.rows, np.zeros_like(trials.rows), -(-trials.n_frames // self.stride))
+        if self.choice == "random":
+            starts = random_numbers.below(trials.n_frames - self.span + 1, *key)
+            return Samples(trials.rows, starts, np.full(len(starts), self.frames))
+        counts = self._every(trials.n_frames)
+        rows, ends = np.repeat(trials.rows, counts), np.repeat(trials.n_frames, counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return Samples(rows, np.minimum(within * self.span, ends - self.span), np.full(len(rows), self.frames))
+
+    def lengths(self, trials: Trials) -> NDArray[np.int64]:
+        """Return how many frames each sample of a pass has; as `samples` does, but without random numbers."""
+        if trials.n_frames is None:
+            return np.zeros(len(trials.rows), np.int64)
+        if self.frames is None:
+            return -(-trials.n_frames // self.stride)
+        many = len(trials.rows) if self.choice == "random" else int(self._every(trials.n_frames).sum())
+        return np.full(many, self.frames)
+
+    def _every(self, n_frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        return -(-n_frames // self.span)
