@@ -1,0 +1,24 @@
+"""The direct path from shards into memory that the caller owns.
+
+Shard indexes are read once and files stay open. A chunk is read with one positional read, its checksum is compared, and
+it is decoded into the batch, or into a thread's scratch and copied from there. zarr-python's array layer takes no part.
+All of it may run in threads: the reads, checksums, decoders and copies release the interpreter's lock.
+"""
+
+from .affine import Affine
+from .kept import KeptVariable, kept_nbytes
+from .scratch import Scratch, Tally
+from .store_files import StoreFiles
+from .variable import Frames, StreamedVariable, VariableReader
+
+__all__ = [
+    "Affine",
+    "Frames",
+    "KeptVariable",
+    "Scratch",
+    "StoreFiles",
+    "StreamedVariable",
+    "Tally",
+    "VariableReader",
+    "kept_nbytes",
+]

@@ -1,0 +1,121 @@
+"""A recorded variable that stays in memory once it was read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store import layout
+from .copying import copy_columns
+from .scratch import Scratch
+from .variable import Frames, StreamedVariable
+
+Array = NDArray[Any]
+_LOCKS = 64
+
+
+class KeptVariable:
+    """A recorded variable whose chunks are decoded once, when they are first needed, and kept.
+
+    Parameters
+    ----------
+    source
+        Reads it.
+    rows
+        (n,) int64, ascending: those that may be asked for.
+    frames
+        How many frames of a trial are kept: the most that may be asked for.
+
+    Attributes
+    ----------
+    values
+        (n, …) float32, samples of `shape` in the order of `rows`; undefined where nothing was read yet.
+
+    Notes
+    -----
+    Holds `kept_nbytes`; the system gives the memory as it is first written.
+    """
+
+    def __init__(self, source: StreamedVariable, rows: NDArray[np.int64], frames: int) -> None:
+        self._source, self._rows, self._frames = source, rows, frames
+        self.axes = source.axes
+        self.values: NDArray[np.float32] = np.empty((len(rows), *source.shape(frames)), np.float32)
+        self._place = np.full(source.array.shape[0], -1)
+        self._place[rows] = np.arange(len(rows))
+        self._step = source.chunk_frames
+        self._ready = np.zeros((len(rows), max(1, -(-frames // self._step))), bool)
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._complete = False
+
+    def shape(self, frames: int) -> tuple[int, ...]:
+        """Return the shape of a sample with so many frames, in the order of `axes`."""
+        return self._source.shape(frames)
+
+    def read(self, rows: Sequence[int], frames: Sequence[Frames], out: Array, scratch: Scratch) -> None:
+        """Read samples; see `VariableReader`."""
+        places = self._place[list(rows)]
+        if not self._complete:
+            for row, wanted in zip(rows, frames, strict=True):
+                self._fill(row, wanted, scratch)
+            self._complete = bool(self._ready.all())
+        begun = time.perf_counter()
+        if all(wanted.start == 0 and wanted.count == self._frames and wanted.stride == 1 for wanted in frames):
+            np.take(self.values, places, axis=0, out=out, mode="clip")
+        else:
+            for place, wanted, sample in zip(places.tolist(), frames, out, strict=True):
+                self._copy(self.values[place], wanted, sample)
+        scratch.tally.copy_seconds += time.perf_counter() - begun
+
+    def _fill(self, row: int, wanted: Frames, scratch: Scratch) -> None:
+        """Read the chunks that a sample needs, unless they are there."""
+        place = self._place[row]
+        for block in self._blocks(wanted):
+            if not self._ready[place, block]:
+                group = self._group(row)
+                # One thread decodes a chunk; another that needs it waits.
+                with self._locks[int(group[0]) % _LOCKS]:
+                    if not self._ready[place, block]:
+                        self._read_block(group, block, scratch)
+
+    def _read_block(self, rows: NDArray[np.int64], block: int, scratch: Scratch) -> None:
+        first = block * self._step
+        part = slice(first, min(first + self._step, self._frames))
+        places = self._place[rows]
+        outs = [self._part(self.values[place], part) for place in places]
+        self._source.read_group(rows.tolist(), Frames(part.start, part.stop - part.start), outs, scratch)
+        self._ready[places, block] = True
+
+    def _group(self, row: int) -> NDArray[np.int64]:
+        """Return the kept rows that share chunks with a row."""
+        first = row - row % self._source.rows_per_chunk
+        ends = np.searchsorted(self._rows, [first, first + self._source.rows_per_chunk])
+        return self._rows[ends[0] : ends[1]]
+
+    def _blocks(self, wanted: Frames) -> range:
+        if layout.FRAME not in self.axes:
+            return range(1)
+        return range(wanted.start // self._step, (wanted.stop - 1) // self._step + 1)
+
+    def _part(self, trial: Array, frames: slice) -> Array:
+        if layout.FRAME not in self.axes:
+            return trial
+        return trial[frames] if self.axes[0] == layout.FRAME else trial[:, frames]
+
+    def _copy(self, trial: Array, wanted: Frames, out: Array) -> None:
+        part = self._part(
+            trial, slice(wanted.start, wanted.start + (wanted.count - 1) * wanted.stride + 1, wanted.stride)
+        )
+        if layout.FRAME in self.axes and self.axes[0] != layout.FRAME:
+            copy_columns(part, out, None)
+        else:
+            out[...] = part
+
+
+def kept_nbytes(source: StreamedVariable, rows: int, frames: int) -> int:
+    """Return the bytes that a `KeptVariable` holds."""
+    return rows * int(np.prod(source.shape(frames))) * np.dtype(np.float32).itemsize

@@ -1,0 +1,79 @@
+"""What one thread reads with: memory that is used again for every chunk, and a count of what was done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST = 1 << 22  # numpy asks the system for huge pages from here on
+
+Step = Literal["read_seconds", "decode_seconds", "copy_seconds"]
+
+
+@dataclass
+class Tally:
+    """What reading took.
+
+    Attributes
+    ----------
+    bytes_read
+        From files.
+    bytes_decoded
+        That came out of chunks.
+    read_seconds, decode_seconds, copy_seconds
+        In reads; in checksums and decoders; in copying to the batch, conversion and normalization. Of all threads.
+    """
+
+    bytes_read: int = 0
+    bytes_decoded: int = 0
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    copy_seconds: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Add what another one counted."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    @contextmanager
+    def timed(self, step: Step) -> Generator[None]:
+        """Count the seconds of a block of code."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, step, getattr(self, step) + time.perf_counter() - begun)
+
+
+class Scratch:
+    """Memory of one thread.
+
+    Attributes
+    ----------
+    tally
+        What was done with it.
+    """
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._stored = np.empty(0, np.uint8)
+        self._chunk = np.empty(0, np.uint8)
+
+    def stored(self, nbytes: int) -> memoryview:
+        """Return memory for bytes as they are stored."""
+        if self._stored.nbytes < nbytes:
+            self._stored = np.empty(max(nbytes, _LEAST), np.uint8)
+        return self._stored.data[:nbytes]
+
+    def chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return memory for a decoded chunk."""
+        nbytes = int(np.prod(shape)) * dtype.itemsize
+        if self._chunk.nbytes < nbytes:
+            self._chunk = np.empty(max(nbytes, _LEAST), np.uint8)
+        return self._chunk[:nbytes].view(dtype).reshape(shape)
