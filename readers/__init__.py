@@ -4,14 +4,30 @@ from .figure import trial_figure
 from .mouse import Mouse
 from .opening import open_mice, open_mouse
 from .statistics_files import save_statistics
+from .streaming import (
+    Batch,
+    DivideByStd,
+    ForkedError,
+    ScaleByStd,
+    Standardize,
+    StreamStats,
+    TrialLoader,
+)
 from .summary import summarize
 from .train_statistics import Statistics, train_statistics
 from .trial import Trial
 
 __all__ = [
+    "Batch",
+    "DivideByStd",
+    "ForkedError",
     "Mouse",
+    "ScaleByStd",
+    "Standardize",
     "Statistics",
+    "StreamStats",
     "Trial",
+    "TrialLoader",
     "open_mice",
     "open_mouse",
     "save_statistics",

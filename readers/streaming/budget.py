@@ -1,0 +1,79 @@
+"""How a bound on memory is spent: on what is kept, on scratch, and on batches that are read ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...store import OptionError, Problem
+from .mouse_stream import MouseStream
+
+Cache = Literal["auto", "none"]
+_SHARE = 16
+"""Variables of which several trials share a chunk are kept if they take no more than this part of the memory."""
+_LEAST_AHEAD = 1
+_SPARE = 1
+"""Slots that are neither being filled nor in the consumer's hands."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What memory is spent on, in bytes.
+
+    Attributes
+    ----------
+    kept
+        Names of the variables of each mouse that stay in memory.
+    kept_nbytes
+        What they take.
+    slot_nbytes
+        Of one batch.
+    ahead
+        How many batches are read before they are asked for.
+    """
+
+    kept: tuple[tuple[str, ...], ...]
+    kept_nbytes: int
+    slot_nbytes: int
+    ahead: int
+
+
+def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads: int, cache: Cache) -> Budget:
+    """Divide memory.
+
+    Parameters
+    ----------
+    memory
+        Bytes, beside the batches that the consumer holds.
+    slot_nbytes
+        Of the largest batch.
+
+    Raises
+    ------
+    OptionError
+        It does not suffice for reading one batch ahead.
+    """
+    scratch = threads * max(stream.scratch_nbytes for stream in streams)
+    least = scratch + (_LEAST_AHEAD + _SPARE) * slot_nbytes
+    if least > memory:
+        what = f"memory of {memory:,} bytes does not suffice: {threads} threads and batches of {slot_nbytes:,} bytes"
+        advice = "give more memory, or choose a smaller batch_size, a shorter window or fewer threads"
+        raise OptionError(Problem("TrialLoader", f"{what} take {least:,}", advice))
+    kept = _kept(memory, memory - least, streams, cache)
+    kept_nbytes = _nbytes(streams, kept)
+    ahead = (memory - scratch - kept_nbytes) // slot_nbytes - _SPARE
+    return Budget(kept, kept_nbytes, slot_nbytes, ahead)
+
+
+def _kept(memory: int, free: int, streams: Sequence[MouseStream], cache: Cache) -> tuple[tuple[str, ...], ...]:
+    everything = tuple(stream.names for stream in streams)
+    if cache == "auto" and _nbytes(streams, everything) <= free:
+        return everything
+    # To decode a chunk of many trials for each of them would take longer than all the rest.
+    sharing = tuple(stream.sharing for stream in streams)
+    return sharing if _nbytes(streams, sharing) <= min(free, memory // _SHARE) else tuple(() for _ in streams)
+
+
+def _nbytes(streams: Sequence[MouseStream], names: Sequence[tuple[str, ...]]) -> int:
+    return sum(stream.kept_nbytes(chosen) for stream, chosen in zip(streams, names, strict=True))

@@ -1,0 +1,182 @@
+"""What models are trained on: recorded values, scaled as the field does it.
+
+Every transform has the form ``(x - shift) * scale``, with one number or array of each for a variable, float32. Sources
+of the formulas: neuralpredictors a2055cda ``data/transforms.py`` (`NeuroNormalizer`) and ViV1T 765cf778
+``src/viv1t/data/data.py``; the competition's server expects responses divided per neuron and frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store import OptionError, Problem, layout
+from ...store.layout import Reduction, Variable
+from ..direct import Affine
+
+if TYPE_CHECKING:
+    from ..mouse import Mouse
+
+StatisticsOf = Literal["train", "source"]
+Over = Literal["trials", "trials_and_frames", "trials_and_pixels"]
+_REDUCTIONS: Mapping[Over, Reduction] = {
+    "trials": layout.OVER_TRIALS,
+    "trials_and_frames": layout.OVER_FRAMES,
+    "trials_and_pixels": layout.OVER_PIXELS,
+}
+_GROUP = "all"  # of the source's statistics: of all stimuli
+FIELD = "field"
+
+THRESHOLD = 0.01
+"""Of the mean standard deviation: neurons that hardly vary are not blown up."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A transform of one variable, by statistics of the train trials.
+
+    Attributes
+    ----------
+    over
+        What the statistics are taken over: ``trials`` (dynamic: for each frame), ``trials_and_frames``, or
+        ``trials_and_pixels`` (of images). None for what the field uses: ``trials_and_pixels`` for images, else
+        ``trials``.
+    statistics
+        ``train``: as the conversion stored them; ``source``: ``meta/statistics`` as published.
+    """
+
+    over: Over | None = None
+    statistics: StatisticsOf = "train"
+
+    def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
+        """Return the transform, given mean and standard deviation."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ScaleByStd(Transform):
+    """``x * p``; ``p = 1 / std`` where ``std > 0.01 * nanmean(std)``, else ``p = 1 / (0.01 * nanmean(std))``.
+
+    Responses, in every public loader: `NeuroNormalizer` (transforms.py:387) and ViV1T (data.py:264).
+    """
+
+    def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
+        """Return the transform, given mean and standard deviation."""
+        threshold = THRESHOLD * np.nanmean(std)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Affine(None, np.where(std > threshold, 1 / std, 1 / threshold).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class DivideByStd(Transform):
+    """``x / std``, without a threshold.
+
+    Behavior: `NeuroNormalizer` with its default mean of zero (transforms.py:400), and ViV1T (data.py:302).
+    """
+
+    def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
+        """Return the transform, given mean and standard deviation."""
+        with np.errstate(divide="ignore"):
+            return Affine(None, (1 / std).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Standardize(Transform):
+    """``(x - mean) / (std + eps)``. Videos, images and pupil_center.
+
+    Attributes
+    ----------
+    eps
+        Zero in `NeuroNormalizer`; ViV1T (data.py:281, 317) adds ``numpy.finfo("float32").eps``.
+    """
+
+    eps: float = 0.0
+
+    def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
+        """Return the transform, given mean and standard deviation."""
+        with np.errstate(divide="ignore"):
+            return Affine(mean.astype(np.float32), (1 / (std + self.eps)).astype(np.float32))
+
+
+Normalize = Literal["field"] | Mapping[str, Transform] | None
+"""``field`` for `FIELD_TRANSFORMS`, or the transform of each variable that has one."""
+FIELD_TRANSFORMS: Mapping[str, Transform] = {
+    layout.STIMULUS["dynamic"]: Standardize(),
+    layout.STIMULUS["static"]: Standardize(),
+    layout.RESPONSES: ScaleByStd(),
+    layout.BEHAVIOR: DivideByStd(),
+    layout.PUPIL_CENTER: Standardize(),
+}
+"""What `NeuroNormalizer` does with its defaults."""
+
+
+def affines(mouse: Mouse, normalize: Normalize) -> dict[str, Affine]:
+    """Return the transforms of a mouse's variables.
+
+    Raises
+    ------
+    OptionError
+        A name is no variable, a value no transform, or the store lacks the statistics.
+    """
+    if isinstance(normalize, str):
+        if normalize != FIELD:
+            raise OptionError(Problem("normalize", f"no normalization is called {normalize!r}", _ADVICE))
+        transforms = {name: one for name, one in FIELD_TRANSFORMS.items() if name in mouse.variables}
+    else:
+        transforms = dict(normalize or {})
+    for name, one in transforms.items():
+        mouse.recording.array(name)
+        if not isinstance(one, Transform):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(Problem("normalize", f"{one!r} is no transform of {name}", _ADVICE))
+    return {name: _affine(mouse, name, one) for name, one in transforms.items()}
+
+
+_ADVICE = "give 'field', or a mapping such as {'responses': ScaleByStd()}"
+
+
+def _affine(mouse: Mouse, name: str, transform: Transform) -> Affine:
+    variable = next(one for one in mouse.recording.variables if one.name == name)
+    reduction = _reduction(mouse, variable, transform)
+    read = _published if transform.statistics == "source" else _stored
+    mean, std = (read(mouse, variable, reduction, statistic) for statistic in ("mean", "std"))
+    return transform.affine(_broadcast(variable, reduction, mean), _broadcast(variable, reduction, std))
+
+
+def _reduction(mouse: Mouse, variable: Variable, transform: Transform) -> Reduction:
+    default = "trials_and_pixels" if layout.OVER_PIXELS in variable.reductions else "trials"
+    reduction = _REDUCTIONS.get(transform.over or default)
+    if reduction not in variable.reductions:
+        what = f"{variable.name} has no statistics over {transform.over}"
+        known = ", ".join(over for over, one in _REDUCTIONS.items() if one in variable.reductions)
+        raise OptionError(Problem(str(mouse.path), what, f"there are those over {known}"))
+    return reduction
+
+
+def _stored(mouse: Mouse, variable: Variable, reduction: Reduction, statistic: str) -> NDArray[np.float64]:
+    found = getattr(mouse.statistics[variable.name][reduction], statistic)
+    return np.asarray(found, np.float64)
+
+
+def _published(mouse: Mouse, variable: Variable, reduction: Reduction, statistic: str) -> NDArray[np.float64]:
+    path = f"{layout.SOURCE_STATISTICS}/{variable.name}/{_GROUP}/{statistic}"
+    if path not in mouse.index.arrays:
+        advice = "use statistics='train', or another mouse"
+        raise OptionError(Problem(str(mouse.path), f"the source has no {path}", advice))
+    values = mouse.index.small(path).astype(np.float64)
+    kept = variable.reductions[reduction]
+    if values.ndim != len(kept):
+        what = f"{path} has {values.ndim} axes, statistics over {reduction.removeprefix('over_')} {len(kept)}"
+        raise OptionError(Problem(str(mouse.path), what, "choose another over"))
+    axes = [variable.axes[variable.dimensions.index(name)] for name in kept]
+    return values.transpose(np.argsort(np.argsort(axes))) if values.ndim else values
+
+
+def _broadcast(variable: Variable, reduction: Reduction, values: NDArray[Any]) -> NDArray[Any]:
+    """Return statistics with the reduced axes as axes of length one."""
+    kept = variable.reductions[reduction]
+    missing = tuple(place for place, name in enumerate(variable.dimensions) if name not in kept)
+    return np.expand_dims(values, missing)

@@ -1,0 +1,120 @@
+"""Batches, read ahead by threads, in order."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..direct import Scratch, Tally
+from ..sampling import BatchPlan
+from .forks import Process
+from .mouse_stream import MouseStream
+from .report import StreamStats
+from .slots import SlotRing
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A batch that was read: its plan, and its arrays with the axes as they lie in memory."""
+
+    plan: BatchPlan
+    stream: MouseStream
+    arrays: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Threads that fill slots.
+
+    Attributes
+    ----------
+    streams
+        One for each mouse.
+    ring
+        Where slots come from.
+    threads
+        How many read.
+    ahead
+        How many batches are read, or being read, before they are asked for.
+    """
+
+    streams: Sequence[MouseStream]
+    ring: SlotRing
+    threads: int
+    ahead: int
+
+    def run(self, plans: Iterator[BatchPlan], stats: StreamStats) -> Generator[Filled]:
+        """Yield batches in the order of their plans.
+
+        Raises
+        ------
+        CorruptStoreError
+            What a batch needs is damaged.
+        ForkedError
+            The process was forked since.
+
+        Notes
+        -----
+        Closing the generator, or an error, ends all threads before it returns. Whoever takes a batch owns it: nothing
+        here refers to it any more.
+        """
+        process, pending = Process(), deque[tuple[Filled, list[Future[Tally]]]]()
+        with _threads(self.threads) as submit:
+            while True:
+                while len(pending) < self.ahead and (plan := next(plans, None)) is not None:
+                    pending.append(self._start(submit, plan))
+                if not pending:
+                    return
+                begun = time.perf_counter()
+                for future in pending[0][1]:
+                    stats.tally.add(future.result())
+                stats.waited += time.perf_counter() - begun
+                filled = [pending.popleft()[0]]
+                if (plan := next(plans, None)) is not None:
+                    pending.append(self._start(submit, plan))
+                yield filled.pop()
+                process.check()
+
+    def _start(self, submit: _Submit, plan: BatchPlan) -> tuple[Filled, list[Future[Tally]]]:
+        stream = self.streams[plan.mouse]
+        arrays = stream.carve(self.ring.take(), plan)
+        parts = stream.tasks(plan, len(plan))
+        return Filled(plan, stream, arrays), [submit(partial(stream.read, plan, part, arrays)) for part in parts]
+
+
+class _Submit:
+    """Runs tasks in threads, each with the scratch of its thread."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool, self._local = pool, threading.local()
+
+    def __call__(self, task: Any) -> Future[Tally]:
+        return self._pool.submit(self._run, task)
+
+    def _run(self, task: Any) -> Tally:
+        if not hasattr(self._local, "scratch"):
+            self._local.scratch = Scratch()
+        return task(self._local.scratch)
+
+
+@contextmanager
+def _threads(count: int) -> Generator[_Submit]:
+    pool, process = ThreadPoolExecutor(count, thread_name_prefix="trialpack"), os.getpid()
+    try:
+        yield _Submit(pool)
+    finally:
+        # In a fork there are no threads to wait for.
+        if os.getpid() == process:
+            pool.shutdown(cancel_futures=True)

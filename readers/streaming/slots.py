@@ -1,0 +1,100 @@
+"""Memory for batches that is used again as soon as nobody looks at it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Allocate = Callable[[int], NDArray[np.uint8]]
+_ALIGNMENT = 64  # bytes of a cache line
+
+
+def allocate(nbytes: int) -> NDArray[np.uint8]:
+    """Return fresh memory; numpy asks for huge pages, whose first touch costs an eighth of that of small ones."""
+    return np.empty(nbytes, np.uint8)
+
+
+class SlotRing:
+    """Slots of one size.
+
+    Parameters
+    ----------
+    nbytes
+        Of a slot.
+    limit
+        How many slots are kept while nobody uses them; more are given back to the system.
+    allocate
+        Makes the memory of a slot.
+    """
+
+    def __init__(self, nbytes: int, limit: int, allocate: Allocate = allocate) -> None:
+        self.nbytes, self._limit, self._allocate = nbytes, limit, allocate
+        # Safe to put into from a finalizer, which may run in the middle of anything.
+        self._free: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
+
+    def take(self) -> NDArray[np.uint8]:
+        """Return a slot: one that is free, else a fresh one.
+
+        Returns
+        -------
+        ndarray
+            (nbytes,) uint8. It returns to the ring when the last view of it has died, whoever holds it: an array, a
+            tensor, or anything else that keeps a reference to the memory that it shows.
+        """
+        try:
+            memory = self._free.get_nowait()
+        except Empty:
+            memory = self._allocate(self.nbytes)
+        return np.asarray(_Lease(self, memory))
+
+    def give_back(self, memory: NDArray[np.uint8]) -> None:
+        """Take the memory of a slot that nobody looks at any more."""
+        if self._free.qsize() < self._limit:
+            self._free.put(memory)
+
+
+class _Lease:
+    """Owns the memory of a slot while views of it live: numpy makes it the base of the first, and so of all of them."""
+
+    def __init__(self, ring: SlotRing, memory: NDArray[np.uint8]) -> None:
+        self._ring, self._memory = ring, memory
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return dict(self._memory.__array_interface__)
+
+    def __del__(self) -> None:
+        self._ring.give_back(self._memory)
+
+
+class Carver:
+    """Cuts arrays out of a slot, one behind another.
+
+    Parameters
+    ----------
+    slot
+        From `SlotRing.take`.
+    """
+
+    def __init__(self, slot: NDArray[np.uint8]) -> None:
+        self._slot, self._end = slot, 0
+
+    def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the next array, float32 and undefined."""
+        begun, nbytes = self._end, array_nbytes(shape)
+        self._end = begun + padded(nbytes)
+        return self._slot[begun : begun + nbytes].view(np.float32).reshape(shape)
+
+
+def array_nbytes(shape: tuple[int, ...]) -> int:
+    """Return the bytes of a float32 array."""
+    return int(np.prod(shape)) * np.dtype(np.float32).itemsize
+
+
+def padded(nbytes: int) -> int:
+    """Return how many bytes an array takes in a slot."""
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT

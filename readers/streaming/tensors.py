@@ -1,0 +1,236 @@
+"""Batches as torch tensors, on the CPU or a device: the only module that imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ...store import OptionError, Problem, layout
+from ..direct import Affine
+from ..sampling import BatchPlan
+from .batch import Batch
+from .mouse_stream import MouseStream, Selection
+from .pipeline import Filled
+
+if TYPE_CHECKING:
+    from .loader import TrialLoader
+
+Batches = Generator[tuple[Batch, BatchPlan]]
+_COPIES = 2
+"""Batches that are on their way to a device, or there, before they are asked for."""
+
+
+class LoaderDataset(IterableDataset[Batch]):
+    """A `TrialLoader` as an `IterableDataset`, for code that wants one."""
+
+    def __init__(self, loader: TrialLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Return the batches of the next epoch."""
+        return iter(self.loader)
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has."""
+        return len(self.loader)
+
+
+def to_tensors(filled: Generator[Filled]) -> Batches:
+    """Yield batches of tensors on the CPU; they share the memory of the slots."""
+    for one in filled:
+        plan, batch = one.plan, Batch(_tensors(one.stream.views(one.arrays)) | _labels(one))
+        del one
+        yield batch, plan
+        del batch
+
+
+def checked_device(device: Any) -> torch.device:
+    """Return a device that is there.
+
+    Raises
+    ------
+    OptionError
+        There is no such device.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        what = f"device {device!r} cannot be used ({str(error).splitlines()[0]})"
+        raise OptionError(Problem("TrialLoader", what, "choose another device, or device='cpu'")) from None
+    return found
+
+
+def pinned(nbytes: int) -> NDArray[np.uint8]:
+    """Return fresh memory that a CUDA device copies from while the processor does something else."""
+    return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True).numpy()
+
+
+def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable[[Generator[Filled]], Batches]:
+    """Return what puts batches onto a device, normalizes them there, and adds channels.
+
+    Parameters
+    ----------
+    selections
+        Of each mouse: what a batch has. The slots have the same variables as they are recorded.
+    """
+    finishers = dict[int, Finisher]()
+
+    def batches(filled: Generator[Filled]) -> Batches:
+        with contextlib.closing(Copies(device)) as copies:
+            for one in filled:
+                copies.start(one)
+                del one
+                while len(copies) == _COPIES:
+                    yield finished(copies)
+            while len(copies):
+                yield finished(copies)
+
+    def finished(copies: Copies) -> tuple[Batch, BatchPlan]:
+        copy = copies.finish()
+        mouse = copy.plan.mouse
+        if mouse not in finishers:
+            finishers[mouse] = Finisher(copy.stream, selections[mouse], device)
+        return Batch(finishers[mouse].finish(copy.tensors, copy.plan) | copy.labels), copy.plan
+
+    return batches
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A batch on its way to a device: its tensors there, axes as they lie in memory, and when they are complete."""
+
+    plan: BatchPlan
+    stream: MouseStream
+    tensors: dict[str, Tensor]
+    labels: dict[str, Any]
+    arrived: Any
+
+
+class Copies:
+    """Copies from slots to a device, in order, on a stream of their own where the device has streams.
+
+    Notes
+    -----
+    A slot is held until what was copied out of it has arrived; only then may it be filled again.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._waiting = device, deque[Copy]()
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._slots = deque[tuple[Any, Filled]]()
+
+    def __len__(self) -> int:
+        """Return how many were started and not finished."""
+        return len(self._waiting)
+
+    def start(self, filled: Filled) -> None:
+        """Begin to copy a batch."""
+        sources = {name: torch.from_numpy(array) for name, array in filled.arrays.items()}
+        if self._stream is None:
+            tensors, arrived = {name: source.to(self._device) for name, source in sources.items()}, None
+        else:
+            with torch.cuda.stream(self._stream):
+                tensors = {name: source.to(self._device, non_blocking=True) for name, source in sources.items()}
+                arrived = torch.cuda.Event()
+                arrived.record(self._stream)
+            self._slots.append((arrived, filled))
+        self._waiting.append(Copy(filled.plan, filled.stream, tensors, _labels(filled), arrived))
+
+    def finish(self) -> Copy:
+        """Return the first batch; whatever the consumer does with it on the device waits until it has arrived."""
+        copy = self._waiting.popleft()
+        if copy.arrived is not None:
+            consumer = torch.cuda.current_stream(self._device)
+            consumer.wait_event(copy.arrived)
+            for tensor in copy.tensors.values():
+                # The allocator must not hand the memory to the copying stream while the consumer's still uses it.
+                tensor.record_stream(consumer)
+        while self._slots and self._slots[0][0].query():
+            self._slots.popleft()
+        return copy
+
+    def close(self) -> None:
+        """Wait until no slot is copied from any more."""
+        while self._slots:
+            self._slots.popleft()[0].synchronize()
+
+
+class Finisher:
+    """Makes what a batch shows out of tensors as they were recorded: normalization, channels, axes.
+
+    Parameters
+    ----------
+    stream
+        Of the mouse.
+    selection
+        What a batch has.
+    """
+
+    def __init__(self, stream: MouseStream, selection: Selection, device: torch.device) -> None:
+        self._stream, self._selection = stream, selection
+        self._stimulus = layout.STIMULUS[stream.mouse.kind]
+        self._affines = {
+            name: _DeviceAffine(affine.arranged(*stream.axes(name), selection.neurons), stream.axes(name)[1], device)
+            for name, affine in selection.affines.items()
+            if name in stream.names
+        }
+
+    def finish(self, tensors: Mapping[str, Tensor], plan: BatchPlan) -> dict[str, Tensor]:
+        """Return the tensors of a batch, given those of its slot."""
+        for name, affine in self._affines.items():
+            affine.apply(tensors[name], plan)
+        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in tensors.items()}
+        found = {name: shown[name] for name in self._selection.variables}
+        if self._stimulus in found:
+            found[self._stimulus] = self._with_channels(found[self._stimulus], shown)
+        return found
+
+    def _with_channels(self, stimulus: Tensor, shown: Mapping[str, Tensor]) -> Tensor:
+        """Return the stimulus with a channel axis, and with other variables repeated over all pixels."""
+        if self._stream.mouse.kind == "dynamic":
+            stimulus = stimulus[:, None]
+        others = [shown[name][..., None, None] for name in self._selection.channels]
+        if not others:
+            return stimulus
+        return torch.cat([stimulus, *(one.expand(*one.shape[:-2], *stimulus.shape[-2:]) for one in others)], 1)
+
+
+class _DeviceAffine:
+    """An `Affine` on a device, for samples that begin anywhere in their trials."""
+
+    def __init__(self, affine: Affine, axes: Sequence[str], device: torch.device) -> None:
+        self._axis = axes.index(layout.FRAME) if layout.FRAME in axes else None
+        self._shift = None if affine.shift is None else torch.from_numpy(affine.shift).to(device)
+        self._scale = torch.from_numpy(affine.scale).to(device)
+
+    def apply(self, values: Tensor, plan: BatchPlan) -> None:
+        """Change (B, …) values in place."""
+        if self._shift is not None:
+            values.sub_(self._part(self._shift, plan))
+        values.mul_(self._part(self._scale, plan))
+
+    def _part(self, numbers: Tensor, plan: BatchPlan) -> Tensor:
+        """Return (B or 1, …) the numbers for the frames of each sample."""
+        if self._axis is None or numbers.shape[self._axis] == 1:
+            return numbers[None]
+        frames = plan.starts[:, None] + np.arange(plan.frames) * plan.stride
+        chosen = numbers.index_select(self._axis, torch.from_numpy(frames.reshape(-1)).to(numbers.device))
+        return chosen.unflatten(self._axis, frames.shape).movedim(self._axis, 0)
+
+
+def _labels(filled: Filled) -> dict[str, Any]:
+    return _tensors(filled.stream.labels(filled.plan))
+
+
+def _tensors(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for n, value in values.items()}
