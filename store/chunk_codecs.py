@@ -8,6 +8,7 @@ memory that the caller owns. Compression and checksums release the GIL.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -24,7 +25,7 @@ CHECKSUM_BYTES = 4
 BLOSC: Mapping[str, tuple[str, int]] = {"lz4": ("lz4", 9), "zstd": ("zstd", 5)}
 """Name -> blosc's own name and level. Levels are the outcome of ``python -m benchmarks codecs``."""
 PCODEC_LEVEL = 8
-_HEADER = 16  # bytes of blosc's own header
+_HEADER = struct.Struct("<4xI4xI")  # blosc's own: bytes decoded, and bytes of all that is stored
 
 
 class ChunkError(ValueError):
@@ -136,10 +137,11 @@ def check(data: memoryview) -> memoryview:
     ChunkError
         The checksum differs.
     """
-    if data.nbytes < CHECKSUM_BYTES:
+    end = data.nbytes - CHECKSUM_BYTES
+    if end < 0:
         raise ChunkError(f"expected at least {CHECKSUM_BYTES} bytes, found {data.nbytes}")
-    payload = data[:-CHECKSUM_BYTES]
-    check_apart(payload, data[-CHECKSUM_BYTES:])
+    payload = data[:end]
+    check_apart(payload, data[end:])
     return payload
 
 
@@ -218,9 +220,9 @@ def _decode_blosc(payload: memoryview, out: NDArray[Any]) -> None:
 
 def _blosc_size(payload: memoryview) -> int:
     """Return how many bytes the header of a blosc buffer says it holds, after checking that it is of this buffer."""
-    if payload.nbytes < _HEADER:
+    if payload.nbytes < _HEADER.size:
         raise ChunkError(f"expected a compressed chunk, found {payload.nbytes} bytes")
-    size, _, compressed = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 8, 12))
+    size, compressed = _HEADER.unpack_from(payload)
     _expect(compressed, payload.nbytes)
     return size
 

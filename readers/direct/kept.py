@@ -64,7 +64,7 @@ class KeptVariable:
                 self._fill(row, wanted, scratch)
             self._complete = bool(self._ready.all())
         begun = time.perf_counter()
-        if all(wanted.start == 0 and wanted.count == self._frames and wanted.stride == 1 for wanted in frames):
+        if all(wanted.start == 0 and wanted.number == self._frames and wanted.stride == 1 for wanted in frames):
             np.take(self.values, places, axis=0, out=out, mode="clip")
         else:
             for place, wanted, sample in zip(places.tolist(), frames, out, strict=True):
@@ -108,7 +108,7 @@ class KeptVariable:
 
     def _copy(self, trial: Array, wanted: Frames, out: Array) -> None:
         part = self._part(
-            trial, slice(wanted.start, wanted.start + (wanted.count - 1) * wanted.stride + 1, wanted.stride)
+            trial, slice(wanted.start, wanted.start + (wanted.number - 1) * wanted.stride + 1, wanted.stride)
         )
         if layout.FRAME in self.axes and self.axes[0] != layout.FRAME:
             copy_columns(part, out, None)

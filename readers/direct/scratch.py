@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...store.chunk_codecs import CHECKSUM_BYTES
+
 _LEAST = 1 << 22  # numpy asks the system for huge pages from here on
 
 Step = Literal["read_seconds", "decode_seconds", "copy_seconds"]
@@ -58,10 +60,13 @@ class Scratch:
     ----------
     tally
         What was done with it.
+    checksum
+        For one.
     """
 
     def __init__(self) -> None:
         self.tally = Tally()
+        self.checksum = memoryview(bytearray(CHECKSUM_BYTES))
         self._stored = np.empty(0, np.uint8)
         self._chunk = np.empty(0, np.uint8)
 

@@ -23,6 +23,11 @@ class StoreFiles:
     index
         Of the store.
 
+    Attributes
+    ----------
+    kept
+        Name -> descriptor of the files that are open.
+
     Raises
     ------
     CorruptStoreError
@@ -41,7 +46,7 @@ class StoreFiles:
             self._folder = os.open(index.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise CorruptStoreError(self._problem(os.strerror(error.errno or 0))) from None
-        self._kept, self._lock = dict[str, int](), threading.Lock()
+        self.kept, self._lock = dict[str, int](), threading.Lock()
         try:
             self._check_version(index)
         except BaseException:
@@ -50,17 +55,17 @@ class StoreFiles:
 
     def close(self) -> None:
         """Close all files."""
-        for descriptor in self._kept.values():
+        for descriptor in self.kept.values():
             os.close(descriptor)
             _open.release()
-        self._kept.clear()
+        self.kept.clear()
         if self._folder >= 0:
             os.close(self._folder)
             self._folder = -1
 
     def __del__(self) -> None:
         """Close all files."""
-        if hasattr(self, "_kept"):
+        if hasattr(self, "kept"):
             self.close()
 
     @contextlib.contextmanager
@@ -72,7 +77,7 @@ class StoreFiles:
         OSError
             It cannot be opened.
         """
-        descriptor = self._kept.get(name)
+        descriptor = self.kept.get(name)
         if descriptor is not None:
             yield descriptor
             return
@@ -87,9 +92,9 @@ class StoreFiles:
 
     def _keep(self, name: str, descriptor: int) -> bool:
         with self._lock:
-            if name in self._kept or not _open.acquire(blocking=False):
+            if name in self.kept or not _open.acquire(blocking=False):
                 return False
-            self._kept[name] = descriptor
+            self.kept[name] = descriptor
             return True
 
     def _check_version(self, index: StoreIndex) -> None:

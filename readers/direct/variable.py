@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +22,19 @@ from .scratch import Scratch
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
-_RUN = 1 << 20
-"""Chunks behind one another are read at once up to so many bytes: what is decoded next is then still in the cache."""
 
 
-@dataclass(frozen=True)
-class Frames:
-    """Frames of a trial: every `stride` of them from `start` on; of variables without frames, anything."""
+class Frames(NamedTuple):
+    """So many frames of a trial, every `stride` of them from `start` on; of variables without frames, anything."""
 
     start: int
-    count: int
+    number: int
     stride: int = 1
 
     @property
     def stop(self) -> int:
         """The frame behind the last one."""
-        return self.start + (self.count - 1) * self.stride + 1
+        return self.start + (self.number - 1) * self.stride + 1
 
 
 class VariableReader(Protocol):
@@ -62,11 +60,10 @@ class VariableReader(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(NamedTuple):
     """The part of a chunk that a sample needs."""
 
-    number: int
+    number: int  # of the chunk, counted from the trial's first
     inside: slice  # frames, counted from the chunk's first
     place: slice  # frames, counted from the sample's first
     frames: slice  # frames of the recording
@@ -112,6 +109,11 @@ class StreamedVariable:
         self._frame_axis = self.axes.index(layout.FRAME) if layout.FRAME in self.axes else None
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
         self._spans: list[list[int]] = np.concatenate([self._read_index(n) for n in range(len(self._names))]).tolist()
+        self._per_group = math.prod(self.array.chunks_per_shard[1:])
+        # Chunks of one trial, in the order of the batch's memory, need no copy.
+        plain = self.rows_per_chunk == 1 and self._neurons is None and self.array.dtype == "float32"
+        self._in_place = plain and self._frame_axis in (None, 0)
+        self._blocks = lru_cache(maxsize=1024)(self._needed)
 
     @property
     def rows_per_chunk(self) -> int:
@@ -127,7 +129,7 @@ class StreamedVariable:
     def scratch_nbytes(self) -> int:
         """Bytes of scratch that a thread needs at most."""
         largest = max((size for _, size in self._spans), default=0)
-        return max(_RUN, largest) + self.array.chunk_nbytes
+        return largest + self.array.chunk_nbytes
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""
@@ -155,21 +157,22 @@ class StreamedVariable:
             What is needed is damaged; shard and trial are named.
         """
         assert self.array.shard is not None
-        group, name = rows[0] // self.rows_per_chunk, self._names[rows[0] // self.array.shard[0]]
-        inside = [row - group * self.rows_per_chunk for row in rows]
+        name = self._names[rows[0] // self.array.shard[0]]
         try:
-            with self._files.opened(name) as descriptor:
-                for run in self._runs(self._blocks(group, frames)):
-                    self._read_run(descriptor, run, inside, outs, scratch)
+            kept = self._files.kept.get(name)
+            if kept is not None:
+                self._read_blocks(kept, rows, frames, outs, scratch)
+            else:
+                with self._files.opened(name) as descriptor:
+                    self._read_blocks(descriptor, rows, frames, outs, scratch)
         except (ChunkError, OSError) as error:
             raise CorruptStoreError(self._problem(name, f"trial {self._trial_id(rows[0])}: {error}")) from None
 
-    def _blocks(self, group: int, frames: Frames) -> list[_Block]:
-        """Return what is needed of each chunk of a group of rows."""
+    def _needed(self, frames: Frames) -> tuple[_Block, ...]:
+        """Return what is needed of each chunk of a trial."""
         if self._frame_axis is None:
-            return [_Block(group, slice(None), slice(None), slice(None), True)]
-        length, total = self.chunk_frames, self.array.shape[self.array.dimensions.index(layout.FRAME)]
-        per_group, found = -(-total // length), list[_Block]()
+            return (_Block(0, slice(None), slice(None), slice(None), True),)
+        length, found = self.chunk_frames, list[_Block]()
         start, stride = frames.start, frames.stride
         for block in range(start // length, (frames.stop - 1) // length + 1):
             first, end = block * length, min(frames.stop, (block + 1) * length)
@@ -178,99 +181,71 @@ class StreamedVariable:
             count = -(-(end - low) // stride)
             if count > 0:
                 inside, place = slice(low - first, end - first, stride), slice(at, at + count)
-                found.append(_Block(group * per_group + block, inside, place, slice(low, end, stride), count == length))
-        return found
+                found.append(_Block(block, inside, place, slice(low, end, stride), count == length))
+        return tuple(found)
 
-    def _runs(self, blocks: Sequence[_Block]) -> Iterator[Sequence[_Block]]:
-        """Yield chunks behind one another that are read at once."""
-        first, total = 0, 0
-        for place, block in enumerate(blocks):
-            size = self._spans[block.number][1]
-            follows = place > 0 and block.number == blocks[place - 1].number + 1
-            if place > first and (total + size > _RUN or not follows):
-                yield blocks[first:place]
-                first, total = place, 0
-            total += size
-        yield blocks[first:]
-
-    def _read_run(
-        self, descriptor: int, run: Sequence[_Block], inside: Sequence[int], outs: Sequence[Array], scratch: Scratch
+    def _read_blocks(
+        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
-        targets = [self._target(block, outs) for block in run]
-        in_place = [target for target in targets if target is not None]
-        if self.array.codec.compressor == "none" and len(in_place) == len(run):
-            self._read_in_place(descriptor, run, in_place, scratch)
-            for block in run:
-                self._finish(block, outs, scratch)
-            return
-        for block, target, data in zip(run, targets, self._read(descriptor, run, scratch), strict=True):
-            chunk = self._decode(data, target, scratch)
-            if target is None:
-                self._copy(chunk, inside, block, outs, scratch)
-            self._finish(block, outs, scratch)
+        group = rows[0] // self.rows_per_chunk
+        read_in_place = self._read_in_place if self.array.codec.compressor == "none" else self._decode_in_place
+        for block in self._blocks(frames):
+            span = self._spans[group * self._per_group + block.number]
+            if self._in_place and block.whole:
+                read_in_place(descriptor, span, self._part(outs[0], block), scratch)
+            else:
+                chunk = self._decode(self._read(descriptor, span, scratch), scratch)
+                self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
+            if self._affine is not None:
+                self._normalize(self._affine, block, outs, scratch)
 
-    def _target(self, block: _Block, outs: Sequence[Array]) -> Array | None:
-        """Return the memory of the batch that the chunk can be decoded into; None if it has to be copied there."""
-        out = outs[0]
-        if not block.whole or self.rows_per_chunk > 1 or self._neurons is not None:
-            return None
-        if out.dtype != self.array.numpy_dtype or self._frame_axis not in (None, 0):
-            return None
-        part = out if self._frame_axis is None else out[block.place]
-        return part if part.flags.c_contiguous and part.nbytes == self.array.chunk_nbytes else None
-
-    def _read(self, descriptor: int, run: Sequence[_Block], scratch: Scratch) -> list[memoryview]:
-        """Read chunks that lie behind one another; return the bytes of each."""
+    def _read(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> memoryview:
+        """Return the bytes of a chunk."""
         begun = time.perf_counter()
-        spans = [self._spans[block.number] for block in run]
-        first, size = spans[0][0], sum(size for _, size in spans)
-        data = scratch.stored(size)
-        read_exactly(descriptor, data, first)
+        data = scratch.stored(span[1])
+        read_exactly(descriptor, data, span[0])
         scratch.tally.read_seconds += time.perf_counter() - begun
-        scratch.tally.bytes_read += size
-        return [data[offset - first : offset - first + size] for offset, size in spans]
+        scratch.tally.bytes_read += span[1]
+        return data
 
-    def _read_in_place(
-        self, descriptor: int, run: Sequence[_Block], targets: Sequence[Array], scratch: Scratch
-    ) -> None:
-        """Read uncompressed chunks straight into the batch, their checksums beside it."""
-        begun = time.perf_counter()
-        sums = np.empty((len(run), CHECKSUM_BYTES), np.uint8)
-        spans = [self._spans[block.number] for block in run]
-        buffers = [flat_bytes(target) for target in targets]
-        for (_, size), buffer in zip(spans, buffers, strict=True):
-            if size != buffer.nbytes + CHECKSUM_BYTES:
-                wanted = buffer.nbytes + CHECKSUM_BYTES
-                raise ChunkError(f"holds another number of bytes (expected {wanted}, found {size})")
-        parts = [part for buffer, one in zip(buffers, sums, strict=True) for part in (buffer, one.data)]
-        total = sum(size for _, size in spans)
-        if os.preadv(descriptor, parts, spans[0][0]) < total:
-            for (offset, size), buffer, one in zip(spans, buffers, sums, strict=True):
-                read_exactly(descriptor, buffer, offset)
-                read_exactly(descriptor, one.data, offset + size - CHECKSUM_BYTES)
+    def _decode_in_place(self, descriptor: int, span: Sequence[int], target: Array, scratch: Scratch) -> None:
+        """Decode a chunk straight into the batch."""
+        data, begun = self._read(descriptor, span, scratch), time.perf_counter()
+        self.array.codec.decode(data, target)
+        scratch.tally.decode_seconds += time.perf_counter() - begun
+        scratch.tally.bytes_decoded += target.nbytes
+
+    def _read_in_place(self, descriptor: int, span: Sequence[int], target: Array, scratch: Scratch) -> None:
+        """Read an uncompressed chunk straight into the batch, and its checksum beside it."""
+        begun, tally = time.perf_counter(), scratch.tally
+        (offset, size), buffer, checksum = span, flat_bytes(target), scratch.checksum
+        if size != buffer.nbytes + CHECKSUM_BYTES:
+            wanted = buffer.nbytes + CHECKSUM_BYTES
+            raise ChunkError(f"holds another number of bytes (expected {wanted}, found {size})")
+        if os.preadv(descriptor, [buffer, checksum], offset) < size:
+            read_exactly(descriptor, buffer, offset)
+            read_exactly(descriptor, checksum, offset + size - CHECKSUM_BYTES)
         read = time.perf_counter()
-        for buffer, one in zip(buffers, sums, strict=True):
-            check_apart(buffer, one.data)
-        tally = scratch.tally
+        check_apart(buffer, checksum)
         tally.read_seconds += read - begun
         tally.decode_seconds += time.perf_counter() - read
-        tally.bytes_read += total
-        tally.bytes_decoded += total - len(run) * CHECKSUM_BYTES
+        tally.bytes_read += size
+        tally.bytes_decoded += buffer.nbytes
 
-    def _decode(self, data: memoryview, target: Array | None, scratch: Scratch) -> Array:
-        """Return a chunk, decoded into `target` or into scratch."""
+    def _decode(self, data: memoryview, scratch: Scratch) -> Array:
+        """Return a chunk as it is stored: decoded into scratch, or where it was read if it is uncompressed."""
         begun, dtype = time.perf_counter(), self.array.numpy_dtype
-        if self.array.codec.compressor == "none" and target is None:
+        if self.array.codec.compressor == "none":
             payload = check(data)
             if payload.nbytes != self.array.chunk_nbytes:
                 expected = self.array.chunk_nbytes
                 raise ChunkError(f"holds another number of bytes (expected {expected}, found {payload.nbytes})")
             chunk = np.frombuffer(payload, dtype).reshape(self._stored_shape)
         else:
-            chunk = scratch.chunk(self._stored_shape, dtype) if target is None else target
+            chunk = scratch.chunk(self._stored_shape, dtype)
             self.array.codec.decode(data, chunk)
         scratch.tally.decode_seconds += time.perf_counter() - begun
-        scratch.tally.bytes_decoded += self.array.chunk_nbytes
+        scratch.tally.bytes_decoded += chunk.nbytes
         return chunk
 
     def _copy(
@@ -288,14 +263,12 @@ class StreamedVariable:
                 copy_columns(trial[:, block.inside], place, self._neurons)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
-    def _finish(self, block: _Block, outs: Sequence[Array], scratch: Scratch) -> None:
+    def _normalize(self, affine: Affine, block: _Block, outs: Sequence[Array], scratch: Scratch) -> None:
         """Shift and scale what was put into samples."""
-        if self._affine is not None:
-            begun = time.perf_counter()
-            affine = self._affine.cut(self._frame_axis, block.frames)
-            for out in outs:
-                affine.apply(self._part(out, block))
-            scratch.tally.copy_seconds += time.perf_counter() - begun
+        begun, part = time.perf_counter(), affine.cut(self._frame_axis, block.frames)
+        for out in outs:
+            part.apply(self._part(out, block))
+        scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _part(self, out: Array, block: _Block) -> Array:
         if self._frame_axis is None:

@@ -67,12 +67,23 @@ def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads
 
 
 def _kept(memory: int, free: int, streams: Sequence[MouseStream], cache: Cache) -> tuple[tuple[str, ...], ...]:
-    everything = tuple(stream.names for stream in streams)
-    if cache == "auto" and _nbytes(streams, everything) <= free:
-        return everything
+    if cache == "auto":
+        return _smallest_first(streams, free)
     # To decode a chunk of many trials for each of them would take longer than all the rest.
     sharing = tuple(stream.sharing for stream in streams)
     return sharing if _nbytes(streams, sharing) <= min(free, memory // _SHARE) else tuple(() for _ in streams)
+
+
+def _smallest_first(streams: Sequence[MouseStream], free: int) -> tuple[tuple[str, ...], ...]:
+    """Return, for each mouse, the variables that fit, the smallest first."""
+    sizes = [(stream.kept_nbytes([name]), mouse, name) for mouse, stream in enumerate(streams) for name in stream.names]
+    kept = [set[str]() for _ in streams]
+    for nbytes, mouse, name in sorted(sizes):
+        if nbytes > free:
+            break
+        free -= nbytes
+        kept[mouse].add(name)
+    return tuple(tuple(sorted(names)) for names in kept)
 
 
 def _nbytes(streams: Sequence[MouseStream], names: Sequence[tuple[str, ...]]) -> int:

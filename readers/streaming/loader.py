@@ -78,8 +78,8 @@ class TrialLoader:
     memory
         Bytes that are held beside the batches in the consumer's hands: what is kept, scratch, and batches read ahead.
     cache
-        ``auto``: decoded trials stay in memory if all fit; later epochs then run at the speed of memory. ``none``: they
-        do not. Variables of which many trials share a chunk are kept in any case, if they take little.
+        ``auto``: decoded trials stay in memory, the smallest variables first, as far as they fit; where all do, later
+        epochs run at the speed of memory. ``none``: they do not, but for variables of which many trials share a chunk.
     rank, world_size
         Which of how many processes this is: they take the batches of an epoch in turn, and get as many each.
     drop_last

@@ -114,12 +114,12 @@ class MouseStream:
         carver = Carver(slot)
         return {name: carver.array(shape) for name, shape in self._shapes(len(plan), plan.frames).items()}
 
-    def tasks(self, plan: BatchPlan, samples: int) -> Iterator[slice]:
-        """Yield the samples of a batch in parts that make good tasks."""
+    def tasks(self, plan: BatchPlan, most: int) -> Iterator[slice]:
+        """Yield the samples of a batch in parts that make good tasks, not more of them than `most`."""
         nbytes = max(1, self.slot_nbytes(1, plan.frames))
-        step = min(samples, -(-_TASK // nbytes))
-        for first in range(0, samples, step):
-            yield slice(first, min(first + step, samples))
+        step = max(-(-_TASK // nbytes), -(-len(plan) // most))
+        for first in range(0, len(plan), step):
+            yield slice(first, min(first + step, len(plan)))
 
     def read(self, plan: BatchPlan, part: slice, arrays: Mapping[str, Array], scratch: Scratch) -> Tally:
         """Read some samples of a batch; return what that took."""

@@ -23,6 +23,8 @@ from .report import StreamStats
 from .slots import SlotRing
 
 Array = NDArray[Any]
+_TASKS_PER_THREAD = 4
+"""Of one batch: so that no thread waits long for the others at the end of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Pipeline:
     def _start(self, submit: _Submit, plan: BatchPlan) -> tuple[Filled, list[Future[Tally]]]:
         stream = self.streams[plan.mouse]
         arrays = stream.carve(self.ring.take(), plan)
-        parts = stream.tasks(plan, len(plan))
+        parts = stream.tasks(plan, _TASKS_PER_THREAD * self.threads)
         return Filled(plan, stream, arrays), [submit(partial(stream.read, plan, part, arrays)) for part in parts]
 
 
