@@ -151,6 +151,7 @@ def patched(**values: Any) -> Iterator[None]:
     places = {
         "CHUNK_FRAMES": "trialpack.store.layout",
         "CHUNK_BYTES": "trialpack.store.layout",
+        "JOINT_CHUNKS": "trialpack.store.layout",
         "SHARD_BYTES": "trialpack.store.layout",
         "PROCESS_BYTES": "trialpack.readers.reductions.out_of_core",
         "_COUNTED_BYTES": "trialpack.readers.reductions.out_of_core",
@@ -176,7 +177,7 @@ def packed(sample_mice: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
             if kind == "static"
             else {"SHARD_BYTES": 150_000, "CHUNK_BYTES": 20_000}
         )
-        with patched(**cut), mock.patch("trialpack.store.files.sync", lambda descriptor: None):
+        with patched(**cut, JOINT_CHUNKS=1), mock.patch("trialpack.store.files.sync", lambda descriptor: None):
             mice[kind] = pack(sample_mice[f"{kind}_folder"], place)
     return mice
 
