@@ -70,3 +70,14 @@ def test_no_module_hides_another():
     for layer in LAYERS:
         names = {path.stem for path in (ROOT / layer).rglob("*.py")}
         assert not names & taken, names & taken
+
+
+def test_one_module_imports_torch():
+    """Whoever has no torch can use all but that one."""
+    importers = set()
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*.py"):
+            run = re.sub(r"^if TYPE_CHECKING:\n(?:    .*\n|\n)+", "", path.read_text(), flags=re.M)
+            if re.search(r"^\s*(import|from) torch\b", run, flags=re.M):
+                importers.add(path.relative_to(ROOT).as_posix())
+    assert importers == {"readers/streaming/tensors.py"}

@@ -123,6 +123,16 @@ class MouseStream:
 
     def read(self, plan: BatchPlan, part: slice, arrays: Mapping[str, Array], scratch: Scratch) -> Tally:
         """Read some samples of a batch; return what that took."""
+        try:
+            self._read(plan, part, arrays, scratch)
+        except Exception as error:
+            ids = self.mouse.recording.trial_ids[plan.rows[part]].tolist()
+            error.add_note(f"while reading trials {ids} of {self.mouse.path}")
+            raise
+        tally, scratch.tally = scratch.tally, Tally()
+        return tally
+
+    def _read(self, plan: BatchPlan, part: slice, arrays: Mapping[str, Array], scratch: Scratch) -> None:
         rows = plan.rows[part].tolist()
         frames = [Frames(start, plan.frames, plan.stride) for start in plan.starts[part].tolist()]
         for name, reader in self._readers.items():
@@ -132,8 +142,6 @@ class MouseStream:
         if self._selection.channels:
             with scratch.tally.timed("copy_seconds"):
                 self._add_channels({name: array[part] for name, array in arrays.items()})
-        tally, scratch.tally = scratch.tally, Tally()
-        return tally
 
     def views(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return the arrays of a batch with the axes that a batch shows, without a copy."""
