@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,11 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
     CorruptStoreError
         Its files are not what its manifest says; every problem is named.
 
+    Warns
+    -----
+    UserWarning
+        Codecs are none that the format names; zarr-python decodes them, slowly.
+
     Examples
     --------
     >>> from trialpack.readers import open_mouse
@@ -51,7 +57,11 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
     if check not in ("quick", "full"):
         raise OptionError(Problem(str(path), f"no check {check!r}", "choose quick or full"))
     root = Path(path)
-    return Mouse(check_quick(root) if check == "quick" else check_full(root, workers=available_cores()))
+    index = check_quick(root) if check == "quick" else check_full(root, workers=available_cores())
+    if slow := [array.path for array in index.recorded if array.codec.compressor == "other"]:
+        what = "has codecs that trialpack leaves to zarr-python: right, but slow"
+        warnings.warn(f"{path}: {', '.join(slow)} {what}", stacklevel=2)
+    return Mouse(index)
 
 
 def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") -> list[Mouse]:

@@ -7,6 +7,7 @@ memory that the caller owns. Compression and checksums release the GIL.
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Mapping
@@ -19,12 +20,15 @@ from numcodecs import blosc  # pyright: ignore[reportAttributeAccessIssue]
 from numcodecs.vlen import VLenUTF8
 from numpy.typing import NDArray
 
-Compressor = Literal["none", "lz4", "zstd", "pcodec", "utf8"]
+from . import other_codecs
+
+Compressor = Literal["none", "lz4", "zstd", "pcodec", "utf8", "other"]
 
 CHECKSUM_BYTES = 4
 BLOSC: Mapping[str, tuple[str, int]] = {"lz4": ("lz4", 9), "zstd": ("zstd", 5)}
 """Name -> blosc's own name and level. Levels are the outcome of ``python -m benchmarks codecs``."""
 PCODEC_LEVEL = 8
+_CHECKSUM: dict[str, Any] = {"name": "crc32c"}
 _HEADER = struct.Struct("<4xI4xI")  # blosc's own: bytes decoded, and bytes of all that is stored
 
 
@@ -39,13 +43,17 @@ class ChunkCodec:
     Attributes
     ----------
     compressor
-        ``none``; ``lz4`` or ``zstd`` (blosc with byte shuffle); ``pcodec``; ``utf8`` for text (Zarr's ``vlen-utf8``).
+        ``none``; ``lz4`` or ``zstd`` (blosc with byte shuffle); ``pcodec``; ``utf8`` for text (Zarr's ``vlen-utf8``);
+        ``other``: whatever zarr-python makes of `chain`.
     order
         The chunk's axes in the order in which they are stored, as of Zarr's ``transpose``; empty for C order.
+    chain
+        Of ``other``: Zarr's metadata of all codecs before the checksum, as JSON.
     """
 
     compressor: Compressor
     order: tuple[int, ...] = ()
+    chain: str = ""
 
     def stored_shape(self, chunk: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a chunk with its axes as they are stored."""
@@ -98,6 +106,8 @@ class ChunkCodec:
             np.copyto(out.reshape(-1).view(np.uint8), np.frombuffer(payload, np.uint8))
         elif self.compressor == "pcodec":
             _decode_pcodec(payload, out)
+        elif self.compressor == "other":
+            _decode_other(self.chain, payload, out)
         else:
             _expect(_blosc_size(payload), out.nbytes)
             _decode_blosc(payload, out)
@@ -110,8 +120,10 @@ class ChunkCodec:
         itemsize
             Bytes of one value.
         """
+        if self.compressor == "other":
+            return [*json.loads(self.chain), _CHECKSUM]
         transpose = [{"name": "transpose", "configuration": {"order": list(self.order)}}] if self.order else []
-        return [*transpose, *_core(self.compressor, itemsize), {"name": "crc32c"}]
+        return [*transpose, *_core(self.compressor, itemsize), _CHECKSUM]
 
     def _compress(self, stored: NDArray[Any]) -> memoryview:
         if self.compressor == "none":
@@ -164,7 +176,7 @@ def seal(data: bytes) -> bytes:
 
 
 def parse_configuration(document: list[dict[str, Any]], itemsize: int) -> ChunkCodec | None:
-    """Return the codec that a chain of Zarr metadata stands for; None if it is not one of ours."""
+    """Return the codec that a chain of Zarr metadata stands for; None without a checksum, or if nobody knows it."""
     order: tuple[int, ...] = ()
     if document and document[0].get("name") == "transpose":
         order = tuple(document[0].get("configuration", {}).get("order", ()))
@@ -172,6 +184,8 @@ def parse_configuration(document: list[dict[str, Any]], itemsize: int) -> ChunkC
         codec = ChunkCodec(cast(Compressor, compressor), order)
         if codec.configuration(itemsize) == document:
             return codec
+    if document[-1:] == [_CHECKSUM] and other_codecs.is_known(document[:-1]):
+        return ChunkCodec("other", chain=json.dumps(document[:-1]))
     return None
 
 
@@ -209,6 +223,13 @@ def _decode_pcodec(payload: memoryview, out: NDArray[Any]) -> None:
         raise ChunkError(f"cannot be decoded ({error})") from None
     if progress.n_processed != out.size or not progress.finished:
         raise ChunkError(f"holds another number of values (expected {out.size}, found {progress.n_processed})")
+
+
+def _decode_other(chain: str, payload: memoryview, out: NDArray[Any]) -> None:
+    try:
+        other_codecs.decode(chain, payload, out)
+    except ValueError as error:
+        raise ChunkError(str(error)) from None
 
 
 def _decode_blosc(payload: memoryview, out: NDArray[Any]) -> None:

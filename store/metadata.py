@@ -65,7 +65,7 @@ def _read_array(path: str, document: Any) -> ArrayLayout | None:
     draft = ArrayLayout(path, shape, dtype, (), chunk, shard, None)  # pyright: ignore[reportArgumentType]
     codec = parse_configuration(codecs, draft.numpy_dtype.itemsize)
     names = tuple(document["dimension_names"])
-    if codec is None or not _fits(draft, names, codec.order):
+    if codec is None or (codec.compressor == "other" and shard is None) or not _fits(draft, names, codec.order):
         return None
     return ArrayLayout(path, shape, dtype, names, chunk, shard, codec, document["attributes"])
 
