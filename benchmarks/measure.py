@@ -133,7 +133,7 @@ def _watch(child: subprocess.Popen[bytes]) -> tuple[int, int | None]:
     while child.poll() is None:
         if looks % 25 == 0:  # finding the children takes longer than all the rest
             tree = [process, *_children(process)]
-        peaks = [max(pair) for pair in zip(peaks, _held(tree), strict=True)]
+        peaks = [max(pair) for pair in zip(peaks, held(tree), strict=True)]
         looks += 1
         time.sleep(_EVERY)
     return peaks[0], peaks[1] or None
@@ -146,7 +146,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _held(processes: Iterable[psutil.Process]) -> tuple[int, int]:
+def held(processes: Iterable[psutil.Process]) -> tuple[int, int]:
     """Return the resident and the private bytes of some processes, those that have ended left out."""
     resident = private = 0
     for process in processes:

@@ -53,6 +53,11 @@ class Tally:
             setattr(self, step, getattr(self, step) + time.perf_counter() - begun)
 
 
+def scratch_nbytes(stored: int, chunk: int) -> int:
+    """Return the bytes that a `Scratch` takes, given those of the largest chunk, stored and decoded."""
+    return max(stored, _LEAST) + max(chunk, _LEAST)
+
+
 class Scratch:
     """Memory of one thread.
 

@@ -18,7 +18,7 @@ from ...store.shards import read_exactly, read_index
 from ..recording import Recording
 from .affine import Affine
 from .copying import copy_columns, copy_frames
-from .scratch import Scratch
+from .scratch import Scratch, scratch_nbytes
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
@@ -129,7 +129,7 @@ class StreamedVariable:
     def scratch_nbytes(self) -> int:
         """Bytes of scratch that a thread needs at most."""
         largest = max((size for _, size in self._spans), default=0)
-        return largest + self.array.chunk_nbytes
+        return scratch_nbytes(largest, self.array.chunk_nbytes)
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""

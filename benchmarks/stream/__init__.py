@@ -1,0 +1,1 @@
+"""The training stream against other ways to read the same trials."""

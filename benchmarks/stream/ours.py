@@ -1,0 +1,41 @@
+"""trialpack's own stream, for ``python -m benchmarks stream``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from .workloads import Batch, Reader, Task
+
+
+class Ours(Reader):
+    """`TrialLoader`, with ``options`` passed on; the mouse is open beforehand."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        options = dict(task.options)
+        if options.get("output") != "numpy":
+            importlib.import_module("torch")
+        readers: Any = importlib.import_module("trialpack.readers")
+        self.kind, self.mouse = readers.TrialLoader, readers.open_mouse(task.path)
+        self.options = {"tier": "train", "batch_size": self.workload.batch, "shuffle": True, **options}
+        if not self.workload.whole:
+            self.options |= {"window": self.workload.frames, "stride": self.workload.stride}
+        self.loader: Any = None
+
+    def make(self) -> None:
+        """Make the loader."""
+        self.loader = self.kind(self.mouse, **self.options)
+
+    def epoch(self) -> Iterator[Batch]:
+        """Give the loader's own batches."""
+        return iter(self.loader)
+
+
+class OursKept(Ours):
+    """All batches of an epoch kept until its end, so that no memory can be used again within it."""
+
+    def epoch(self) -> Iterator[Batch]:
+        """Iterate over a list."""
+        return iter(list(self.loader))
