@@ -10,13 +10,15 @@ PROCESS_BYTES = 160_000_000
 """What Python and its modules take before any data: part of every bound on memory."""
 
 
-def parse_memory(label: str, value: int | str) -> int:
+def parse_memory(label: str, value: int | str, name: str = "max_memory") -> int:
     """Return a number of bytes, such as of ``"2GiB"``.
 
     Parameters
     ----------
     label
         The store or source, for messages.
+    name
+        Of the argument, for messages.
 
     Raises
     ------
@@ -31,5 +33,5 @@ def parse_memory(label: str, value: int | str) -> int:
     try:
         return int(parse_bytes(value))
     except (ValueError, KeyError, TypeError, OverflowError):
-        what = f"max_memory {value!r} is not a number of bytes"
+        what = f"{name} {value!r} is not a number of bytes"
         raise OptionError(Problem(label, what, "give one such as 2GiB or 400MB")) from None

@@ -55,14 +55,17 @@ class Problem:
     trial: int | None = None
 
     def __str__(self) -> str:
-        place = self.path if self.member is None else f"{self.path}: {self.member}"
-        return printable(f"{place}: {self.what}" + (f"; {self.advice}" if self.advice else ""))
+        place = ": ".join(part for part in (self.path, self.member or "", self.what) if part)
+        return printable(place + (f"; {self.advice}" if self.advice else ""))
 
 
 class TrialpackError(Exception):
     """Base of all errors that trialpack raises on purpose; `problems` says what is wrong, all of it."""
 
-    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+    def __init__(self, problems: Problem | Iterable[Problem] | str) -> None:
+        if isinstance(problems, str):
+            # torch's DataLoader makes errors of its workers anew, from their text.
+            problems = Problem("", problems)
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__(self.problems)
 

@@ -25,6 +25,11 @@ class Affine:
     shift: NDArray[np.float32] | None
     scale: NDArray[np.float32]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return self.scale.nbytes + (0 if self.shift is None else self.shift.nbytes)
+
     def arranged(self, given: Sequence[str], wanted: Sequence[str], neurons: NDArray[np.int64] | None) -> Affine:
         """Return it for other axes, and for chosen neurons.
 
@@ -57,6 +62,8 @@ class Affine:
 
     def apply(self, values: NDArray[Any]) -> None:
         """Change values in place."""
-        if self.shift is not None:
-            np.subtract(values, self.shift, out=values)
-        np.multiply(values, self.scale, out=values)
+        # Without variation the scale is infinite, and what is made of it NaN or infinite, as in the public loaders.
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self.shift is not None:
+                np.subtract(values, self.shift, out=values)
+            np.multiply(values, self.scale, out=values)

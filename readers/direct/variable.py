@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +22,8 @@ from .scratch import Scratch, scratch_nbytes
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
+_SPAN_NBYTES = 144
+"""Of a list of two numbers."""
 
 
 class Frames(NamedTuple):
@@ -113,7 +115,9 @@ class StreamedVariable:
         # Chunks of one trial, in the order of the batch's memory, need no copy.
         plain = self.rows_per_chunk == 1 and self._neurons is None and self.array.dtype == "float32"
         self._in_place = plain and self._frame_axis in (None, 0)
-        self._blocks = lru_cache(maxsize=1024)(self._needed)
+        # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
+        length = None if self._frame_axis is None else self.chunk_frames
+        self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
 
     @property
     def rows_per_chunk(self) -> int:
@@ -130,6 +134,11 @@ class StreamedVariable:
         """Bytes of scratch that a thread needs at most."""
         largest = max((size for _, size in self._spans), default=0)
         return scratch_nbytes(largest, self.array.chunk_nbytes)
+
+    @property
+    def held_nbytes(self) -> int:
+        """Bytes that are held in any case: where the chunks are, and what values are normalized by."""
+        return len(self._spans) * _SPAN_NBYTES + (0 if self._affine is None else self._affine.nbytes)
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""
@@ -166,23 +175,8 @@ class StreamedVariable:
                 with self._files.opened(name) as descriptor:
                     self._read_blocks(descriptor, rows, frames, outs, scratch)
         except (ChunkError, OSError) as error:
-            raise CorruptStoreError(self._problem(name, f"trial {self._trial_id(rows[0])}: {error}")) from None
-
-    def _needed(self, frames: Frames) -> tuple[_Block, ...]:
-        """Return what is needed of each chunk of a trial."""
-        if self._frame_axis is None:
-            return (_Block(0, slice(None), slice(None), slice(None), True),)
-        length, found = self.chunk_frames, list[_Block]()
-        start, stride = frames.start, frames.stride
-        for block in range(start // length, (frames.stop - 1) // length + 1):
-            first, end = block * length, min(frames.stop, (block + 1) * length)
-            at = max(0, -((start - first) // stride))
-            low = start + at * stride
-            count = -(-(end - low) // stride)
-            if count > 0:
-                inside, place = slice(low - first, end - first, stride), slice(at, at + count)
-                found.append(_Block(block, inside, place, slice(low, end, stride), count == length))
-        return tuple(found)
+            trial = int(self._recording.trial_ids[rows[0]])
+            raise CorruptStoreError(self._problem(name, f"trial {trial}: {error}", trial)) from None
 
     def _read_blocks(
         self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
@@ -191,8 +185,9 @@ class StreamedVariable:
         read_in_place = self._read_in_place if self.array.codec.compressor == "none" else self._decode_in_place
         for block in self._blocks(frames):
             span = self._spans[group * self._per_group + block.number]
-            if self._in_place and block.whole:
-                read_in_place(descriptor, span, self._part(outs[0], block), scratch)
+            target = self._part(outs[0], block)
+            if self._in_place and block.whole and target.flags.c_contiguous:
+                read_in_place(descriptor, span, target, scratch)
             else:
                 chunk = self._decode(self._read(descriptor, span, scratch), scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
@@ -283,8 +278,21 @@ class StreamedVariable:
         except (ChunkError, OSError) as error:
             raise CorruptStoreError(self._problem(name, str(error))) from None
 
-    def _trial_id(self, row: int) -> int:
-        return int(self._recording.trial_ids[row])
+    def _problem(self, name: str, what: str, trial: int | None = None) -> Problem:
+        return Problem(self._recording.label, what, "copy or convert the mouse again", name, trial)
 
-    def _problem(self, name: str, what: str) -> Problem:
-        return Problem(self._recording.label, what, "copy or convert the mouse again", name)
+
+def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
+    """Return what is needed of each chunk of a trial, given the frames in a chunk; None without frames."""
+    if length is None:
+        return (_Block(0, slice(None), slice(None), slice(None), True),)
+    found, start, stride = list[_Block](), frames.start, frames.stride
+    for block in range(start // length, (frames.stop - 1) // length + 1):
+        first, end = block * length, min(frames.stop, (block + 1) * length)
+        at = max(0, -((start - first) // stride))
+        low = start + at * stride
+        count = -(-(end - low) // stride)
+        if count > 0:
+            inside, place = slice(low - first, end - first, stride), slice(at, at + count)
+            found.append(_Block(block, inside, place, slice(low, end, stride), count == length))
+    return tuple(found)

@@ -77,8 +77,13 @@ def parse(mixing: Mixing, names: Sequence[set[str]]) -> Literal["cycle", "sequen
         if mixing not in ("cycle", "sequential"):
             raise OptionError(Problem("mixing", f"no way of mixing mice is called {mixing!r}", _ADVICE))
         return mixing
-    given = _by_name(mixing, names) if isinstance(mixing, Mapping) else list(mixing)
-    weights = np.array(given, np.float64)
+    try:
+        given = _by_name(mixing, names) if isinstance(mixing, Mapping) else list(mixing)
+        weights = np.array(given, np.float64)
+    except OptionError:
+        raise
+    except (TypeError, ValueError):
+        raise OptionError(Problem("mixing", f"{mixing!r} is no way of mixing mice", _ADVICE)) from None
     if weights.shape != (len(names),) or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         what = f"weights {given} do not fit (expected {len(names)} numbers, none below zero and not all zero)"
         raise OptionError(Problem("mixing", what, _ADVICE))

@@ -54,15 +54,15 @@ def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads
     OptionError
         It does not suffice for reading one batch ahead.
     """
-    scratch = threads * max(stream.scratch_nbytes for stream in streams)
-    least = scratch + (_LEAST_AHEAD + _SPARE) * slot_nbytes
+    fixed = threads * max(stream.scratch_nbytes for stream in streams) + sum(stream.held_nbytes for stream in streams)
+    least = fixed + (_LEAST_AHEAD + _SPARE) * slot_nbytes
     if least > memory:
         what = f"memory of {memory:,} bytes does not suffice: {threads} threads and batches of {slot_nbytes:,} bytes"
         advice = "give more memory, or choose a smaller batch_size, a shorter window or fewer threads"
         raise OptionError(Problem("TrialLoader", f"{what} take {least:,}", advice))
     kept = _kept(memory, memory - least, streams, cache)
     kept_nbytes = _nbytes(streams, kept)
-    ahead = (memory - scratch - kept_nbytes) // slot_nbytes - _SPARE
+    ahead = (memory - fixed - kept_nbytes) // slot_nbytes - _SPARE
     return Budget(kept, kept_nbytes, slot_nbytes, ahead)
 
 

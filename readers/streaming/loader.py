@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
@@ -139,18 +141,17 @@ class TrialLoader:
         mixing: Mixing = "cycle",
         report: Callable[[str], object] | None = None,
     ) -> None:
-        self.mice = [mice] if isinstance(mice, Mouse) else list(mice)
+        self.mice = _mice(mice)
         self._report, self._process = report, Process()
         self._place = self._next = Place()
-        threads = min(_MAX_THREADS, available_cores()) if threads is None else threads
-        _check_numbers({"batch_size": batch_size, "window": window, "stride": stride, "threads": threads}, least=1)
-        _check_numbers({"seed": seed}, least=0)
+        batch_size, stride = _number("batch_size", batch_size, 1), _number("stride", stride, 1)
+        window = None if window is None else _number("window", window, 1)
+        threads = min(_MAX_THREADS, available_cores()) if threads is None else _number("threads", threads, 1)
+        seed = _number("seed", seed, 0)
+        rank, world_size = _number("rank", rank, 0), _number("world_size", world_size, 1)
         _check_words({"output": (output, ("torch", "numpy")), "cache": (cache, ("auto", "none"))})
         chosen_windows = Windows(window, stride, windows or ("random" if shuffle else "every"))
         _check_words({"windows": (chosen_windows.choice, ("random", "every"))})
-        if not self.mice:
-            raise OptionError(Problem(_LABEL, "no mice are given", "give at least one"))
-
         names = None if variables is None else ((variables,) if isinstance(variables, str) else tuple(variables))
         selections = [
             _select(mouse, tier, trials, chosen, names, tuple(channels), normalize)
@@ -171,7 +172,7 @@ class TrialLoader:
             stream.slot_nbytes(min(batch_size, len(one.windows.lengths(one.trials))), _most_frames(one))
             for stream, one in zip(streams, batches, strict=True)
         )
-        budget = spend(parse_memory(_LABEL, memory), streams, slot, threads, cache)
+        budget = spend(parse_memory(_LABEL, memory, "memory"), streams, slot, threads, cache)
         for stream, kept in zip(streams, budget.kept, strict=True):
             stream.keep(kept)
         ring = SlotRing(slot, budget.ahead + 1, target.allocate)
@@ -197,8 +198,7 @@ class TrialLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next `iter` is."""
-        _check_numbers({"epoch": epoch}, least=0)
-        self._place = self._next = Place(epoch)
+        self._place = self._next = Place(_number("epoch", epoch, 0))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is, to be kept beside the model's state.
@@ -243,6 +243,7 @@ class TrialLoader:
         raise OptionError(Problem(_LABEL, what, advice))
 
     def _epoch(self, place: Place) -> Generator[Batch]:
+        self._process.check()
         stats = self._stats = StreamStats(self._pipeline.threads)
         world_size, n_batches = self._sampler.world_size, self._sampler.n_batches
         plans = self._sampler.batches(place.epoch, place.position)
@@ -273,7 +274,9 @@ def _select(
 ) -> Selection:
     """Return what of a mouse is streamed."""
     rows = mouse.rows(tier=tier, trials=trials)
-    variables = variables or mouse.variables
+    variables = mouse.variables if variables is None else variables
+    if not variables:
+        raise OptionError(Problem(_LABEL, "no variables are chosen", f"choose of {', '.join(mouse.variables)}"))
     for name in (*variables, *channels):
         mouse.recording.array(name)
     stimulus = layout.STIMULUS[mouse.kind]
@@ -345,11 +348,25 @@ def _to_numpy(filled: Generator[Filled]) -> Generator[tuple[Batch, BatchPlan]]:
         del batch
 
 
-def _check_numbers(values: Mapping[str, object], least: int) -> None:
-    for name, value in values.items():
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        if value is not None and not fits:
-            raise OptionError(Problem(_LABEL, f"{name} is {value!r}", f"give a whole number of at least {least}"))
+def _mice(mice: Any) -> list[Mouse]:
+    """Return mice as a list, after seeing that they are some."""
+    found: list[Any] = [mice] if isinstance(mice, (Mouse, str, Path)) else list(mice)
+    if wrong := [one for one in found if not isinstance(one, Mouse)]:
+        raise OptionError(Problem(_LABEL, f"{str(wrong[0])!r} is no mouse", "open it with open_mouse"))
+    if not found:
+        raise OptionError(Problem(_LABEL, "no mice are given", "give at least one"))
+    return found
+
+
+def _number(name: str, value: Any, least: int) -> int:
+    """Return a whole number, numpy's too, after seeing that it is one and large enough."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise OptionError(Problem(_LABEL, f"{name} is {value!r}", f"give a whole number of at least {least}"))
+    return number
 
 
 def _check_words(values: Mapping[str, tuple[object, Sequence[str]]]) -> None:

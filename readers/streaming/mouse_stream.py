@@ -85,6 +85,11 @@ class MouseStream:
         """Bytes of scratch that a thread needs."""
         return max(one.scratch_nbytes for one in self._streamed.values())
 
+    @property
+    def held_nbytes(self) -> int:
+        """Bytes that are held in any case."""
+        return sum(one.held_nbytes for one in self._streamed.values())
+
     def kept_nbytes(self, names: Sequence[str]) -> int:
         """Return the bytes that variables take if they are kept."""
         rows = len(self._selection.rows)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...store import OptionError, Problem, layout
 from ...store.layout import Reduction, Variable
 from ..direct import Affine
+from ..stored_statistics import has_statistics
 
 if TYPE_CHECKING:
     from ..mouse import Mouse
@@ -132,6 +133,9 @@ def affines(mouse: Mouse, normalize: Normalize) -> dict[str, Affine]:
         mouse.recording.array(name)
         if not isinstance(one, Transform):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(Problem("normalize", f"{one!r} is no transform of {name}", _ADVICE))
+        if one.statistics not in ("train", "source"):
+            what = f"there are no statistics {one.statistics!r} to normalize {name} by"
+            raise OptionError(Problem("normalize", what, "choose train or source"))
     return {name: _affine(mouse, name, one) for name, one in transforms.items()}
 
 
@@ -157,8 +161,11 @@ def _reduction(mouse: Mouse, variable: Variable, transform: Transform) -> Reduct
 
 
 def _stored(mouse: Mouse, variable: Variable, reduction: Reduction, statistic: str) -> NDArray[np.float64]:
-    found = getattr(mouse.statistics[variable.name][reduction], statistic)
-    return np.asarray(found, np.float64)
+    if not has_statistics(mouse.index):
+        what = "no train statistics in the store: converted without them, or the mouse has no train trials"
+        raise OptionError(Problem(str(mouse.path), what, "convert it with statistics, or use statistics='source'"))
+    # Of the dozens of arrays, only what is needed.
+    return np.asarray(mouse.index.small(layout.statistic_path(variable.name, reduction, statistic)), np.float64)
 
 
 def _published(mouse: Mouse, variable: Variable, reduction: Reduction, statistic: str) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ class Pipeline:
         here refers to it any more.
         """
         process, pending = Process(), deque[tuple[Filled, list[Future[Tally]]]]()
-        with _threads(self.threads) as submit:
+        with self._counted(pending), _threads(self.threads) as submit:
             while True:
                 while len(pending) < self.ahead and (plan := next(plans, None)) is not None:
                     pending.append(self._start(submit, plan))
@@ -84,10 +84,20 @@ class Pipeline:
                     stats.tally.add(future.result())
                 stats.waited += time.perf_counter() - begun
                 filled = [pending.popleft()[0]]
+                self.ring.hand_out()
                 if (plan := next(plans, None)) is not None:
                     pending.append(self._start(submit, plan))
                 yield filled.pop()
                 process.check()
+
+    @contextmanager
+    def _counted(self, pending: deque[Any]) -> Generator[None]:
+        """Let go, at the end, of the slots that nobody will get."""
+        try:
+            yield
+        finally:
+            self.ring.hand_out(len(pending))
+            pending.clear()
 
     def _start(self, submit: _Submit, plan: BatchPlan) -> tuple[Filled, list[Future[Tally]]]:
         stream = self.streams[plan.mouse]

@@ -144,6 +144,9 @@ class Copies:
                 arrived = torch.cuda.Event()
                 arrived.record(self._stream)
             self._slots.append((arrived, filled))
+            # A device that copies more slowly than threads read must not make ever more slots be taken.
+            while len(self._slots) > _COPIES:
+                self._arrive()
         self._waiting.append(Copy(filled.plan, filled.stream, tensors, _labels(filled), arrived))
 
     def finish(self) -> Copy:
@@ -162,7 +165,12 @@ class Copies:
     def close(self) -> None:
         """Wait until no slot is copied from any more."""
         while self._slots:
-            self._slots.popleft()[0].synchronize()
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """Wait until the first copy has arrived, and only then let go of its slot."""
+        self._slots[0][0].synchronize()
+        self._slots.popleft()
 
 
 class Finisher:
