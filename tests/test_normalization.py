@@ -154,9 +154,11 @@ def field_of(by_hand: ByHand) -> dict[str, Any]:
     return {name: one for name, one in FIELD.items() if name in by_hand.values}
 
 
-def load(mouse: Mouse, **options: Any) -> TrialLoader:
-    chosen = {"tier": None, "batch_size": 3, "output": "numpy", "threads": 2, "trials": NOT_WITHHELD} | options
-    return TrialLoader(mouse, **chosen)
+def load(mice: Any, **options: Any) -> TrialLoader:
+    """Make a loader of trials of any tier that have responses, and statistics of all their frames."""
+    trials = NOT_WITHHELD if not isinstance(mice, Mouse) or mice.kind == "static" else NOT_WITHHELD | {"n_frames": 300}
+    chosen = {"tier": None, "batch_size": 3, "output": "numpy", "threads": 2, "trials": trials} | options
+    return TrialLoader(mice, **chosen)
 
 
 # The formulas
@@ -229,16 +231,29 @@ def test_field_makes_unit_variance(packed: dict[str, Mouse], by_hand: dict[str, 
 
 @few_trials
 def test_other_tiers_are_normalized_by_the_train_trials(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
-    """Also where they go on longer than any train trial does: there is no statistic then, and no number."""
     one = by_hand["dynamic"]
-    longest = max(length for length, tier in zip(one.n_frames, one.tiers, strict=True) if tier == "train")
-    found = 0
-    for batch in load(packed["dynamic"], normalize="field", tier="final_test_bonus"):
-        one.assert_normalized(batch, field_of(one))
-        beyond = as_numpy(batch["videos"])[:, :, longest:]
-        assert np.isnan(beyond).all() and not np.isnan(as_numpy(batch["videos"])[:, :, :longest]).any()
-        found += beyond.size
-    assert found
+    for tier in ("oracle", "live_test_main"):
+        for batch in load(packed["dynamic"], normalize="field", tier=tier, batch_size=1):
+            one.assert_normalized(batch, field_of(one))
+
+
+def test_trials_that_go_on_longer_than_any_train_trial(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
+    """There are no statistics of their last frames: refused, rather than NaN; those over frames are of all of them."""
+    one, mouse = by_hand["dynamic"], packed["dynamic"]
+    assert max(length for length, tier in zip(one.n_frames, one.tiers, strict=True) if tier == "train") == 300
+    options: dict[str, Any] = {"tier": "final_test_bonus", "trials": NOT_WITHHELD, "batch_size": 1}
+    for transforms in ("field", {"behavior": DivideByStd()}, {"videos": Standardize(statistics="source")}):
+        for window in (None, 50):
+            with pytest.raises(OptionError, match="statistics of 300 frames, but trials have up to 315; choose over="):
+                load(mouse, normalize=transforms, window=window, **options)
+    over: Any = "trials_and_frames"
+    transforms = {"videos": Standardize(over), "responses": ScaleByStd(over), "behavior": DivideByStd(over)}
+    found = set[int]()
+    for batch in load(mouse, normalize=transforms, **options):
+        one.assert_normalized(batch, transforms)
+        found.add(frames_of(batch))
+        assert not any(np.isnan(batch[name]).any() for name in transforms)
+    assert 315 in found
 
 
 @few_trials
@@ -320,7 +335,8 @@ def test_one_transform_alone(packed: dict[str, Mouse], by_hand: dict[str, ByHand
 @few_trials
 def test_several_mice_have_statistics_of_their_own(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
     hands, came = {one.name: one for one in by_hand.values()}, set[str]()
-    for batch in load([packed[kind] for kind in KINDS], normalize="field", neurons=[[1, 3], [0], None]):
+    mice = [packed[kind] for kind in KINDS]
+    for batch in load(mice, normalize="field", neurons=[[1, 3], [0], None], tier="train"):
         one = hands[batch["mouse"]]
         neurons = {"dynamic": [1, 3], "float64": [0], "static": None}
         chosen = next(choice for kind, choice in neurons.items() if by_hand[kind] is one)
@@ -454,7 +470,7 @@ def test_a_device_with_several_mice(
 ) -> None:
     hands, came = {one.name: one for one in by_hand.values()}, list[str]()
     mice = [packed["dynamic"], packed["static"]]
-    options: dict[str, Any] = {"channels": ["pupil_center"], "normalize": "field"}
+    options: dict[str, Any] = {"channels": ["pupil_center"], "normalize": "field", "tier": "train"}
     loader = on_device(mice, **options)
     for batch in loader:
         one = hands[batch["mouse"]]
@@ -481,9 +497,9 @@ def test_batches_of_a_device_stay_valid(
     packed: dict[str, Mouse], by_hand: dict[str, ByHand], on_device: Callable[..., TrialLoader]
 ) -> None:
     options: dict[str, Any] = {"window": 40, "normalize": "field", "shuffle": True, "cache": "none"}
-    chosen = {"tier": None, "trials": NOT_WITHHELD, "threads": 2, "batch_size": 3}
+    chosen = {"tier": "train", "threads": 2, "batch_size": 3}
     least = least_memory(packed["dynamic"], output="torch", device="elsewhere", **chosen, **options)
-    loader = on_device(packed["dynamic"], memory=least, **options)
+    loader = on_device(packed["dynamic"], memory=least, **chosen, **options)
     for batch in list(loader) + list(loader):
         by_hand["dynamic"].assert_normalized(batch, field_of(by_hand["dynamic"]))
 

@@ -100,7 +100,8 @@ class StoreFiles:
     def _check_version(self, index: StoreIndex) -> None:
         expected = index.manifest.to_bytes()
         try:
-            with self.opened(layout.MANIFEST) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            descriptor = os.open(layout.MANIFEST, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+            with open(descriptor, "rb") as file:
                 found = file.read(len(expected) + 1)
         except OSError as error:
             raise CorruptStoreError(self._problem(os.strerror(error.errno or 0), layout.MANIFEST)) from None

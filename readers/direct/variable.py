@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import CorruptStoreError, Problem, layout
+from ...store import CorruptStoreError, Problem, StoreFormatError, layout
 from ...store.chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_bytes
 from ...store.shards import read_exactly, read_index
 from ..recording import Recording
@@ -103,12 +103,13 @@ class StreamedVariable:
         affine: Affine | None = None,
     ) -> None:
         self._recording, self._files, self.array = recording, files, recording.arrays[name]
-        order = self.array.codec.order or range(len(self.array.shape))
+        order = self.array.codec.order or tuple(range(len(self.array.shape)))
         self.axes = tuple(self.array.dimensions[axis] for axis in order)[1:]
         self._neurons = neurons if layout.NEURON in self.axes else None
         self._affine = affine and affine.arranged(self.array.dimensions[1:], self.axes, self._neurons)
         self._stored_shape = self.array.codec.stored_shape(self.array.chunk)
         self._frame_axis = self.axes.index(layout.FRAME) if layout.FRAME in self.axes else None
+        self._check_layout(order)
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
         self._spans: list[list[int]] = np.concatenate([self._read_index(n) for n in range(len(self._names))]).tolist()
         self._per_group = math.prod(self.array.chunks_per_shard[1:])
@@ -118,6 +119,14 @@ class StreamedVariable:
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
+
+    def _check_layout(self, order: Sequence[int]) -> None:
+        """See that trials come first in a chunk, frames first or last of a trial, and that nothing else is cut."""
+        array, frames = self.array, self._frame_axis
+        cut = {name for name, step, size in zip(array.dimensions, array.chunk, array.shape, strict=True) if step < size}
+        if order[0] or frames not in (None, 0, len(self.axes) - 1) or cut - {layout.TRIAL, layout.FRAME}:
+            what = f"{array.path} is cut into chunks in a way that cannot be streamed"
+            raise StoreFormatError(Problem(self._recording.label, what, "convert the mouse again"))
 
     @property
     def rows_per_chunk(self) -> int:
@@ -174,9 +183,12 @@ class StreamedVariable:
             else:
                 with self._files.opened(name) as descriptor:
                     self._read_blocks(descriptor, rows, frames, outs, scratch)
-        except (ChunkError, OSError) as error:
+        except (ChunkError, FileNotFoundError) as error:
             trial = int(self._recording.trial_ids[rows[0]])
             raise CorruptStoreError(self._problem(name, f"trial {trial}: {error}", trial)) from None
+        except OSError as error:
+            error.add_note(f"while reading {name} of {self._recording.label}")
+            raise
 
     def _read_blocks(
         self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
@@ -206,7 +218,7 @@ class StreamedVariable:
     def _decode_in_place(self, descriptor: int, span: Sequence[int], target: Array, scratch: Scratch) -> None:
         """Decode a chunk straight into the batch."""
         data, begun = self._read(descriptor, span, scratch), time.perf_counter()
-        self.array.codec.decode(data, target)
+        self.array.codec.decode(data, target.reshape(self._stored_shape))
         scratch.tally.decode_seconds += time.perf_counter() - begun
         scratch.tally.bytes_decoded += target.nbytes
 

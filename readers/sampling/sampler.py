@@ -148,6 +148,8 @@ class Place:
         OptionError
             It is none, or of a loader that samples otherwise.
         """
+        if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(Problem(_LABEL, f"not a state: {state!r}", "give what state_dict() returned"))
         epoch, position = state.get("epoch"), state.get("position")
         if not (isinstance(epoch, int) and isinstance(position, int) and 0 <= position <= n_batches and epoch >= 0):
             raise OptionError(Problem(_LABEL, f"not a state: {state}", "give what state_dict() returned"))

@@ -13,6 +13,8 @@ Cache = Literal["auto", "none"]
 _SHARE = 16
 """Variables of which several trials share a chunk are kept if they take no more than this part of the memory."""
 _LEAST_AHEAD = 1
+_MOST_AHEAD = 64
+"""More than these even out nothing, and each takes a little memory that is not counted."""
 _SPARE = 1
 """Slots that are neither being filled nor in the consumer's hands."""
 
@@ -63,7 +65,7 @@ def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads
     kept = _kept(memory, memory - least, streams, cache)
     kept_nbytes = _nbytes(streams, kept)
     ahead = (memory - fixed - kept_nbytes) // slot_nbytes - _SPARE
-    return Budget(kept, kept_nbytes, slot_nbytes, ahead)
+    return Budget(kept, kept_nbytes, slot_nbytes, min(ahead, _MOST_AHEAD))
 
 
 def _kept(memory: int, free: int, streams: Sequence[MouseStream], cache: Cache) -> tuple[tuple[str, ...], ...]:

@@ -24,7 +24,7 @@ from .mouse_stream import MouseStream, Selection
 from .normalization import Normalize, affines
 from .pipeline import Filled, Pipeline
 from .report import StreamStats
-from .slots import Allocate, SlotRing, allocate
+from .slots import Allocate, SlotRing, allocate, mapped
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +85,8 @@ class TrialLoader:
     rank, world_size
         Which of how many processes this is: they take the batches of an epoch in turn, and get as many each.
     drop_last
-        Leave out batches with fewer samples than `batch_size`, and those that do not suffice for all ranks. Otherwise
-        the last ranks get the first batches of the epoch once more.
+        Leave out batches with fewer samples than `batch_size` (of whole trials those of each length), and those that do
+        not suffice for all ranks. Otherwise the last ranks get the first batches of the epoch once more.
     mixing
         ``cycle``: the mice take turns, and shorter ones start again until the longest ends. ``sequential``: one after
         another. Or the weight of each, by name or letter or in their order: mice are drawn at random, as many batches
@@ -103,8 +103,9 @@ class TrialLoader:
 
     Notes
     -----
-    Each `iter` is the next epoch, unless `set_epoch` said which. Leaving a loop early ends its threads. A batch stays
-    valid for as long as anything holds it: its memory is used again when the last view of it has died.
+    Each `iter` is the next epoch, unless `set_epoch` said which; also after a loop that was left early. Leaving a loop
+    ends its threads. Each iterator that is open reads ahead for itself; `state_dict` speaks of the latest. A batch
+    stays valid for as long as anything holds it: its memory is used again when the last view of it has died.
 
     Examples
     --------
@@ -124,7 +125,7 @@ class TrialLoader:
         stride: int = 1,
         windows: WindowChoice | None = None,
         variables: Sequence[str] | str | None = None,
-        channels: Sequence[str] = (),
+        channels: Sequence[str] | str = (),
         trials: Choice | None = None,
         neurons: Choice | Sequence[Choice | None] | None = None,
         normalize: Normalize = None,
@@ -144,6 +145,7 @@ class TrialLoader:
         self.mice = _mice(mice)
         self._report, self._process = report, Process()
         self._place = self._next = Place()
+        self._latest: object = None
         batch_size, stride = _number("batch_size", batch_size, 1), _number("stride", stride, 1)
         window = None if window is None else _number("window", window, 1)
         threads = min(_MAX_THREADS, available_cores()) if threads is None else _number("threads", threads, 1)
@@ -153,8 +155,9 @@ class TrialLoader:
         chosen_windows = Windows(window, stride, windows or ("random" if shuffle else "every"))
         _check_words({"windows": (chosen_windows.choice, ("random", "every"))})
         names = None if variables is None else ((variables,) if isinstance(variables, str) else tuple(variables))
+        added = (channels,) if isinstance(channels, str) else tuple(channels)
         selections = [
-            _select(mouse, tier, trials, chosen, names, tuple(channels), normalize)
+            _select(mouse, tier, trials, chosen, names, added, normalize)
             for mouse, chosen in zip(self.mice, _neurons_of_each(neurons, len(self.mice)), strict=True)
         ]
         batches = [
@@ -168,9 +171,11 @@ class TrialLoader:
         target = _target(output, device, selections)
         streams = [MouseStream(mouse, one) for mouse, one in zip(self.mice, target.selections, strict=True)]
         self._to_batch = target.to_batches
-        slot = max(
-            stream.slot_nbytes(min(batch_size, len(one.windows.lengths(one.trials))), _most_frames(one))
-            for stream, one in zip(streams, batches, strict=True)
+        slot = mapped(
+            max(
+                stream.slot_nbytes(min(batch_size, len(one.windows.lengths(one.trials))), _most_frames(one))
+                for stream, one in zip(streams, batches, strict=True)
+            )
         )
         budget = spend(parse_memory(_LABEL, memory, "memory"), streams, slot, threads, cache)
         for stream, kept in zip(streams, budget.kept, strict=True):
@@ -193,12 +198,16 @@ class TrialLoader:
         """
         self._process.check()
         place = self._place = self._next
-        self._next = Place(place.epoch + 1)
-        return self._epoch(place)
+        self._next, self._latest = Place(place.epoch + 1), object()
+        return self._epoch(place, self._latest)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next `iter` is."""
-        self._place = self._next = Place(_number("epoch", epoch, 0))
+        """Say which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
+        epoch, self._latest = _number("epoch", epoch, 0), None
+        # Of an epoch that was loaded, those batches remain that remained.
+        if epoch != self._next.epoch:
+            self._next = Place(epoch)
+        self._place = self._next
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is, to be kept beside the model's state.
@@ -219,6 +228,7 @@ class TrialLoader:
             It is of a loader with other arguments; only rank, world_size and what does not change the samples, such as
             memory or variables, may differ.
         """
+        self._latest = None
         self._place = self._next = Place.from_state(state, self._fingerprint(), self._sampler.n_batches)
 
     @property
@@ -242,7 +252,7 @@ class TrialLoader:
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
         raise OptionError(Problem(_LABEL, what, advice))
 
-    def _epoch(self, place: Place) -> Generator[Batch]:
+    def _epoch(self, place: Place, iteration: object) -> Generator[Batch]:
         self._process.check()
         stats = self._stats = StreamStats(self._pipeline.threads)
         world_size, n_batches = self._sampler.world_size, self._sampler.n_batches
@@ -250,14 +260,19 @@ class TrialLoader:
         begun = time.perf_counter()
         for batch, plan in self._to_batch(self._pipeline.run(plans, stats)):
             place = Place(place.epoch, min(n_batches, place.position + world_size))
-            self._place = place
+            self._stand_at(place, iteration)
             stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)
             stats.seconds = time.perf_counter() - begun
             yield batch
             del batch
-        self._place = Place(place.epoch + 1)
+        self._stand_at(Place(place.epoch + 1), iteration)
         if self._report is not None:
             self._report(f"epoch {place.epoch}: {stats}")
+
+    def _stand_at(self, place: Place, iteration: object) -> None:
+        """Note where the loader is; of several iterators the latest says."""
+        if self._latest is iteration:
+            self._place = place
 
     def _fingerprint(self) -> str:
         return self._sampler.fingerprint([mouse.index.manifest.store_id for mouse in self.mice])
@@ -289,7 +304,8 @@ def _select(
         advice = "choose trials={'withheld': False}, or variables without responses"
         raise OptionError(Problem(str(mouse.path), what, advice))
     positions = None if neurons is None else mouse.positions(neurons)
-    return Selection(rows, positions, variables, channels, affines(mouse, normalize))
+    n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
+    return Selection(rows, positions, variables, channels, affines(mouse, normalize, n_frames))
 
 
 def _trials(mouse: Mouse, selection: Selection) -> Trials:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,8 @@ class MouseStream:
     """
 
     def __init__(self, mouse: Mouse, selection: Selection) -> None:
-        self.mouse, self._selection = mouse, selection
+        # Transforms live on in the readers, arranged as they need them.
+        self.mouse, self._selection = mouse, replace(selection, affines={})
         files = StoreFiles(mouse.index)
         recording = mouse.recording
         self._stimulus = layout.STIMULUS[mouse.kind]

@@ -115,14 +115,21 @@ FIELD_TRANSFORMS: Mapping[str, Transform] = {
 """What `NeuroNormalizer` does with its defaults."""
 
 
-def affines(mouse: Mouse, normalize: Normalize) -> dict[str, Affine]:
+def affines(mouse: Mouse, normalize: Normalize, n_frames: int) -> dict[str, Affine]:
     """Return the transforms of a mouse's variables.
+
+    Parameters
+    ----------
+    n_frames
+        Valid frames of the longest trial that is to be normalized; anything without frames.
 
     Raises
     ------
     OptionError
-        A name is no variable, a value no transform, or the store lacks the statistics.
+        A name is no variable, a value no transform, or the store lacks the statistics, be it of some frames only.
     """
+    if not isinstance(normalize, (str, Mapping, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionError(Problem("normalize", f"{normalize!r} is no normalization", _ADVICE))
     if isinstance(normalize, str):
         if normalize != FIELD:
             raise OptionError(Problem("normalize", f"no normalization is called {normalize!r}", _ADVICE))
@@ -136,18 +143,34 @@ def affines(mouse: Mouse, normalize: Normalize) -> dict[str, Affine]:
         if one.statistics not in ("train", "source"):
             what = f"there are no statistics {one.statistics!r} to normalize {name} by"
             raise OptionError(Problem("normalize", what, "choose train or source"))
-    return {name: _affine(mouse, name, one) for name, one in transforms.items()}
+    return {name: _affine(mouse, name, one, n_frames) for name, one in transforms.items()}
 
 
 _ADVICE = "give 'field', or a mapping such as {'responses': ScaleByStd()}"
 
 
-def _affine(mouse: Mouse, name: str, transform: Transform) -> Affine:
+def _affine(mouse: Mouse, name: str, transform: Transform, n_frames: int) -> Affine:
     variable = next(one for one in mouse.recording.variables if one.name == name)
     reduction = _reduction(mouse, variable, transform)
     read = _published if transform.statistics == "source" else _stored
-    mean, std = (read(mouse, variable, reduction, statistic) for statistic in ("mean", "std"))
-    return transform.affine(_broadcast(variable, reduction, mean), _broadcast(variable, reduction, std))
+    mean, std = (
+        _broadcast(variable, reduction, read(mouse, variable, reduction, statistic)) for statistic in ("mean", "std")
+    )
+    _check_frames(mouse, variable, std, n_frames)
+    return transform.affine(mean, std)
+
+
+def _check_frames(mouse: Mouse, variable: Variable, std: NDArray[np.float64], n_frames: int) -> None:
+    """See that there are statistics of all frames that trials have: some test trials are longer than all train ones."""
+    axis = variable.frame_axis
+    if axis is None or std.shape[axis] == 1:
+        return
+    by_frame = np.moveaxis(std, axis, 0)[:n_frames].reshape(-1, std.size // std.shape[axis])
+    known = np.count_nonzero(np.isfinite(by_frame).any(axis=1))
+    if known < n_frames:
+        what = f"{variable.name} has statistics of {known} frames, but trials have up to {n_frames}"
+        advice = "choose over='trials_and_frames', other trials, or no normalization of it"
+        raise OptionError(Problem(str(mouse.path), what, advice))
 
 
 def _reduction(mouse: Mouse, variable: Variable, transform: Transform) -> Reduction:
@@ -179,7 +202,16 @@ def _published(mouse: Mouse, variable: Variable, reduction: Reduction, statistic
         what = f"{path} has {values.ndim} axes, statistics over {reduction.removeprefix('over_')} {len(kept)}"
         raise OptionError(Problem(str(mouse.path), what, "choose another over"))
     axes = [variable.axes[variable.dimensions.index(name)] for name in kept]
-    return values.transpose(np.argsort(np.argsort(axes))) if values.ndim else values
+    values = values.transpose(np.argsort(np.argsort(axes))) if values.ndim else values
+    array = mouse.recording.arrays[variable.name]
+    sizes = dict(zip(array.dimensions, array.shape, strict=True))
+    wrong = [
+        name for name, size in zip(kept, values.shape, strict=True) if name != layout.FRAME and size != sizes[name]
+    ]
+    if wrong:
+        what = f"{path} has another number of {wrong[0]} than the recording"
+        raise OptionError(Problem(str(mouse.path), what, "use statistics='train'"))
+    return values
 
 
 def _broadcast(variable: Variable, reduction: Reduction, values: NDArray[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -47,6 +48,7 @@ class SlotRing:
     def __init__(self, nbytes: int, limit: int, allocate: Allocate = allocate) -> None:
         self.nbytes, self._limit, self._allocate, self._filling = nbytes, limit, allocate, 0
         # Safe to put into from a finalizer, which may run in the middle of anything.
+        self._lock = threading.Lock()
         self._free: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
 
     def take(self) -> NDArray[np.uint8]:
@@ -62,12 +64,14 @@ class SlotRing:
             memory = self._free.get_nowait()
         except Empty:
             memory = self._allocate(self.nbytes)
-        self._filling += 1
+        with self._lock:
+            self._filling += 1
         return np.asarray(_Lease(self, memory))
 
     def hand_out(self, count: int = 1) -> None:
         """Note that so many of the slots that were taken are in the consumer's hands, or no longer needed."""
-        self._filling -= count
+        with self._lock:
+            self._filling -= count
 
     def give_back(self, memory: NDArray[np.uint8]) -> None:
         """Take the memory of a slot that nobody looks at any more."""
@@ -106,6 +110,11 @@ class Carver:
         begun, nbytes = self._end, array_nbytes(shape)
         self._end = begun + padded(nbytes)
         return self._slot[begun : begun + nbytes].view(np.float32).reshape(shape)
+
+
+def mapped(nbytes: int) -> int:
+    """Return how many bytes a slot takes of the system, which gives whole pages."""
+    return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def array_nbytes(shape: tuple[int, ...]) -> int:

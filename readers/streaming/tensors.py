@@ -63,7 +63,8 @@ def checked_device(device: Any) -> torch.device:
     """
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        # With its number: the current device may be another one by the time that batches are copied.
+        found = torch.empty(0, device=found).device
     except (RuntimeError, AssertionError, TypeError) as error:
         what = f"device {device!r} cannot be used ({str(error).splitlines()[0]})"
         raise OptionError(Problem("TrialLoader", what, "choose another device, or device='cpu'")) from None
@@ -72,7 +73,7 @@ def checked_device(device: Any) -> torch.device:
 
 def pinned(nbytes: int) -> NDArray[np.uint8]:
     """Return fresh memory that a CUDA device copies from while the processor does something else."""
-    return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True).numpy()
+    return torch.empty(nbytes, dtype=torch.uint8, device="cpu", pin_memory=True).numpy()
 
 
 def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable[[Generator[Filled]], Batches]:
