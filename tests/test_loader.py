@@ -413,6 +413,54 @@ def test_state_when_the_last_batch_came(dynamic: Mouse) -> None:
     assert places(other) == places(loader)
 
 
+def test_a_loaded_epoch_that_is_named_goes_on(dynamic: Mouse) -> None:
+    """As loops do that say `set_epoch` each time; another epoch, or the same once more, begins at its beginning."""
+    options: dict[str, Any] = {"shuffle": True, "window": 30}
+    whole = load(dynamic, **options)
+    expected = [places(whole) for _ in range(4)]
+    loader = load(dynamic, **options)
+    loader.set_epoch(2)
+    iterator = iter(loader)
+    came = places(itertools.islice(iterator, 2))
+    state = loader.state_dict()
+    again = load(dynamic, **options)
+    again.load_state_dict(state)
+    again.set_epoch(2)
+    assert again.state_dict() == state
+    assert came + places(again) == expected[2]
+    for epoch in (3, 2, 2):
+        again.set_epoch(epoch)
+        assert places(again) == expected[epoch]
+    again.load_state_dict(state)
+    again.set_epoch(1)
+    assert places(again) == expected[1]
+
+
+def test_the_state_of_several_iterators_is_that_of_the_latest(dynamic: Mouse) -> None:
+    loader = load(dynamic, shuffle=True, window=30)
+    first = iter(loader)
+    next(first)
+    second = iter(loader)
+    for iterator in (second, first, first):
+        next(iterator)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (1, 1)
+    list(first)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (1, 1)
+    list(second)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (2, 0)
+
+
+def test_an_iterator_of_before_does_not_change_what_was_loaded(dynamic: Mouse) -> None:
+    loader = load(dynamic, shuffle=True, window=30)
+    iterator = iter(loader)
+    next(iterator)
+    state = loader.state_dict()
+    next(iterator)
+    loader.load_state_dict(state)
+    list(iterator)
+    assert loader.state_dict() == state
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 4), (4, 3)])
 def test_state_on_another_number_of_ranks(dynamic: Mouse, before: int, after: int) -> None:
     options: dict[str, Any] = {"shuffle": True, "window": 30, "batch_size": 1}
