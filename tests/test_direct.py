@@ -567,6 +567,7 @@ def test_a_replaced_store_is_never_mixed_with_the_new_one(
 ) -> None:
     """Where files cannot stay open: what is read is of the store that was opened, or an error."""
     mouse, recorded, replace = replaceable
+    gc.collect()
     monkeypatch.setattr("trialpack.readers.direct.store_files._open", threading.Semaphore(0))
     options: dict[str, Any] = {"tier": None, "batch_size": 1, "output": "numpy", "threads": 1, "window": 10}
     # As little as it takes: few batches are read ahead.
@@ -590,9 +591,9 @@ def test_a_replaced_store_is_never_mixed_with_the_new_one(
 @pytest.mark.parametrize("may", [0, 3, 1000])
 def test_no_more_files_stay_open_than_may(stores: Stores, may: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are opened for each use; all is read right, and nothing stays open behind the loader."""
-    monkeypatch.setattr("trialpack.readers.direct.store_files._open", threading.Semaphore(may))
     mouse, recorded = stores("dynamic", "fast", "small shards")
-    gc.collect()
+    gc.collect()  # loaders of other tests would give back what they had to this test's number
+    monkeypatch.setattr("trialpack.readers.direct.store_files._open", threading.Semaphore(may))
     shards, before, most = sum(array.files for array in mouse.recording.arrays.values()), open_files(), 0
     assert shards > 20
     loader = TrialLoader(mouse, tier=None, batch_size=3, output="numpy", cache="none", threads=2, shuffle=True)
