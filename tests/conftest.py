@@ -14,6 +14,11 @@ settings.register_profile("quick", max_examples=200, deadline=None, derandomize=
 settings.register_profile("long", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="inject faults by the hundred (tests/faults)")
+
+
 # Numbers 1, 2, 4, 5, 7, 8 and 15 of mouse A have no files. Responses of mouse F and of S0 are withheld in part.
 TINY = {
     "dynamic": {"mouse": "A", "trials": 12, "neurons": 20, "image_shape": (6, 8)},

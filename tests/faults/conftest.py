@@ -1,0 +1,152 @@
+"""Counts of faults: in their quick form with every run of the tests, in their long form with ``--torture``."""
+
+import contextlib
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from trialpack.convert import convert_mouse
+from trialpack.convert.sample import write_sample
+from trialpack.store import (
+    layout,
+)
+
+from .conversions import (
+    PREFIX,
+    SHARD_BYTES,
+    Child,
+    Digests,
+    Faults,
+    digests,
+)
+from .promises import Tally, summed, table, versions
+
+_reported = list[Tally]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--torture"):
+        settings.load_profile("long")
+
+
+@pytest.fixture
+def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """Return ``size(quick, long)``: one of both numbers, as this run is short or long."""
+    return lambda quick, long: long if request.config.getoption("--torture") else quick
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Count the faults of a test that has the mark ``promise``; one that counted none has tested nothing."""
+    mark = request.node.get_closest_marker("promise")
+    assert mark is not None, "a test that counts faults says for which promise"
+    tally = Tally(*mark.args)
+    yield tally
+    request.node.user_properties.append(("faults", astuple(tally)))
+    assert tally.injected or tally.noticed
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        _reported.extend(Tally(*counts) for name, counts in report.user_properties if name == "faults")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    sums = summed(_reported)
+    terminalreporter.section("faults")
+    terminalreporter.write_line(f"{date.today()}, {versions()}\n")
+    for line in table(sums):
+        terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A long run in which a promise was not tried, or its test never shown to notice a fault, has failed."""
+    on_controller = not hasattr(session.config, "workerinput")
+    if on_controller and session.config.getoption("--torture") and session.exitstatus == pytest.ExitCode.OK:
+        if any(t.survived < t.injected or not t.injected or not t.noticed for t in summed(_reported)):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mouse of few files, so that all operations of its conversion can be made to fail in turn.
+
+    Without train trials, for their statistics are many files; `with_train` has them.
+    """
+    mouse = write_sample(tmp_path_factory.mktemp("recording"), mouse="A", trials=12, neurons=3, image_shape=(3, 4))
+    shutil.rmtree(mouse / "meta" / "statistics")
+    shutil.rmtree(mouse / "meta" / "neurons")
+    (mouse / "meta" / "trials" / "trial_idx.npy").unlink()
+    tiers = np.load(mouse / "meta" / "trials" / "tiers.npy")
+    np.save(mouse / "meta" / "trials" / "tiers.npy", np.where(tiers == "train", "oracle", tiers))
+    return mouse
+
+
+@pytest.fixture
+def with_train(recording: Path, tmp_path: Path) -> Path:
+    """The same mouse with train trials."""
+    mouse = shutil.copytree(recording, tmp_path / "with_train" / recording.name)
+    tiers = np.load(mouse / "meta" / "trials" / "tiers.npy")
+    np.save(mouse / "meta" / "trials" / "tiers.npy", np.where(tiers == "oracle", "train", tiers))
+    return mouse
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three units of four trials in `recording`."""
+    monkeypatch.setattr(layout, "SHARD_BYTES", SHARD_BYTES)
+
+
+@pytest.fixture(scope="module")
+def references(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Digests]]:
+    """Return the digests of the store that an uninterrupted conversion makes."""
+
+    @functools.cache
+    def make(**options: Any) -> Digests:
+        summary = convert_mouse(recording, tmp_path_factory.mktemp("reference"), workers=1, **options)
+        assert len(summary.plan.units) == 3
+        return digests(summary.store)
+
+    yield make
+
+
+@pytest.fixture
+def reference(references: Callable[..., Digests]) -> Digests:
+    return references()
+
+
+@pytest.fixture
+def destination(recording: Path, tmp_path: Path) -> Path:
+    return tmp_path / "stores" / f"{recording.name}.zarr"
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    # Nothing here can see whether bytes reach the disk; waiting for it would take most of the time.
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    return Faults(monkeypatch)
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    """Return a function that starts a Python process that has `convert_mouse` and small shards."""
+    with contextlib.ExitStack() as stack:
+
+        def start(body: str, *arguments: object) -> subprocess.Popen[str]:
+            code = PREFIX.format(shard_bytes=SHARD_BYTES) + body
+            command, pipe = [sys.executable, "-c", code, *map(str, arguments)], subprocess.PIPE
+            process = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+            stack.callback(process.kill)
+            return process
+
+        yield start

@@ -1,0 +1,483 @@
+"""A store is under its name complete, or not at all: whatever fails, and whenever."""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from trialpack.convert import conversion, convert_mouse
+from trialpack.convert.sample import write_sample
+from trialpack.convert.sources.mouse_tree import TreeTrialReader
+from trialpack.store import (
+    CorruptStoreError,
+    SourceError,
+    StoreExistsError,
+    files,
+    layout,
+)
+from trialpack.store.publish import Stage
+
+from .conversions import (
+    SHARD_BYTES,
+    CrashError,
+    Digests,
+    Faults,
+    beside,
+    broken_disk,
+    close_as_the_system_does,
+    convert,
+    descriptors,
+    digests,
+    interrupt,
+    no_space,
+    shards_written,
+)
+
+pytestmark = pytest.mark.usefixtures("small_shards")
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("unit", [0, 1, 2])
+def test_finished_units_are_not_done_again(
+    recording: Path, destination: Path, reference: Digests, faults: Faults, unit: int
+) -> None:
+    interrupt(faults, recording, destination, unit=unit)
+    faults.arm(-1, CrashError)
+    convert(recording, destination)
+    names = [name for name in reference if name.split("/")[0] in {v.name for v in layout.VARIABLES["dynamic"]}]
+    wanted = sorted(name for name in names if any(f"/c.{number}." in name for number in range(unit, 3)))
+    assert len(wanted) == 4 * (3 - unit)
+    assert shards_written(faults) == wanted
+    assert digests(destination) == reference
+
+
+def test_trials_of_finished_units_are_not_read_again_yet_counted_as_done(
+    recording: Path, destination: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(faults, recording, destination)
+    reads, read = list[str](), TreeTrialReader.read
+    monkeypatch.setattr(
+        TreeTrialReader, "read", lambda reader, *arguments: reads.append(arguments[0]) or read(reader, *arguments)
+    )
+    progress = _Progress()
+    convert(recording, destination, progress=progress)
+    # Four trials of four variables, in the last of three units.
+    assert len(reads) == 16
+    assert progress.read == sum(path.is_file() for path in recording.rglob("*"))
+
+
+class _Progress:
+    def __init__(self) -> None:
+        self.read, self._phase = 0, ""
+
+    def start(self, phase: str, nbytes: int, files: int) -> None:
+        self._phase = phase
+
+    def advance(self, nbytes: int, files: int) -> None:
+        if self._phase == "converting":
+            self.read += files
+
+
+@pytest.mark.parametrize("options", [{"codec": "none"}, {"codec": "small"}, {"codec": "fast"}], ids=str)
+def test_what_other_options_left_is_not_mixed_in(
+    recording: Path, destination: Path, references: Callable[..., Digests], faults: Faults, options: dict[str, Any]
+) -> None:
+    interrupt(faults, recording, destination, codec="fast" if options["codec"] != "fast" else "none")
+    (Stage(destination).root / "videos" / "c.7.0.0.0").write_bytes(b"of a larger mouse")
+    (Stage(destination).root / "meta" / "deeper").mkdir(parents=True)
+    (Stage(destination).root / "meta" / "deeper" / "zarr.json").write_bytes(b"{}")
+    faults.arm(-1, CrashError)
+    convert(recording, destination, **options)
+    assert len(shards_written(faults)) == 12
+    assert digests(destination) == references(**options)
+    assert beside(destination) == [destination.name]
+
+
+def test_another_precision_is_not_mixed_in(tmp_path: Path, faults: Faults) -> None:
+    source = write_sample(tmp_path, mouse="F", trials=6, neurons=3, image_shape=(3, 4))
+    destination = tmp_path / "stores" / f"{source.name}.zarr"
+    expected = digests(convert(source, tmp_path / "fresh" / destination.name, precision="float32"))
+    interrupt(faults, source, destination, unit=1)
+    convert(source, destination, precision="float32")
+    assert digests(destination) == expected
+
+
+def test_a_source_that_changed_is_read_again(recording: Path, tmp_path: Path, faults: Faults) -> None:
+    """The same names, sizes and shapes; one trial has other values."""
+    source = shutil.copytree(recording, tmp_path / recording.name)
+    destination = tmp_path / "stores" / f"{source.name}.zarr"
+    interrupt(faults, source, destination)
+    trial = source / "data" / "responses" / "0.npy"
+    size = trial.stat().st_size
+    np.save(trial, np.load(trial) + 1)
+    assert trial.stat().st_size == size
+    faults.arm(-1, CrashError)
+    convert(source, destination)
+    assert shards_written(faults) == sorted(
+        f"{variable.name}/c.{unit}" + ".0" * len(variable.dimensions)
+        for variable in layout.VARIABLES["dynamic"]
+        for unit in (0, 2)
+    )
+    assert digests(destination) == digests(convert(source, tmp_path / "fresh" / destination.name))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "swapped"])
+def test_a_finished_shard_that_was_damaged_is_written_again(
+    recording: Path, destination: Path, reference: Digests, faults: Faults, damage: str
+) -> None:
+    interrupt(faults, recording, destination)
+    shard, other = (Stage(destination).root / "videos" / f"c.{number}.0.0.0" for number in (0, 1))
+    data = shard.read_bytes()
+    if damage == "flipped":
+        shard.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    elif damage == "cut":
+        shard.write_bytes(data[:-1])
+    elif damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(other.read_bytes())
+    assert not shard.exists() or shard.read_bytes() != data
+    convert(recording, destination)
+    assert digests(destination) == reference
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"{}",
+        b"[]",
+        b'{"files": {"a": [1]}}',
+        b'{"files": 3}',
+    ],
+    ids=repr,
+)
+def test_a_damaged_journal_is_not_believed(
+    recording: Path, destination: Path, reference: Digests, faults: Faults, data: bytes
+) -> None:
+    interrupt(faults, recording, destination)
+    for entry in Stage(destination).journal.iterdir():
+        entry.write_bytes(data)
+    convert(recording, destination)
+    assert digests(destination) == reference
+
+
+def test_what_was_written_is_read_back_before_it_is_published(
+    recording: Path, destination: Path, reference: Digests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that keeps other bytes than it was given."""
+    finish = conversion.finish
+
+    def damage(stage: Stage, manifest: Any) -> None:
+        finish(stage, manifest)
+        shard = stage.root / "videos" / "c.1.0.0.0"
+        shard.chmod(0o644)
+        data = shard.read_bytes()
+        shard.write_bytes(data[:50] + bytes([data[50] ^ 8]) + data[51:])
+
+    monkeypatch.setattr(conversion, "finish", damage)
+    with pytest.raises(CorruptStoreError, match=r"videos/c\.1\.0\.0\.0: was changed"):
+        convert(recording, destination)
+    assert not destination.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(layout, "SHARD_BYTES", SHARD_BYTES)
+    convert(recording, destination)
+    assert digests(destination) == reference
+
+
+def test_resuming_after_the_stage_became_read_only(
+    recording: Path, destination: Path, reference: Digests, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while verifying. The superuser may write to read-only files; everybody else gets what is raised here."""
+    before = descriptors()
+    faults.arm(lambda _, name, arguments: name == "sync_folder" and ".partial" in str(arguments), CrashError)
+    with pytest.raises(CrashError):
+        convert(recording, destination)
+    faults.disarm()
+    close_as_the_system_does(before)
+    assert not any(path.stat().st_mode & 0o222 for path in Stage(destination).root.rglob("*") if path.is_file())
+    open_file = os.open
+
+    def open_as_a_person(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_WRONLY and os.path.exists(path) and not os.stat(path).st_mode & 0o200:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_file(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_as_a_person)
+    with pytest.raises(PermissionError):
+        os.open(Stage(destination).root / layout.METADATA, os.O_WRONLY)
+    convert(recording, destination)
+    assert digests(destination) == reference
+
+
+def test_a_wrong_source_leaves_nothing_behind(recording: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(recording, tmp_path / recording.name)
+    destination = tmp_path / "stores" / f"{source.name}.zarr"
+    video = source / "data" / "videos" / "9.npy"
+    values = np.load(video)
+    np.save(video, np.full_like(values, np.nan))
+    with pytest.raises(SourceError, match="no valid frame"):
+        convert(source, destination)
+    assert beside(destination) == []
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    """Threads that take, hold, and give back the same lock, whose file comes and goes."""
+    inside, most, taken, refused = [0], [0], [0], [0]
+
+    def work() -> None:
+        for _ in range(300):
+            with files.locked(tmp_path / "lock") as held:
+                if held:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    taken[0] += 1
+                    time.sleep(0)
+                    inside[0] -= 1
+                else:
+                    refused[0] += 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert taken[0] >= 20 and taken[0] + refused[0] == 2400
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_lock_that_cannot_be_removed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "remove", lambda path: _raise(broken_disk()))
+    before = descriptors()
+    with pytest.raises(OSError, match="injected"), files.locked(tmp_path / "lock") as held:
+        assert held
+    assert not close_as_the_system_does(before)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+# A destination that is taken
+
+
+def test_an_existing_store_is_not_replaced_unasked(recording: Path, destination: Path, reference: Digests) -> None:
+    convert(recording, destination)
+    with pytest.raises(StoreExistsError, match="exists already; give --replace") as raised:
+        convert(recording, destination, codec="none")
+    assert raised.value.path == str(destination)
+    assert digests(destination) == reference
+    assert beside(destination) == [destination.name]
+
+
+def test_a_store_is_replaced(recording: Path, destination: Path, references: Callable[..., Digests]) -> None:
+    convert(recording, destination)
+    convert(recording, destination, codec="none", replace=True)
+    assert digests(destination) == references(codec="none")
+    assert beside(destination) == [destination.name]
+
+
+def test_a_damaged_store_is_replaced(recording: Path, destination: Path, reference: Digests) -> None:
+    """That is what one would replace it for."""
+    convert(recording, destination)
+    shutil.rmtree(destination / "videos")
+    (destination / "extra").write_bytes(b"")
+    convert(recording, destination, replace=True)
+    assert digests(destination) == reference
+
+
+def test_nothing_to_replace_is_fine(recording: Path, destination: Path, reference: Digests) -> None:
+    convert(recording, destination, replace=True)
+    assert digests(destination) == reference
+
+
+def make_file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "mine").write_text("mine")
+
+
+def make_empty_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_foreign_store(path: Path) -> None:
+    path.mkdir()
+    (path / layout.METADATA).write_text('{"zarr_format":3,"node_type":"group","attributes":{}}')
+
+
+def make_folder_with_manifest_folder(path: Path) -> None:
+    (path / layout.MANIFEST).mkdir(parents=True)
+
+
+def make_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def make_link_to_folder(path: Path) -> None:
+    (path.parent / "elsewhere").mkdir()
+    (path.parent / "elsewhere" / layout.MANIFEST).write_text("{}")
+    path.symlink_to("elsewhere")
+
+
+def make_foreign_manifest(path: Path) -> None:
+    path.mkdir()
+    (path / layout.MANIFEST).write_text('{"name": "a web page", "icons": []}')
+
+
+FOREIGN = [
+    make_file,
+    make_folder,
+    make_empty_folder,
+    make_foreign_store,
+    make_folder_with_manifest_folder,
+    make_dangling_link,
+    make_link_to_folder,
+    make_foreign_manifest,
+]
+
+
+@pytest.mark.parametrize("make", FOREIGN, ids=lambda function: function.__name__)
+def test_what_is_no_store_is_never_replaced(recording: Path, destination: Path, make: Callable[[Path], None]) -> None:
+    destination.parent.mkdir()
+    make(destination)
+    before = _snapshot(destination.parent)
+    with pytest.raises(StoreExistsError, match="exists and is not a trialpack store, so it is not replaced"):
+        convert(recording, destination, replace=True)
+    with pytest.raises(StoreExistsError, match="exists already"):
+        convert(recording, destination)
+    assert _snapshot(destination.parent) == before
+
+
+def _snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        path.relative_to(folder).as_posix(): (
+            path.lstat().st_mode,
+            os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else "",
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["folder", "empty folder"])
+def test_a_name_that_is_taken_meanwhile_is_not_replaced(
+    recording: Path, destination: Path, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    """By something that takes no lock, after the destination was looked at."""
+    rename_new = files.rename_new
+
+    def taken(old: Path, new: Path) -> None:
+        make_empty_folder(new) if empty else make_folder(new)
+        rename_new(old, new)
+
+    monkeypatch.setattr(files, "rename_new", taken)
+    with pytest.raises(StoreExistsError, match="exists already"):
+        convert(recording, destination)
+    assert digests(destination).keys() == (set() if empty else {"mine"})
+    assert Stage(destination).root.exists()
+
+
+# Where the system cannot rename without replacing, or swap
+
+
+@pytest.fixture
+def plain_renames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_renameat2", lambda old, new, flags: False)
+
+
+@pytest.mark.usefixtures("plain_renames")
+def test_plain_renames_publish_and_replace(
+    recording: Path, destination: Path, references: Callable[..., Digests]
+) -> None:
+    convert(recording, destination)
+    assert digests(destination) == references()
+    convert(recording, destination, codec="none", replace=True)
+    assert digests(destination) == references(codec="none")
+    assert beside(destination) == [destination.name]
+
+
+@pytest.mark.usefixtures("plain_renames")
+def test_plain_renames_do_not_replace_what_took_the_name(
+    recording: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_a_name_that_is_taken_meanwhile_is_not_replaced(recording, destination, monkeypatch, False)
+
+
+@pytest.mark.usefixtures("plain_renames")
+def test_a_crash_between_plain_renames_is_mended(
+    recording: Path, destination: Path, references: Callable[..., Digests], faults: Faults
+) -> None:
+    """For a moment nothing has the name; the old store is then beside it, and the next run puts it back."""
+    restored = 0
+    for number in range(2):
+        convert(recording, destination, codec="none", replace=True)
+        before, renames = descriptors(), list[object]()
+
+        def is_rename_of_a_store(_: int, name: str, arguments: tuple[Any, ...], n: int = number) -> bool:
+            if name == "rename" and arguments[0].is_dir():
+                renames.append(arguments)  # noqa: B023
+            return len(renames) > n  # noqa: B023
+
+        faults.arm(is_rename_of_a_store, CrashError, for_good=True)
+        with pytest.raises(CrashError):
+            convert(recording, destination, replace=True)
+        faults.disarm()
+        close_as_the_system_does(before)
+        if not destination.exists():
+            with pytest.raises(StoreExistsError):
+                convert(recording, destination)
+            restored += 1
+        assert digests(destination) == references(codec="none")
+        convert(recording, destination, replace=True)
+        assert digests(destination) == references()
+        assert beside(destination) == [destination.name]
+    assert restored == 1
+
+
+# What is published
+
+
+def test_files_of_a_store_are_read_only(recording: Path, destination: Path) -> None:
+    store = convert(recording, destination)
+    modes = {path.stat().st_mode & 0o777 for path in store.rglob("*") if path.is_file()}
+    assert modes == {0o444}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_nothing_is_left_beside_a_store_and_workers_do_not_matter(
+    recording: Path, destination: Path, reference: Digests, workers: int
+) -> None:
+    summary = convert_mouse(recording, destination.parent, workers=workers)
+    assert beside(destination) == [destination.name]
+    assert digests(destination) == reference
+    assert summary.files == len(reference) == len(list(path for path in destination.rglob("*") if path.is_file()))
+    assert summary.nbytes == sum(path.stat().st_size for path in destination.rglob("*") if path.is_file())
+
+
+def test_the_lock_is_gone_after_an_error(recording: Path, destination: Path, faults: Faults) -> None:
+    faults.arm(lambda _, name, arguments: name == "append", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        convert(recording, destination)
+    assert not Stage(destination).lock.exists()
+    assert beside(destination) == sorted([Stage(destination).root.name, Stage(destination).journal.name])
+
+
+def test_a_store_can_be_deleted_by_its_owner(recording: Path, destination: Path) -> None:
+    """Files are read-only, folders are not."""
+    store = convert(recording, destination)
+    assert all(path.stat().st_mode & 0o700 == 0o700 for path in [store, *store.rglob("*")] if path.is_dir())
+    shutil.rmtree(store)
+    assert not store.exists()
