@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Batch, Mouse, ScaleByStd, StreamStats, TrialLoader, open_mouse
+from trialpack.readers.direct import KeptVariable
 from trialpack.store import OptionError
 
 from .mice import Array, edit, trial_ids, trial_path
@@ -263,6 +264,17 @@ def test_several_mice(packed: dict[str, Mouse], recordings: dict[str, Recorded])
         assert_batch(batch, by_name[batch["mouse"]], neurons=expected[batch["mouse"]])
         names.append(batch["mouse"])
     assert names == [mice[0].name, mice[1].name] * 6 and len(loader) == 12
+
+
+def test_a_list_of_one_mouse_takes_a_list_of_one_choice(dynamic: Mouse, recordings: dict[str, Recorded]) -> None:
+    for mice, neurons in (
+        (dynamic, [2, 5]),
+        ([dynamic], [2, 5]),
+        ([dynamic], [[2, 5]]),
+        ([dynamic], [np.array([2, 5])]),
+    ):
+        for batch in load(mice, neurons=neurons, window=50):
+            assert_batch(batch, recordings["dynamic"], neurons=[2, 5])
 
 
 def test_static_and_dynamic_mice_together(packed: dict[str, Mouse], recordings: dict[str, Recorded]) -> None:
@@ -575,6 +587,20 @@ def test_a_single_view_keeps_its_memory(dynamic: Mouse, output: Any, view: Calla
                 array[...] = -5
     for one, values in zip(held, before, strict=True):
         np.testing.assert_array_equal(np.asarray(one), values)
+
+
+def test_variables_are_kept_only_beside_some_batches(dynamic: Mouse) -> None:
+    """Unless all are: then reading ahead gains nothing."""
+    options: dict[str, Any] = {"tier": None, "batch_size": 2, "window": 200, "output": "numpy", "threads": 2}
+    least, everything = least_memory(dynamic, **options), kept_bytes(Recorded(dynamic))
+    kept_some = 0
+    for memory in np.linspace(least, least + everything, 40).astype(int).tolist():
+        pipeline = TrialLoader(dynamic, **options, memory=memory)._pipeline
+        (stream,) = pipeline.streams
+        kept = [name for name, reader in stream._readers.items() if isinstance(reader, KeptVariable)]
+        assert pipeline.ahead >= 4 or len(kept) in (0, len(stream.names))
+        kept_some += 0 < len(kept) < len(stream.names)
+    assert kept_some
 
 
 @pytest.mark.parametrize("cache", ["auto", "none"])

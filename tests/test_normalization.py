@@ -548,6 +548,9 @@ class FakeTensor:
         assert non_blocking and WORLD.inside == "copying"
         return FakeTensor()
 
+    def pin_memory(self) -> "FakeTensor":
+        return self
+
     def record_stream(self, stream: Any) -> None:
         self.streams.append(stream)
 
@@ -632,7 +635,7 @@ def filled_from(ring: SlotRing, number: int = 0) -> Filled:
 
 
 def test_a_slot_is_held_until_its_copy_has_happened(device: Any) -> None:
-    ring, copies = WatchedRing(64, 9), device.Copies(CUDA)
+    ring, copies = WatchedRing(64, 9), device.Copies(CUDA, FakeStream())
     copies.start(filled_from(ring))
     copies.start(filled_from(ring))
     copies.finish()
@@ -648,7 +651,7 @@ def test_a_slot_is_held_until_its_copy_has_happened(device: Any) -> None:
 
 def test_the_consumer_waits_on_the_device_for_each_copy(device: Any) -> None:
     """And tells the allocator that its stream uses the memory, too."""
-    ring, copies = WatchedRing(64, 9), device.Copies(CUDA)
+    ring, copies = WatchedRing(64, 9), device.Copies(CUDA, FakeStream())
     for number in range(3):
         copies.start(filled_from(ring, number))
     assert len(copies) == 3
@@ -656,12 +659,12 @@ def test_the_consumer_waits_on_the_device_for_each_copy(device: Any) -> None:
         copy = copies.finish()
         assert copy.plan.rows.tolist() == [number]
         assert WORLD.consumer.waited_for == WORLD.events[: number + 1]
-        assert all(tensor.streams == [WORLD.consumer] for tensor in copy.tensors.values())
+        assert all(tensor.streams == [WORLD.consumer] for tensor in (*copy.tensors.values(), copy.starts))
     assert all(isinstance(event.recorded, FakeStream) for event in WORLD.events)
 
 
 def test_closing_waits_for_copies_before_it_lets_go_of_slots(device: Any) -> None:
-    ring, copies = WatchedRing(64, 9), device.Copies(CUDA)
+    ring, copies = WatchedRing(64, 9), device.Copies(CUDA, FakeStream())
     for number in range(3):
         copies.start(filled_from(ring, number))
     copies.close()

@@ -15,6 +15,8 @@ _SHARE = 16
 _LEAST_AHEAD = 1
 _MOST_AHEAD = 64
 """More than these even out nothing, and each takes a little memory that is not counted."""
+_GOOD_AHEAD = 4
+"""So many are read ahead before variables are kept, unless all can be: then reading takes no time."""
 _SPARE = 1
 """Slots that are neither being filled nor in the consumer's hands."""
 
@@ -41,7 +43,9 @@ class Budget:
     ahead: int
 
 
-def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads: int, cache: Cache) -> Budget:
+def spend(
+    memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads: int, cache: Cache, in_transfer: int
+) -> Budget:
     """Divide memory.
 
     Parameters
@@ -50,6 +54,8 @@ def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads
         Bytes, beside the batches that the consumer holds.
     slot_nbytes
         Of the largest batch.
+    in_transfer
+        How many slots a device copies from, after they were read and before the consumer has the batch.
 
     Raises
     ------
@@ -57,20 +63,24 @@ def spend(memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads
         It does not suffice for reading one batch ahead.
     """
     fixed = threads * max(stream.scratch_nbytes for stream in streams) + sum(stream.held_nbytes for stream in streams)
+    fixed += in_transfer * slot_nbytes
     least = fixed + (_LEAST_AHEAD + _SPARE) * slot_nbytes
     if least > memory:
         what = f"memory of {memory:,} bytes does not suffice: {threads} threads and batches of {slot_nbytes:,} bytes"
         advice = "give more memory, or choose a smaller batch_size, a shorter window or fewer threads"
         raise OptionError(Problem("TrialLoader", f"{what} take {least:,}", advice))
-    kept = _kept(memory, memory - least, streams, cache)
+    kept = _kept(memory, memory - least, streams, cache, (_GOOD_AHEAD - _LEAST_AHEAD) * slot_nbytes)
     kept_nbytes = _nbytes(streams, kept)
     ahead = (memory - fixed - kept_nbytes) // slot_nbytes - _SPARE
     return Budget(kept, kept_nbytes, slot_nbytes, min(ahead, _MOST_AHEAD))
 
 
-def _kept(memory: int, free: int, streams: Sequence[MouseStream], cache: Cache) -> tuple[tuple[str, ...], ...]:
+def _kept(
+    memory: int, free: int, streams: Sequence[MouseStream], cache: Cache, reserve: int
+) -> tuple[tuple[str, ...], ...]:
     if cache == "auto":
-        return _smallest_first(streams, free)
+        everything = tuple(stream.names for stream in streams)
+        return everything if _nbytes(streams, everything) <= free else _smallest_first(streams, free - reserve)
     # To decode a chunk of many trials for each of them would take longer than all the rest.
     sharing = tuple(stream.sharing for stream in streams)
     return sharing if _nbytes(streams, sharing) <= min(free, memory // _SHARE) else tuple(() for _ in streams)

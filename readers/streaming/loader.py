@@ -177,7 +177,8 @@ class TrialLoader:
                 for stream, one in zip(streams, batches, strict=True)
             )
         )
-        budget = spend(parse_memory(_LABEL, memory, "memory"), streams, slot, threads, cache)
+        bound = parse_memory(_LABEL, memory, "memory")
+        budget = spend(bound, streams, slot, threads, cache, target.in_transfer)
         for stream, kept in zip(streams, budget.kept, strict=True):
             stream.keep(kept)
         ring = SlotRing(slot, budget.ahead + 1, target.allocate)
@@ -320,10 +321,13 @@ def _most_frames(batches: MouseBatches) -> int:
 
 def _neurons_of_each(neurons: Any, mice: int) -> list[Choice | None]:
     """Return the choice of neurons of each mouse."""
-    if neurons is None or mice == 1 or isinstance(neurons, Mapping):
+    if neurons is None or isinstance(neurons, Mapping):
         return [neurons] * mice
     choices = list(neurons)
-    if len(choices) != mice or not all(one is None or isinstance(one, Mapping) or np.ndim(one) == 1 for one in choices):
+    each = all(one is None or isinstance(one, Mapping) or np.ndim(one) == 1 for one in choices)
+    if mice == 1 and not (each and len(choices) == 1):
+        return [neurons]
+    if not each or len(choices) != mice:
         what = "several mice need one choice of neurons each"
         raise OptionError(Problem(_LABEL, what, f"give a list of {mice} choices, or columns with the values wanted"))
     return choices
@@ -331,11 +335,12 @@ def _neurons_of_each(neurons: Any, mice: int) -> list[Choice | None]:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where batches go: what is read into slots, how slots are allocated, and what makes batches of them."""
+    """Where batches go: what is read, what makes batches of slots, how slots are allocated, how many it holds."""
 
     selections: Sequence[Selection]
     to_batches: Callable[[Generator[Filled]], Generator[tuple[Batch, BatchPlan]]]
     allocate: Allocate = allocate
+    in_transfer: int = 0
 
 
 def _target(output: Output, device: Any, selections: Sequence[Selection]) -> _Target:
@@ -344,7 +349,7 @@ def _target(output: Output, device: Any, selections: Sequence[Selection]) -> _Ta
             raise OptionError(Problem(_LABEL, f"numpy arrays cannot be on {device}", "choose output='torch'"))
         return _Target(selections, _to_numpy)
     try:
-        from .tensors import checked_device, pinned, to_device, to_tensors
+        from .tensors import SLOTS_IN_TRANSFER, checked_device, pinned, to_device, to_tensors
     except ModuleNotFoundError as error:
         what = f"output='torch' needs torch ({error})"
         raise OptionError(Problem(_LABEL, what, "install it, or choose output='numpy'")) from None
@@ -353,7 +358,12 @@ def _target(output: Output, device: Any, selections: Sequence[Selection]) -> _Ta
         return _Target(selections, to_tensors)
     # What a device does faster is left to it: normalization, and channels, which it need not be sent.
     recorded = [replace(one, variables=one.read, channels=(), affines={}) for one in selections]
-    return _Target(recorded, to_device(place, selections), pinned if place.type == "cuda" else allocate)
+    to_batches = to_device(place, selections)
+    return (
+        _Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER)
+        if place.type == "cuda"
+        else _Target(recorded, to_batches)
+    )
 
 
 def _to_numpy(filled: Generator[Filled]) -> Generator[tuple[Batch, BatchPlan]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Batches = Generator[tuple[Batch, BatchPlan]]
 _COPIES = 2
 """Batches that are on their way to a device, or there, before they are asked for."""
+SLOTS_IN_TRANSFER = _COPIES + 1
+"""Slots that a device copies from at most, or is about to."""
 
 
 class LoaderDataset(IterableDataset[Batch]):
@@ -85,9 +87,11 @@ def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable
         Of each mouse: what a batch has. The slots have the same variables as they are recorded.
     """
     finishers = dict[int, Finisher]()
+    # One for all epochs: the allocator keeps memory for each stream that it has seen.
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def batches(filled: Generator[Filled]) -> Batches:
-        with contextlib.closing(Copies(device)) as copies:
+        with contextlib.closing(Copies(device, side)) as copies:
             for one in filled:
                 copies.start(one)
                 del one
@@ -101,33 +105,48 @@ def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable
         mouse = copy.plan.mouse
         if mouse not in finishers:
             finishers[mouse] = Finisher(copy.stream, selections[mouse], device)
-        return Batch(finishers[mouse].finish(copy.tensors, copy.plan) | copy.labels), copy.plan
+        return Batch(finishers[mouse].finish(copy) | copy.labels), copy.plan
 
     return batches
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A batch on its way to a device: its tensors there, axes as they lie in memory, and when they are complete."""
+    """A batch on its way to a device.
+
+    Attributes
+    ----------
+    tensors
+        There, axes as they lie in memory.
+    starts
+        There, (B,) int64: the first frame of each sample.
+    arrived
+        Event after which they are complete; None where copies are complete at once.
+    """
 
     plan: BatchPlan
     stream: MouseStream
     tensors: dict[str, Tensor]
+    starts: Tensor
     labels: dict[str, Any]
     arrived: Any
 
 
 class Copies:
-    """Copies from slots to a device, in order, on a stream of their own where the device has streams.
+    """Copies from slots to a device, in order.
+
+    Parameters
+    ----------
+    side
+        The stream that copies, where the device has streams.
 
     Notes
     -----
     A slot is held until what was copied out of it has arrived; only then may it be filled again.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device, self._waiting = device, deque[Copy]()
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    def __init__(self, device: torch.device, side: torch.cuda.Stream | None) -> None:
+        self._device, self._stream, self._waiting = device, side, deque[Copy]()
         self._slots = deque[tuple[Any, Filled]]()
 
     def __len__(self) -> int:
@@ -137,18 +156,22 @@ class Copies:
     def start(self, filled: Filled) -> None:
         """Begin to copy a batch."""
         sources = {name: torch.from_numpy(array) for name, array in filled.arrays.items()}
+        starts = torch.from_numpy(filled.plan.starts)
         if self._stream is None:
             tensors, arrived = {name: source.to(self._device) for name, source in sources.items()}, None
+            starts = starts.to(self._device)
         else:
             with torch.cuda.stream(self._stream):
                 tensors = {name: source.to(self._device, non_blocking=True) for name, source in sources.items()}
+                # Out of memory that is not pinned, it would wait for all copies before it.
+                starts = starts.pin_memory().to(self._device, non_blocking=True)
                 arrived = torch.cuda.Event()
                 arrived.record(self._stream)
             self._slots.append((arrived, filled))
             # A device that copies more slowly than threads read must not make ever more slots be taken.
             while len(self._slots) > _COPIES:
                 self._arrive()
-        self._waiting.append(Copy(filled.plan, filled.stream, tensors, _labels(filled), arrived))
+        self._waiting.append(Copy(filled.plan, filled.stream, tensors, starts, _labels(filled), arrived))
 
     def finish(self) -> Copy:
         """Return the first batch; whatever the consumer does with it on the device waits until it has arrived."""
@@ -156,7 +179,7 @@ class Copies:
         if copy.arrived is not None:
             consumer = torch.cuda.current_stream(self._device)
             consumer.wait_event(copy.arrived)
-            for tensor in copy.tensors.values():
+            for tensor in (*copy.tensors.values(), copy.starts):
                 # The allocator must not hand the memory to the copying stream while the consumer's still uses it.
                 tensor.record_stream(consumer)
         while self._slots and self._slots[0][0].query():
@@ -194,11 +217,11 @@ class Finisher:
             if name in stream.names
         }
 
-    def finish(self, tensors: Mapping[str, Tensor], plan: BatchPlan) -> dict[str, Tensor]:
+    def finish(self, copy: Copy) -> dict[str, Tensor]:
         """Return the tensors of a batch, given those of its slot."""
         for name, affine in self._affines.items():
-            affine.apply(tensors[name], plan)
-        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in tensors.items()}
+            affine.apply(copy.tensors[name], copy)
+        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in copy.tensors.items()}
         found = {name: shown[name] for name in self._selection.variables}
         if self._stimulus in found:
             found[self._stimulus] = self._with_channels(found[self._stimulus], shown)
@@ -222,18 +245,18 @@ class _DeviceAffine:
         self._shift = None if affine.shift is None else torch.from_numpy(affine.shift).to(device)
         self._scale = torch.from_numpy(affine.scale).to(device)
 
-    def apply(self, values: Tensor, plan: BatchPlan) -> None:
+    def apply(self, values: Tensor, copy: Copy) -> None:
         """Change (B, …) values in place."""
         if self._shift is not None:
-            values.sub_(self._part(self._shift, plan))
-        values.mul_(self._part(self._scale, plan))
+            values.sub_(self._part(self._shift, copy))
+        values.mul_(self._part(self._scale, copy))
 
-    def _part(self, numbers: Tensor, plan: BatchPlan) -> Tensor:
+    def _part(self, numbers: Tensor, copy: Copy) -> Tensor:
         """Return (B or 1, …) the numbers for the frames of each sample."""
         if self._axis is None or numbers.shape[self._axis] == 1:
             return numbers[None]
-        frames = plan.starts[:, None] + np.arange(plan.frames) * plan.stride
-        chosen = numbers.index_select(self._axis, torch.from_numpy(frames.reshape(-1)).to(numbers.device))
+        frames = copy.starts[:, None] + torch.arange(copy.plan.frames, device=numbers.device) * copy.plan.stride
+        chosen = numbers.index_select(self._axis, frames.reshape(-1))
         return chosen.unflatten(self._axis, frames.shape).movedim(self._axis, 0)
 
 
