@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import math
 from dataclasses import dataclass
 from typing import Any, cast
@@ -91,6 +92,14 @@ def read_header(start: memoryview) -> Header:
     if start.nbytes < begin + length:
         raise NpyError(f"the header is cut off (expected {begin + length} bytes, found {start.nbytes})")
     return _parse(bytes(start[begin : begin + length]), begin + length)
+
+
+@functools.lru_cache(maxsize=256)
+def header_bytes(descr: str, shape: tuple[int, ...], *, fortran_order: bool) -> bytes:
+    """Return the start of a file, up to its values, as numpy writes it; cached, since all trials have the same."""
+    text, fields = io.BytesIO(), {"descr": descr, "fortran_order": fortran_order, "shape": shape}
+    np.lib.format.write_array_header_1_0(text, fields)
+    return text.getvalue()
 
 
 def as_array(data: memoryview, header: Header) -> NDArray[Any]:

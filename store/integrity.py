@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from . import layout
 from .chunk_codecs import ChunkError
@@ -103,19 +106,44 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the rows of a shard, each after its values were compared with their digest.
+
+    Yields
+    ------
+    int, ndarray
+        The row, and its values; their memory is used again.
+
+    Raises
+    ------
+    CorruptStoreError
+        The shard is damaged, or holds other values than were packed.
+    """
+    for row, values, problem in _rows(index, array, number):
+        if problem:
+            raise CorruptStoreError(problem)
+        yield row, values
+
+
 def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Problem]:
-    expected, path = index.manifest.values[array.path], array.shard_path(number)
     try:
-        with ShardReader(index.root, array, number) as shard:
-            wrong = [
-                start + place
-                for start, rows in shard.groups()
-                for place, row in enumerate(rows)
-                if values_digest(row) != expected[start + place]
-            ]
+        return [problem for _, _, problem in _rows(index, array, number) if problem]
+    except CorruptStoreError as error:
+        return list(error.problems)
+
+
+def _rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[tuple[int, NDArray[Any], Problem | None]]:
+    """Yield the rows of a shard, their values, and what is wrong with them."""
+    expected, path, root = index.manifest.values[array.path], array.shard_path(number), str(index.root)
+    try:
+        with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
+            for start, rows in shard.groups():
+                for row, values in enumerate(rows, start):
+                    wrong = values_digest(values) != expected[row]
+                    what = f"row {row} holds other values than were packed"
+                    yield row, values, Problem(root, what, _ADVICE, path) if wrong else None
     except ChunkError as error:
-        return [Problem(str(index.root), str(error), _ADVICE, path)]
-    return [Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path) for row in wrong]
+        raise CorruptStoreError(Problem(root, str(error), _ADVICE, path)) from None
 
 
 def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:

@@ -1,0 +1,57 @@
+"""``trialpack export``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from ..convert import Exported, export_mouse
+from ..convert.export import EXPORT_FORMATS, ExportFormat
+from ..store import layout
+from . import options
+from .display import progress_bar, show, show_json, size
+
+_EPILOG = """
+\b
+Examples:
+  trialpack export stores/mouse.zarr --to published --as npy
+  trialpack export stores/mouse.zarr --to published --as npy --statistics-pkl
+  trialpack export stores/mouse.zarr --to archives --as zip
+"""
+
+
+@click.command(epilog=_EPILOG)
+@options.existing_store
+@click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to make it in.")
+@click.option(
+    "--as",
+    "form",
+    required=True,
+    type=click.Choice(EXPORT_FORMATS),
+    help="npy: the folder of files that the mouse was published as. zip: a zip of it.",
+)
+@click.option("--statistics-pkl", is_flag=True, help="Add the train statistics as the public pipeline reads them.")
+@options.workers
+@options.json_output
+def export(store: Path, to: Path, form: ExportFormat, statistics_pkl: bool, workers: int | None, as_json: bool) -> None:
+    """Make the published files of STORE's mouse again.
+
+    They have the content of those that the store was made from, bit for bit, unless the store was made with another
+    precision. Each value is checked before it is written; DIR/<mouse> is there complete, or not at all.
+    """
+    with progress_bar(layout.short_name(store.name)) as bar:
+        made = export_mouse(store, to, format=form, statistics=statistics_pkl, workers=workers, progress=bar)
+    _report(made, as_json=as_json)
+
+
+def _report(made: Exported, *, as_json: bool) -> None:
+    if as_json:
+        show_json(made.describe())
+        return
+    rate = made.nbytes / 1e9 / made.seconds
+    show(
+        f"{made.path}: {made.files} files, {size(made.nbytes)}, in {made.seconds:.1f} s ({rate:.2f} GB/s)",
+        f"To pack it again: trialpack convert {shlex.quote(str(made.path))} --to DIR",
+    )
