@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import files
 from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, flat_bytes, seal
 from .errors import naming
+from .folder import open_file
 from .layout import ArrayLayout
 
 EMPTY = 2**64 - 1
@@ -113,16 +114,25 @@ class ShardWriter:
 class ShardReader:
     """Reads one shard: its index once, then any chunk.
 
+    Parameters
+    ----------
+    root
+        The store.
+    number
+        Which shard of the array.
+    folder
+        A descriptor of the store's folder, from which to find the file.
+
     Raises
     ------
     ChunkError
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
 
-    def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
+    def __init__(self, root: Path, layout: ArrayLayout, number: int, folder: int | None = None) -> None:
         self.layout = layout
         self.rows = layout.rows_of_shard(number)
-        self._descriptor = os.open(root / layout.shard_path(number), os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_file(root, layout.shard_path(number), folder)
         try:
             self._spans = [(offset, size) for offset, size in read_index(self._descriptor, layout, number).tolist()]
         except BaseException:
