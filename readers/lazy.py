@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout
 from .rows import read_rows
 
@@ -18,7 +18,11 @@ BLOCK_BYTES = 32 << 20
 
 
 def dask_array(
-    root: Path, array: ArrayLayout, rows: NDArray[np.int64], taken: tuple[int, NDArray[np.int64]] | None, token: str
+    folder: StoreFolder,
+    array: ArrayLayout,
+    rows: NDArray[np.int64],
+    taken: tuple[int, NDArray[np.int64]] | None,
+    token: str,
 ) -> Any:
     """Return some rows of a variable as a `dask.array.Array`.
 
@@ -43,7 +47,7 @@ def dask_array(
     blocks = list(_blocks(array, rows.tolist()))
     origin = (0,) * len(shape)
     graph = {
-        (name, number, *origin): (partial(_read_block, root, array, block, taken),)
+        (name, number, *origin): (partial(_read_block, folder, array, block, taken),)
         for number, block in enumerate(blocks)
     }
     chunks = (tuple(len(block) for block in blocks), *((size,) for size in shape))
@@ -63,8 +67,8 @@ def _blocks(array: ArrayLayout, rows: list[int]) -> Iterator[list[int]]:
 
 
 def _read_block(
-    root: Path, array: ArrayLayout, rows: list[int], taken: tuple[int, NDArray[np.int64]] | None
+    folder: StoreFolder, array: ArrayLayout, rows: list[int], taken: tuple[int, NDArray[np.int64]] | None
 ) -> NDArray[Any]:
     out = np.empty((len(rows), *array.shape[1:]), array.numpy_dtype)
-    read_rows(root, array, rows, out)
+    read_rows(folder, array, rows, out)
     return out if taken is None else np.take(out, taken[1], axis=taken[0])

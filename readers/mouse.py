@@ -113,7 +113,8 @@ class Mouse:
 
         Notes
         -----
-        Reading a file that is missing raises `CorruptStoreError`; a damaged chunk, zarr-python's own `ValueError`.
+        Reading raises `CorruptStoreError` where a file is missing or the store was replaced since it was opened; of a
+        damaged chunk, zarr-python's own `ValueError`.
         """
         if name not in self.index.arrays:
             known = ", ".join(path for path in self.index.arrays if not path.startswith(layout.STATISTICS))
@@ -202,7 +203,7 @@ class Mouse:
             Axes, dtype and units of ``mouse[name]``, padded with NaN: use `dask.array.nanmean` and the like; withheld
             responses are zeros: leave them out with ``trials={"withheld": False}``. A block is
             some whole trials, about 32 MiB of whole stored chunks. Computing raises `CorruptStoreError` where the store
-            is damaged.
+            is damaged, or was replaced since it was opened.
 
         Raises
         ------
@@ -217,7 +218,7 @@ class Mouse:
                 raise OptionError(Problem(str(self.path), f"{name} has no neurons", "choose neurons of responses"))
             taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
-        return dask_array(self.path, array, rows, taken, token)
+        return dask_array(self.index.folder, array, rows, taken, token)
 
     def trial(self, trial_id: int) -> Trial:
         """Read one trial, cut at its valid length.
@@ -309,5 +310,5 @@ class Mouse:
         if axis is not None and n_frames is not None:
             sizes[axis] = n_frames
         out = np.empty((1, *sizes), array.numpy_dtype)
-        read_rows(self.path, array, [row], out, [slice(0, size) for size in sizes])
+        read_rows(self.index.folder, array, [row], out, [slice(0, size) for size in sizes])
         return out[0]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, layout
+from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
 
 
@@ -35,6 +36,8 @@ class Recording:
         (n_trials,) int32, valid frames; None for static mice.
     withheld
         (n_trials,) bool, zeros stand in place of the responses.
+    version
+        As of `StoreFolder`.
     """
 
     root: Path
@@ -44,11 +47,17 @@ class Recording:
     tiers: NDArray[Any]
     n_frames: NDArray[np.int32] | None
     withheld: NDArray[np.bool_]
+    version: str = ""
 
     @property
     def label(self) -> str:
         """The store, for messages."""
         return str(self.root)
+
+    @property
+    def folder(self) -> StoreFolder:
+        """The store's folder, in the version that was opened."""
+        return StoreFolder(self.root, self.version)
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -107,4 +116,5 @@ def recording_of(index: StoreIndex) -> Recording:
         tiers=known[layout.TIER],
         n_frames=known.get(layout.N_FRAMES),
         withheld=known[layout.WITHHELD],
+        version=index.folder.version,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,20 @@ from numpy.typing import NDArray
 
 from ..store import CorruptStoreError, Problem
 from ..store.chunk_codecs import ChunkError
+from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout
 from ..store.shards import ShardReader
 
 
 def read_rows(
-    root: Path, array: ArrayLayout, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice] | None = None
+    folder: StoreFolder, array: ArrayLayout, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice] | None = None
 ) -> None:
     """Decode some rows of a recorded variable.
 
     Parameters
     ----------
-    root
-        The store.
+    folder
+        Of the store.
     array
         Layout of the variable.
     rows
@@ -37,7 +37,8 @@ def read_rows(
     Raises
     ------
     CorruptStoreError
-        A shard is missing or damaged; it is named. Damage never reads as numbers: every chunk has a checksum.
+        The store was replaced since it was opened; or a shard is missing or damaged: it is named. Damage never reads
+        as numbers: every chunk has a checksum.
 
     Notes
     -----
@@ -45,12 +46,13 @@ def read_rows(
     """
     part = part or [slice(0, size) for size in array.shape[1:]]
     assert array.shard is not None
-    for number, places in _grouped(rows, array.shard[0]):
-        try:
-            with ShardReader(root, array, number) as shard:
-                _read_shard(shard, [rows[place] for place in places], out[places.start : places.stop], part)
-        except (ChunkError, OSError) as error:
-            raise CorruptStoreError(_problem(root, array, number, error)) from None
+    with folder.opened() as descriptor:
+        for number, places in _grouped(rows, array.shard[0]):
+            try:
+                with ShardReader(folder.root, array, number, descriptor) as shard:
+                    _read_shard(shard, [rows[place] for place in places], out[places.start : places.stop], part)
+            except (ChunkError, OSError) as error:
+                raise CorruptStoreError(_problem(folder, array, number, error)) from None
 
 
 def _read_shard(shard: ShardReader, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice]) -> None:
@@ -74,6 +76,6 @@ def _grouped(rows: Sequence[int], step: int) -> Iterator[tuple[int, range]]:
         yield number, range(places[0], places[-1] + 1)
 
 
-def _problem(root: Path, array: ArrayLayout, number: int, error: Exception) -> Problem:
+def _problem(folder: StoreFolder, array: ArrayLayout, number: int, error: Exception) -> Problem:
     what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
-    return Problem(str(root), what, "copy or convert the mouse again", array.shard_path(number))
+    return Problem(str(folder.root), what, "copy or convert the mouse again", array.shard_path(number))

@@ -2,33 +2,80 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
 
 import zarr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
 from ..store import CorruptStoreError, Problem, StoreIndex
+from ..store.folder import StoreFolder, open_file
 
 
 class _ListedFiles(LocalStore):
-    """Files of a store. One that the manifest lists and that is not there is an error.
+    """Files of a store in one version. One that the manifest lists and that is not there is an error.
 
-    By itself zarr-python reads what is missing as the fill value, and 3.1 cannot be told otherwise.
+    By itself zarr-python reads what is missing as the fill value, and looks for each file by the store's path: what it
+    reads of a store that is being replaced is of both.
     """
 
-    def __init__(self, root: Path, listed: frozenset[str]) -> None:
-        super().__init__(root, read_only=True)
-        self._listed = listed
+    def __init__(self, folder: StoreFolder, listed: frozenset[str]) -> None:
+        super().__init__(folder.root, read_only=True)
+        self._folder, self._listed = folder, listed
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        found = await super().get(key, prototype, byte_range)
-        if found is None and key in self._listed:
-            what = "missing (the manifest lists it)"
-            raise CorruptStoreError(Problem(str(self.root), what, "copy or convert the mouse again", key))
-        return found
+        return await asyncio.to_thread(self._find, key, prototype, byte_range)
+
+    def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
+        return self._find(key, prototype, byte_range)
+
+    async def get_ranges(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        """Read parts of a file, as zarr-python does it since 3.4; but raise one error, not a group of them."""
+        try:
+            async for found in cast(Any, super()).get_ranges(*arguments, **options):
+                yield found
+        except BaseExceptionGroup as group:
+            corrupt = group.subgroup(CorruptStoreError)
+            if corrupt is None:
+                raise
+            raise CorruptStoreError(dict.fromkeys(_problems(corrupt))) from None
+
+    def _find(self, key: str, prototype: Any, byte_range: Any) -> Any:
+        try:
+            with self._folder.opened() as folder:
+                data = _read_part(open_file(self.root, key, folder), byte_range)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            if key in self._listed:
+                what = "missing (the manifest lists it)"
+                raise CorruptStoreError(Problem(str(self.root), what, "copy or convert the mouse again", key)) from None
+            return None
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
 
 def open_array(index: StoreIndex, path: str) -> zarr.Array[Any]:
     """Open an array of a store for reading."""
-    return zarr.open_array(_ListedFiles(index.root, frozenset(index.manifest.files)), path=path, mode="r")
+    return zarr.open_array(_ListedFiles(index.folder, frozenset(index.manifest.files)), path=path, mode="r")
+
+
+def _read_part(descriptor: int, part: Any) -> bytes:
+    """Return the part of a file that zarr-python asks for, and close the file."""
+    with open(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if isinstance(part, RangeByteRequest):
+            file.seek(part.start)
+            return file.read(part.end - part.start)
+        if isinstance(part, OffsetByteRequest):
+            file.seek(part.offset)
+        elif isinstance(part, SuffixByteRequest):
+            file.seek(max(0, size - part.suffix))
+        return file.read()
+
+
+def _problems(group: BaseExceptionGroup[Any]) -> Iterator[Problem]:
+    """Yield the problems of all errors of a group."""
+    for error in group.exceptions:
+        yield from _problems(error) if isinstance(error, BaseExceptionGroup) else error.problems

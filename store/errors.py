@@ -15,8 +15,11 @@ Each error carries the independent problems it reports; its text has one line fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 def printable(text: str) -> str:
@@ -28,6 +31,17 @@ def printable(text: str) -> str:
     a\nb
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Generator[None]:
+    """Name the file in an error of the system that names none, as those of calls with a descriptor do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import stat
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from .errors import naming
+
 READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 TEMPORARY = ".writing"
 
@@ -67,24 +69,26 @@ def close(descriptor: int) -> None:
 def sync_folder(path: Path) -> None:
     """Return when the names in a folder are on disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder and say so with EINVAL; there is no more that could be done.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        close(descriptor)
+    with naming(path):
+        try:
+            sync(descriptor)
+        except OSError as error:
+            # Some network file systems cannot sync a folder and say so with EINVAL; no more could be done.
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            close(descriptor)
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
     """Write a whole file and return when its bytes are on disk; its name in the folder may not be yet."""
     descriptor = create(path)
-    try:
-        append(descriptor, [memoryview(data)])
-        sync(descriptor)
-    finally:
-        close(descriptor)
+    with naming(path):
+        try:
+            append(descriptor, [memoryview(data)])
+            sync(descriptor)
+        finally:
+            close(descriptor)
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
@@ -170,17 +174,22 @@ def locked(path: Path) -> Generator[bool]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with naming(path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             close(descriptor)
             yield False
             return
+        except OSError:
+            close(descriptor)
+            raise
         if _same_file(descriptor, path):
             break
         close(descriptor)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        with naming(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield True
     finally:
         try:

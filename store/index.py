@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from . import layout
 from .errors import CorruptStoreError, Problem, StoreFormatError
+from .folder import StoreFolder
 from .layout import ArrayLayout
 from .manifest import Manifest
 from .metadata import parse_array
@@ -52,9 +53,15 @@ class StoreIndex:
         """Return the bytes on disk of an array or group, metadata included."""
         return sum(record.size for name, record in self.manifest.files.items() if name.startswith(f"{path}/"))
 
+    @property
+    def folder(self) -> StoreFolder:
+        """The store's folder, in the version that was opened."""
+        return StoreFolder(self.root, self.manifest.files[layout.METADATA].sha256)
+
     def small(self, path: str) -> NDArray[Any]:
         """Read a small array whole; see `read_array`."""
-        return read_array(self.root, self.arrays[path])
+        with self.folder.opened() as descriptor:
+            return read_array(self.root, self.arrays[path], descriptor)
 
 
 def read_index(root: Path, manifest: Manifest, documents: Sequence[str]) -> StoreIndex:

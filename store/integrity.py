@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import layout
 from .chunk_codecs import ChunkError
-from .errors import CorruptStoreError, Problem
+from .errors import CorruptStoreError, Problem, naming
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
@@ -100,7 +100,7 @@ def _check_digest(root: Path, manifest: Manifest, path: str) -> list[Problem]:
 def file_digest(path: Path) -> str:
     """Return the SHA-256 (hex) of a file, read block by block."""
     digest, block = hashlib.sha256(), bytearray(_BLOCK)
-    with open(path, "rb", buffering=0) as file:
+    with naming(path), open(path, "rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(memoryview(block)[:count])
     return digest.hexdigest()

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from . import files
 from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, flat_bytes, seal
+from .errors import naming
+from .folder import open_file
 from .layout import ArrayLayout
 
 EMPTY = 2**64 - 1
@@ -50,7 +52,8 @@ class ShardWriter:
     def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
         self.name = layout.shard_path(number)
         self._layout, self._codec = layout, layout.codec
-        self._descriptor = files.create(root / self.name)
+        self._path = root / self.name
+        self._descriptor = files.create(self._path)
         self._digest, self._end, self._spans = hashlib.sha256(), 0, list[tuple[int, int]]()
         self._stored = np.empty(self._codec.stored_shape(layout.chunk), layout.numpy_dtype)
 
@@ -71,7 +74,8 @@ class ShardWriter:
     def finish(self) -> FileRecord:
         """Write the index, make the file durable, and close it."""
         self._put([memoryview(seal(self._index().tobytes()))])
-        files.sync(self._descriptor)
+        with naming(self._path):
+            files.sync(self._descriptor)
         self.close()
         return FileRecord(self._end, self._digest.hexdigest())
 
@@ -80,7 +84,8 @@ class ShardWriter:
         # close(2) frees the descriptor even when it fails: never close one twice.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            files.close(descriptor)
+            with naming(self._path):
+                files.close(descriptor)
 
     def _fill(self, part: NDArray[Any]) -> NDArray[Any]:
         """Return the part as a stored chunk; Zarr pads a chunk at the array's edge with the fill value."""
@@ -93,7 +98,8 @@ class ShardWriter:
         return self._stored
 
     def _put(self, parts: list[memoryview]) -> None:
-        size = files.append(self._descriptor, parts)
+        with naming(self._path):
+            size = files.append(self._descriptor, parts)
         for part in parts:
             self._digest.update(part)
         self._spans.append((self._end, size))
@@ -108,16 +114,25 @@ class ShardWriter:
 class ShardReader:
     """Reads one shard: its index once, then any chunk.
 
+    Parameters
+    ----------
+    root
+        The store.
+    number
+        Which shard of the array.
+    folder
+        A descriptor of the store's folder, from which to find the file.
+
     Raises
     ------
     ChunkError
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
 
-    def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
+    def __init__(self, root: Path, layout: ArrayLayout, number: int, folder: int | None = None) -> None:
         self.layout = layout
         self.rows = layout.rows_of_shard(number)
-        self._descriptor = os.open(root / layout.shard_path(number), os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_file(root, layout.shard_path(number), folder)
         try:
             self._spans = [(offset, size) for offset, size in read_index(self._descriptor, layout, number).tolist()]
         except BaseException:

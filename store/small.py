@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from . import files, layout
 from .chunk_codecs import ChunkError
 from .errors import CorruptStoreError, Problem
+from .folder import read_file
 from .layout import ArrayLayout
 from .metadata import array_document, group_document, to_json
 from .shards import FileRecord
@@ -37,8 +38,13 @@ def write_array(root: Path, array: ArrayLayout, values: NDArray[Any]) -> Records
     return records
 
 
-def read_array(root: Path, array: ArrayLayout) -> NDArray[Any]:
+def read_array(root: Path, array: ArrayLayout, folder: int | None = None) -> NDArray[Any]:
     """Read a small array whole: its dtype in native order, text as Python strings.
+
+    Parameters
+    ----------
+    folder
+        A descriptor of the store's folder, from which to find the file.
 
     Raises
     ------
@@ -48,7 +54,7 @@ def read_array(root: Path, array: ArrayLayout) -> NDArray[Any]:
     out = np.empty(array.shape, array.numpy_dtype)
     if math.prod(array.shape):
         try:
-            array.codec.decode(memoryview((root / array.shard_path(0)).read_bytes()), out)
+            array.codec.decode(memoryview(read_file(root, array.shard_path(0), folder)), out)
         except (OSError, ChunkError) as error:
             what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
             problem = Problem(str(root), what, "copy or convert the mouse again", array.shard_path(0))

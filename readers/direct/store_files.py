@@ -8,7 +8,8 @@ import resource
 import threading
 from collections.abc import Generator
 
-from ...store import CorruptStoreError, Problem, StoreIndex, layout
+from ...store import StoreIndex
+from ...store.folder import open_file
 
 _SHARE = 4
 """Of the descriptors that the process may have, stores keep one in so many open between them."""
@@ -41,17 +42,8 @@ class StoreFiles:
     """
 
     def __init__(self, index: StoreIndex) -> None:
-        self._root = index.root
-        try:
-            self._folder = os.open(index.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise CorruptStoreError(self._problem(os.strerror(error.errno or 0))) from None
+        self._root, self._folder = index.root, index.folder.open()
         self.kept, self._lock = dict[str, int](), threading.Lock()
-        try:
-            self._check_version(index)
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
         """Close all files."""
@@ -81,7 +73,7 @@ class StoreFiles:
         if descriptor is not None:
             yield descriptor
             return
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        descriptor = open_file(self._root, name, self._folder)
         kept = False
         try:
             kept = self._keep(name, descriptor)
@@ -96,17 +88,3 @@ class StoreFiles:
                 return False
             self.kept[name] = descriptor
             return True
-
-    def _check_version(self, index: StoreIndex) -> None:
-        expected = index.manifest.to_bytes()
-        try:
-            descriptor = os.open(layout.MANIFEST, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
-            with open(descriptor, "rb") as file:
-                found = file.read(len(expected) + 1)
-        except OSError as error:
-            raise CorruptStoreError(self._problem(os.strerror(error.errno or 0), layout.MANIFEST)) from None
-        if found != expected:
-            raise CorruptStoreError(self._problem("the store was replaced since it was opened", layout.MANIFEST))
-
-    def _problem(self, what: str, name: str | None = None) -> Problem:
-        return Problem(str(self._root), what, "open it again", name or "")

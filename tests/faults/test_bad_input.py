@@ -1,12 +1,14 @@
 """Whatever is wrong with a mouse is said by name before anything is published, and nothing is left behind."""
 
+import contextlib
+import ctypes
 import gzip
 import io
 import os
 import pickle
-import random
 import shutil
 import stat
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -16,20 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from trialpack.convert import convert_mouse, npy, open_source, plan_mouse
-from trialpack.convert.npy import NpyError
+from trialpack.convert import convert_mouse, open_source, plan_mouse
 from trialpack.convert.sample import write_sample
-from trialpack.store import SourceError, TrialpackError
+from trialpack.store import SourceError
 
-from .mice import Array, edit, listing, trial_ids, trial_path, trim, write_npy, zip_mouse
+from ..mice import Array, edit, listing, trial_ids, trial_path, trim, variables, write_npy, zip_mouse
+from .promises import Tally
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
 Mutation = Callable[[Path], object]
 Fresh = Callable[[str], Path]
 Lie = Callable[[zipfile.ZipFile], object]
+Size = Callable[[int, int], int]
 
 RESPONSE = "data/responses/9.npy"
 FIRST = "data/responses/0.npy"
@@ -243,8 +244,6 @@ KINDS: dict[str, Kind] = {
     "zeros": Kind(change_bytes(RESPONSE, lambda b: bytes(len(b))), RESPONSE, ("not a .npy file",)),
     "first trial is text": Kind(put(FIRST, b"text"), FIRST, ("not a .npy file",)),
     "npz": Kind(lambda f: np.savez(f / "n.npz", a=1) or os.replace(f / "n.npz", f / RESPONSE), RESPONSE, ("PK",)),
-    "pickle": Kind(plain_pickle, RESPONSE, ("not a .npy file",)),
-    "objects": Kind(save_pickled(RESPONSE), RESPONSE, ("pickled Python objects, which are never loaded",)),
     "records": Kind(save(RESPONSE, lambda a: np.zeros(3, "f4,f4")), RESPONSE, ("records with named fields",)),
     "records as text": Kind(descr(RESPONSE, "'f4,f4'"), RESPONSE, ("dtype 'f4,f4' is not supported",)),
     "complex": Kind(save(RESPONSE, lambda a: a.astype("c8")), RESPONSE, ("expected float32 or float64", "<c8")),
@@ -315,7 +314,6 @@ KINDS: dict[str, Kind] = {
     "list as header": Kind(header(RESPONSE, "['<f4', False, (20, 324)]"), RESPONSE, (DAMAGED, "the keys")),
     "nested parentheses": Kind(shape(RESPONSE, "(" * 4000 + ")" * 4000), RESPONSE, (DAMAGED,)),
     "nested signs": Kind(shape(RESPONSE, "-" * 9000 + "1"), RESPONSE, (DAMAGED,)),
-    "code in the header": Kind(evil_header, RESPONSE, (DAMAGED,)),
     "unhashable header": Kind(header(RESPONSE, "{[]: 1}"), RESPONSE, (DAMAGED,)),
     "version 9.9": Kind(change_bytes(RESPONSE, lambda b: b[:6] + b"\x09\x09" + b[8:]), RESPONSE, ("version", "9.9")),
     "version 1.1": Kind(change_bytes(RESPONSE, lambda b: b[:6] + b"\x01\x01" + b[8:]), RESPONSE, ("version", "1.1")),
@@ -361,17 +359,6 @@ KINDS: dict[str, Kind] = {
     "directory with files": Kind(
         instead(RESPONSE, lambda p, _: (p.mkdir(), (p / "x").touch())), RESPONSE, ("not a trial|missing",)
     ),
-    "link": Kind(instead(RESPONSE, lambda p, real: p.symlink_to(real)), RESPONSE, ("link", "expected a file")),
-    "dangling link": Kind(instead(RESPONSE, lambda p, _: p.symlink_to("no")), RESPONSE, ("link",)),
-    "linked variable": Kind(
-        instead("data/behavior", lambda p, real: p.symlink_to(real)), "data/behavior", ("link",), others=True
-    ),
-    "linked meta file": Kind(
-        both(put_array("meta/trials/x.npy", [1]), instead("meta/trials/x.npy", lambda p, real: p.symlink_to(real))),
-        "meta/trials/x.npy",
-        ("link",),
-    ),
-    "pipe": Kind(instead(RESPONSE, lambda p, _: os.mkfifo(p)), RESPONSE, ("expected a file",)),
     # Tiers.
     "tiers missing": Kind(remove(TIERS), TIERS, ("missing|found 0",)),
     "tiers too short": Kind(save(TIERS, lambda a: a[:-1]), TIERS, ("expected 19 or more, for trial 18; found 18",)),
@@ -379,7 +366,6 @@ KINDS: dict[str, Kind] = {
     "tiers of bytes": Kind(save(TIERS, lambda a: a.astype("S")), TIERS, ("one text a trial", "|S16")),
     "tiers in a table": Kind(save(TIERS, lambda a: a[None]), TIERS, ("one text a trial", "(1, 19)")),
     "tiers without axis": Kind(put_array(TIERS, "train"), TIERS, ("one text a trial", "()")),
-    "tiers of objects": Kind(save_pickled(TIERS), TIERS, ("never loaded",)),
     "tiers empty file": Kind(put(TIERS, b""), TIERS, ("the file is empty",)),
     "tiers truncated": Kind(change_bytes(TIERS, lambda b: b[:-4]), TIERS, ("truncated",)),
     "tier nan": Kind(save(TIERS, lambda a: np.where(np.arange(19) == 9, "nan", a)), TIERS, ("trial 9", "'nan'")),
@@ -402,7 +388,6 @@ KINDS: dict[str, Kind] = {
     "statistics truncated": Kind(
         change_bytes("meta/statistics/videos/all/std.npy", lambda b: b[:-9]), "videos/all/std.npy", ("truncated",)
     ),
-    "metadata of objects": Kind(save_pickled("meta/trials/x.npy"), "meta/trials/x.npy", ("never loaded",)),
     "metadata of records": Kind(put_array("meta/x.npy", np.zeros(3, "f4,i4")), "meta/x.npy", ("named fields",)),
     "complex metadata": Kind(put_array("meta/x.npy", np.zeros(3, complex)), "meta/x.npy", ("<c16", "not supported")),
     "raw metadata": Kind(put_array("meta/x.npy", np.zeros(3, "V5")), "meta/x.npy", ("V5", "not supported")),
@@ -437,22 +422,43 @@ KINDS: dict[str, Kind] = {
     "folders too deep": Kind(deep, "meta/trials/d/d/d", (), containers=("folder",)),
     "config not UTF-8": Kind(put("config.json", b'{"a": "\xff"}'), "config.json", ("not UTF-8 text",)),
     "config huge": Kind(put("config.json", b" " * ((1 << 20) + 1)), "config.json", ("too large", "1048577")),
-    "config is a link": Kind(
-        instead("config.json", lambda p, real: p.symlink_to(real)), "config.json", ("link", "expected a file")
-    ),
     # Values.
     "video of NaN": Kind(save(VIDEO, lambda a: np.full_like(a, np.nan)), VIDEO, ("NaN throughout", "trial 9")),
     "signalling NaN among wider values": Kind(mixed_with_signalling_nan, RESPONSE, ("signalling NaN",)),
 }
+
+HOSTILE: dict[str, Kind] = {
+    "pickle": Kind(plain_pickle, RESPONSE, ("not a .npy file",)),
+    "objects": Kind(save_pickled(RESPONSE), RESPONSE, ("pickled Python objects, which are never loaded",)),
+    "code in the header": Kind(evil_header, RESPONSE, (DAMAGED,)),
+    "link": Kind(instead(RESPONSE, lambda p, real: p.symlink_to(real)), RESPONSE, ("link", "expected a file")),
+    "dangling link": Kind(instead(RESPONSE, lambda p, _: p.symlink_to("no")), RESPONSE, ("link",)),
+    "linked variable": Kind(
+        instead("data/behavior", lambda p, real: p.symlink_to(real)), "data/behavior", ("link",), others=True
+    ),
+    "linked meta file": Kind(
+        both(put_array("meta/trials/x.npy", [1]), instead("meta/trials/x.npy", lambda p, real: p.symlink_to(real))),
+        "meta/trials/x.npy",
+        ("link",),
+    ),
+    "pipe": Kind(instead(RESPONSE, lambda p, _: os.mkfifo(p)), RESPONSE, ("expected a file",)),
+    "tiers of objects": Kind(save_pickled(TIERS), TIERS, ("never loaded",)),
+    "metadata of objects": Kind(save_pickled("meta/trials/x.npy"), "meta/trials/x.npy", ("never loaded",)),
+    "config is a link": Kind(
+        instead("config.json", lambda p, real: p.symlink_to(real)), "config.json", ("link", "expected a file")
+    ),
+}
+"""Input made to do harm."""
 
 
 # --- The table -------------------------------------------------------------------------------------------------------
 
 
 def cases() -> Iterator[object]:
-    for name, kind in KINDS.items():
-        for container in kind.containers:
-            yield pytest.param(kind, container, id=f"{name}-{container}")
+    for promise, kinds in ((7, KINDS), (19, HOSTILE)):
+        for name, kind in kinds.items():
+            for container in kind.containers:
+                yield pytest.param(kind, container, id=f"{name}-{container}", marks=pytest.mark.promise(promise))
 
 
 def says(line: str, words: tuple[str, ...]) -> bool:
@@ -460,11 +466,13 @@ def says(line: str, words: tuple[str, ...]) -> bool:
     return all(any(option in line for option in word.split("|")) for word in words)
 
 
-def refused(source: Path, tmp_path: Path, **options: object) -> list[str]:
+def refused(
+    source: Path, tmp_path: Path, convert: Callable[..., object] = convert_mouse, **options: object
+) -> list[str]:
     """Convert; return the lines of the error, after checking that nothing was made anywhere."""
     before = listing(tmp_path)
     with pytest.raises(SourceError) as caught:
-        convert_mouse(source, tmp_path / "stores", **options)
+        convert(source, tmp_path / "stores", **options)
     after = listing(tmp_path)
     assert set(after) - set(before) <= {"stores"}, "nothing is left, hidden or not, at the destination or elsewhere"
     assert {name: after[name] for name in before} == before, "the source is as it was"
@@ -495,20 +503,77 @@ def lean(lean_mice: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize(("kind", "container"), list(cases()))
-def test_bad_mouse(kind: Kind, container: str, lean: Fresh, tmp_path: Path) -> None:
+def test_bad_mouse(kind: Kind, container: str, lean: Fresh, tmp_path: Path, tally: Tally) -> None:
     folder = lean(kind.mouse)
+    tally.inject()
     kind.spoil(folder)
     source = zip_mouse(folder) if container == "zip" else folder
     lines = refused(source, tmp_path)
     assert any(says(line.removeprefix(str(source)), (kind.name, *kind.words)) for line in lines), lines
     if not kind.others:
         assert [line for line in lines if kind.name not in line.removeprefix(str(source))] == []
+    assert_nothing_ran(folder)
+    tally.survive()
+
+
+def assert_nothing_ran(folder: Path) -> None:
     assert not canary_of(folder).exists(), "nothing of the input was run"
 
 
 def test_there_are_many_kinds() -> None:
-    assert len(KINDS) >= 130
-    assert len(ZIP_KINDS) >= 30
+    assert len(KINDS) >= 120 and len(ZIP_KINDS) >= 30
+    assert len(HOSTILE) >= 10 and len(HOSTILE_ZIPS) >= 20
+
+
+# Those of the kinds above that numpy reads without a word.
+READ_BY_NUMPY = [
+    "one byte too many",
+    "file twice",
+    "integers",
+    "booleans",
+    "half floats",
+    "complex",
+    "all videos of bytes",
+    "frames of a whole variable",
+    "trial missing in one variable",
+    "trial extra in one variable",
+    "variable missing",
+    "no stimulus",
+    "tiers too short",
+    "tier nan",
+    "too few units",
+    "video of NaN",
+]
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("name", READ_BY_NUMPY)
+def test_a_loop_over_files_is_noticed(name: str, lean: Fresh, tmp_path: Path, tally: Tally) -> None:
+    """The check sees that a converter without checks publishes a bad mouse."""
+
+    def convert(source: Path, to: Path) -> None:
+        to.mkdir()
+        for variable in variables(source):
+            trials = [np.load(path) for path in sorted((source / "data" / variable).iterdir())]
+            np.save(to / variable, np.stack(trials))
+
+    kind = KINDS[name]
+    folder = lean(kind.mouse)
+    kind.spoil(folder)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        refused(folder, tmp_path, convert)
+    tally.notice()
+
+
+@pytest.mark.promise(19)
+@pytest.mark.parametrize("name", ["objects", "tiers of objects", "metadata of objects"])
+def test_what_runs_when_it_is_unpickled_is_noticed(name: str, lean: Fresh, tally: Tally) -> None:
+    folder = lean("dynamic")
+    HOSTILE[name].spoil(folder)
+    np.load(folder / HOSTILE[name].name, allow_pickle=True)
+    with pytest.raises(AssertionError, match="nothing of the input was run"):
+        assert_nothing_ran(folder)
+    tally.notice()
 
 
 # --- Zips ------------------------------------------------------------------------------------------------------------
@@ -687,24 +752,6 @@ ZIP_KINDS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
     ),
     "no members": (lambda folder: _empty_zip(folder), ("expected one member meta/trials/tiers.npy, found 0",)),
     "two mice": (two_mice, ("expected one member meta/trials/tiers.npy, found 2", "one mouse")),
-    # Names.
-    "upwards": (zipped(add("../evil.npy")), ("../evil.npy", "unsafe name")),
-    "upwards inside": (zipped(add("m/data/../../evil.npy")), ("m/data/../../evil.npy", "unsafe name")),
-    "absolute": (zipped(add("/tmp/evil.npy")), ("/tmp/evil.npy", "unsafe name")),
-    "backslash": (zipped(add("data\\responses\\9.npy")), ("data\\responses\\9.npy", "unsafe name")),
-    "drive": (zipped(add("C:/evil.npy")), ("C:/evil.npy", "unsafe name")),
-    "null byte": (zipped(add("data/evil\0.npy")), ("evil", "unsafe name")),
-    "everything upwards": (lambda folder: zip_mouse(folder, top="../"), ("../data/responses/9.npy", "unsafe name")),
-    "line break": (zipped(add("../a\nb")), ("unsafe name",)),
-    # What a member is.
-    "encrypted": (zipped(encrypt), (RESPONSE, "encrypted", "password")),
-    "twice": (lambda folder: zipped(add(f"{folder.name}/{RESPONSE}"))(folder), (RESPONSE, "stands 2 times in the zip")),
-    "link": (
-        lambda folder: zipped(add(f"{folder.name}/data/x", b"/etc/passwd", LINK))(folder),
-        ("data/x", "a link", "expected a file"),
-    ),
-    "link outside of the mouse": (zipped(add("x", b"/etc/passwd", LINK)), ("x", "a link")),
-    "device": (zipped(add("x", b"", stat.S_IFCHR | 0o666)), ("x", "a link or a device")),
     "bzip2": (zipped(repack(RESPONSE, zipfile.ZIP_BZIP2)), (RESPONSE, "method 12", "stored or deflated")),
     "lzma": (zipped(repack(RESPONSE, zipfile.ZIP_LZMA)), (RESPONSE, "method 14")),
     "unknown method": (zipped(lie(RESPONSE, compress_type=99)), (RESPONSE, "method 99")),
@@ -712,14 +759,9 @@ ZIP_KINDS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
     "stored in two sizes": (zipped(scale(RESPONSE, "file_size", 2), STORED), (RESPONSE, "two sizes", "26048", "52096")),
     "size too small": (zipped(scale(RESPONSE, "file_size", 0.5)), (RESPONSE, f"{IN_ZIP}|truncated")),
     "size too large": (zipped(scale(RESPONSE, "file_size", 2)), (RESPONSE, f"{IN_ZIP}|longer")),
-    "size of a terabyte": (zipped(lie(RESPONSE, file_size=1 << 40)), (RESPONSE,)),
     "packed size too small": (zipped(scale(RESPONSE, "compress_size", 0.5)), (RESPONSE, IN_ZIP)),
     "packed size too large": (zipped(scale(RESPONSE, "compress_size", 1.5)), (RESPONSE, f"{OVERLAPS}|{IN_ZIP}")),
-    "packed size of a terabyte": (zipped(lie(RESPONSE, compress_size=1 << 40)), (RESPONSE,)),
-    "both sizes of a terabyte": (zipped(lie(RESPONSE, compress_size=1 << 40, file_size=1 << 40), STORED), (RESPONSE,)),
-    "last member of a terabyte": (last_member_of_a_terabyte, ("meta/zzz.txt",)),
     "behind the end": (zipped(lie(RESPONSE, header_offset=1 << 31)), (RESPONSE, "the zip ends early")),
-    "behind all files": (zipped(lie(RESPONSE, header_offset=(1 << 63) + 5)), (RESPONSE,)),
     "wrong CRC, deflated": (zipped(lie(RESPONSE, CRC=0x12345678)), (RESPONSE, IN_ZIP, "expected CRC-32 12345678")),
     "wrong CRC, stored": (zipped(lie(RESPONSE, CRC=0x12345678), STORED), (RESPONSE, "expected CRC-32 12345678")),
     "wrong CRC of tiers": (zipped(lie(TIERS, CRC=1)), (TIERS, IN_ZIP, "CRC-32")),
@@ -736,7 +778,30 @@ ZIP_KINDS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
     "flipped first byte, deflated": (spoil_members(flip(0), DEFLATED), (RESPONSE, IN_ZIP)),
     "flipped byte, deflated": (spoil_members(flip(0.5), DEFLATED), (RESPONSE, IN_ZIP)),
     "flipped last byte, deflated": (spoil_members(flip(1), DEFLATED), (RESPONSE, IN_ZIP)),
-    # Bombs.
+}  # fmt: skip
+
+HOSTILE_ZIPS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
+    "upwards": (zipped(add("../evil.npy")), ("../evil.npy", "unsafe name")),
+    "upwards inside": (zipped(add("m/data/../../evil.npy")), ("m/data/../../evil.npy", "unsafe name")),
+    "absolute": (zipped(add("/tmp/evil.npy")), ("/tmp/evil.npy", "unsafe name")),
+    "backslash": (zipped(add("data\\responses\\9.npy")), ("data\\responses\\9.npy", "unsafe name")),
+    "drive": (zipped(add("C:/evil.npy")), ("C:/evil.npy", "unsafe name")),
+    "null byte": (zipped(add("data/evil\0.npy")), ("evil", "unsafe name")),
+    "everything upwards": (lambda folder: zip_mouse(folder, top="../"), ("../data/responses/9.npy", "unsafe name")),
+    "line break": (zipped(add("../a\nb")), ("unsafe name",)),
+    "encrypted": (zipped(encrypt), (RESPONSE, "encrypted", "password")),
+    "twice": (lambda folder: zipped(add(f"{folder.name}/{RESPONSE}"))(folder), (RESPONSE, "stands 2 times in the zip")),
+    "link": (
+        lambda folder: zipped(add(f"{folder.name}/data/x", b"/etc/passwd", LINK))(folder),
+        ("data/x", "a link", "expected a file"),
+    ),
+    "link outside of the mouse": (zipped(add("x", b"/etc/passwd", LINK)), ("x", "a link")),
+    "device": (zipped(add("x", b"", stat.S_IFCHR | 0o666)), ("x", "a link or a device")),
+    "size of a terabyte": (zipped(lie(RESPONSE, file_size=1 << 40)), (RESPONSE,)),
+    "packed size of a terabyte": (zipped(lie(RESPONSE, compress_size=1 << 40)), (RESPONSE,)),
+    "both sizes of a terabyte": (zipped(lie(RESPONSE, compress_size=1 << 40, file_size=1 << 40), STORED), (RESPONSE,)),
+    "last member of a terabyte": (last_member_of_a_terabyte, ("meta/zzz.txt",)),
+    "behind all files": (zipped(lie(RESPONSE, header_offset=(1 << 63) + 5)), (RESPONSE,)),
     "overlapping members": (zipped(overlap), ("data/responses/18.npy|data/responses/9.npy", OVERLAPS)),
     "one member under many names": (zipped(quine), ("data/responses/", OVERLAPS)),
     "inflates to more": (zipped(bomb(RESPONSE, 100 << 20, 26048)), (RESPONSE, f"{IN_ZIP}|not a .npy file")),
@@ -745,6 +810,7 @@ ZIP_KINDS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
     ),
     "config inflates to more": (zipped(bomb("config.json", 100 << 20, 13)), ("config.json", IN_ZIP)),
 }  # fmt: skip
+"""Made to do harm."""
 
 
 def _empty_zip(folder: Path) -> Path:
@@ -754,16 +820,69 @@ def _empty_zip(folder: Path) -> Path:
 
 
 def zip_cases() -> Iterator[object]:
-    for name, (spoil, words) in ZIP_KINDS.items():
-        yield pytest.param(spoil, words, id=name)
+    for promise, kinds in ((7, ZIP_KINDS), (19, HOSTILE_ZIPS)):
+        for name, (spoil, words) in kinds.items():
+            yield pytest.param(spoil, words, id=name, marks=pytest.mark.promise(promise))
 
 
 @pytest.mark.parametrize(("spoil", "words"), list(zip_cases()))
-def test_bad_zip(spoil: Mutation, words: tuple[str, ...], lean: Fresh, tmp_path: Path) -> None:
-    path = spoil(lean("dynamic"))
+def test_bad_zip(spoil: Mutation, words: tuple[str, ...], lean: Fresh, tmp_path: Path, tally: Tally) -> None:
+    folder = lean("dynamic")
+    tally.inject()
+    path = spoil(folder)
     assert isinstance(path, Path)
-    lines = refused(path, tmp_path)
+    with little_memory():
+        lines = refused(path, tmp_path)
     assert any(says(line.removeprefix(str(path)), words) for line in lines), lines
+    tally.survive()
+
+
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """See that nothing is allocated that weighs more than a mouse of tests: whatever a zip says, or inflates to."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < LITTLE, f"nothing is expanded, but {peak} bytes were allocated"
+
+
+LITTLE = 32 << 20
+
+
+def write_where_the_zip_says(source: Path, to: Path) -> None:
+    """Unpack as naively as can be, then refuse."""
+    with zipfile.ZipFile(source) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                path = Path(to, info.filename)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.read(info))
+    raise SourceError("refused too late")
+
+
+@pytest.mark.promise(19)
+@pytest.mark.parametrize("name", ["upwards", "upwards inside", "everything upwards", "backslash"])
+def test_what_is_written_elsewhere_is_noticed(name: str, lean: Fresh, tmp_path: Path, tally: Tally) -> None:
+    path = HOSTILE_ZIPS[name][0](lean("dynamic"))
+    assert isinstance(path, Path)
+    with pytest.raises(AssertionError, match="nothing is left"):
+        refused(path, tmp_path, write_where_the_zip_says)
+    tally.notice()
+
+
+@pytest.mark.promise(19)
+def test_what_is_expanded_is_noticed(lean: Fresh, tally: Tally) -> None:
+    path = HOSTILE_ZIPS["inflates to more"][0](lean("dynamic"))
+    assert isinstance(path, Path)
+    with zipfile.ZipFile(path) as archive:
+        bomb = max(archive.infolist(), key=lambda info: info.header_offset)
+    packed = path.read_bytes()[bomb.header_offset + 30 + len(bomb.filename) :]
+    with pytest.raises(AssertionError, match="nothing is expanded"), little_memory():
+        zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed)
+    tally.notice()
 
 
 # --- Many at once ----------------------------------------------------------------------------------------------------
@@ -776,32 +895,39 @@ def small_mouse(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("container", BOTH)
-def test_header_cut_off_anywhere(container: str, small_mouse: Path, tmp_path: Path) -> None:
+def test_header_cut_off_anywhere(container: str, small_mouse: Path, tmp_path: Path, tally: Tally, size: Size) -> None:
     path = small_mouse / "data/responses/2.npy"
     whole = path.read_bytes()
-    for length in range(len(whole)):
+    for length in range(0, len(whole), size(6, 1)):
+        tally.inject()
         path.write_bytes(whole[:length])
         source = zip_mouse(small_mouse) if container == "zip" else small_mouse
         lines = refused(source, tmp_path)
         assert len(lines) == 1 and "data/responses/2.npy: " in lines[0], (length, lines)
+        tally.survive()
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("container", BOTH)
-def test_body_cut_off_anywhere(container: str, lean: Fresh, tmp_path: Path) -> None:
+def test_body_cut_off_anywhere(container: str, lean: Fresh, tmp_path: Path, tally: Tally, size: Size) -> None:
     folder = lean("dynamic")
     path = folder / RESPONSE
     whole = path.read_bytes()
-    for length in np.linspace(128, len(whole) - 1, 20).astype(int):
+    for length in np.linspace(128, len(whole) - 1, size(20, 200)).astype(int):
+        tally.inject()
         path.write_bytes(whole[:length])
         source = zip_mouse(folder, method=zipfile.ZIP_STORED) if container == "zip" else folder
         lines = refused(source, tmp_path)
         assert len(lines) == 1 and says(lines[0], (RESPONSE, "truncated", f"found {length}")), lines
+        tally.survive()
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("container", BOTH)
 def test_all_that_can_be_seen_in_names_and_headers_is_said_at_once(
-    container: str, dynamic_folder: Path, tmp_path: Path
+    container: str, dynamic_folder: Path, tmp_path: Path, tally: Tally
 ) -> None:
     seeded = {
         "empty file": "data/responses/9.npy",
@@ -816,6 +942,7 @@ def test_all_that_can_be_seen_in_names_and_headers_is_said_at_once(
         "unknown": "data/licks/1.npy",
         "link": "data/pupil_center/16.npy",
     }
+    tally.inject(len(seeded))
     put(seeded["empty file"], b"")(dynamic_folder)
     remove(seeded["trial missing"])(dynamic_folder)
     rename("data/behavior/11.npy", seeded["padded number"])(dynamic_folder)
@@ -831,15 +958,17 @@ def test_all_that_can_be_seen_in_names_and_headers_is_said_at_once(
     lines = refused(source, tmp_path)
     for what, words in seeded.items():
         assert any(words in line for line in lines), (what, lines)
+    tally.survive(len(seeded))
     with pytest.raises(SourceError) as caught:
         plan_mouse(source, tmp_path / "stores")
     assert str(caught.value).split("\n") == lines, "a dry run says the same"
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("units", [1, 6])
 @pytest.mark.parametrize("container", BOTH)
 def test_all_that_is_seen_while_trials_are_read_is_said_at_once(
-    container: str, units: int, dynamic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    container: str, units: int, dynamic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     if units > 1:
         monkeypatch.setattr("trialpack.store.layout.SHARD_BYTES", 60_000)
@@ -852,6 +981,7 @@ def test_all_that_is_seen_while_trials_are_read_is_said_at_once(
         "big": "data/responses/6.npy",
         "swapped axes": "data/videos/16.npy",
     }
+    tally.inject(len(seeded))
     save(seeded["transposed"], lambda a: a.T.copy())(dynamic_folder)
     save(seeded["integers"], lambda a: np.nan_to_num(a).astype("i4"))(dynamic_folder)
     change_bytes(seeded["no array"], lambda b: b"text" + b[4:])(dynamic_folder)
@@ -866,11 +996,13 @@ def test_all_that_is_seen_while_trials_are_read_is_said_at_once(
     assert len(lines) == len(seeded)
     for what, name in seeded.items():
         assert any(f" {name}: " in line for line in lines), (what, lines)
+    tally.survive(len(seeded))
 
 
 # --- Sources that are none -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -882,10 +1014,12 @@ def test_all_that_is_seen_while_trials_are_read_is_said_at_once(
         pytest.param(lambda path: os.mkfifo(path), "no such file or folder", id="pipe"),
     ],
 )
-def test_no_source(make: Mutation, words: str, tmp_path: Path) -> None:
+def test_no_source(make: Mutation, words: str, tmp_path: Path, tally: Tally) -> None:
     path = tmp_path / "mouse"
+    tally.inject()
     make(path)
     assert says(refused(path, tmp_path)[0], (words,))
+    tally.survive()
 
 
 def test_two_mice_in_a_folder(fresh: Fresh, tmp_path: Path) -> None:
@@ -901,28 +1035,68 @@ def test_folder_and_zip_of_one_mouse(dynamic_folder: Path, tmp_path: Path) -> No
     assert "expected one mouse, found 2" in line
 
 
-def forbid(path: Path) -> None:
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        path.chmod(0o755)
-        pytest.skip("this user may read everything, as root may")
+@pytest.fixture
+def forbid(request: pytest.FixtureRequest) -> Iterator[Mutation]:
+    """Return a function that forbids reading a file or folder, to root as well."""
+    forbidden = list[tuple[Path, int]]()
+
+    def change(path: Path) -> None:
+        forbidden.append((path, path.stat().st_mode))
+        path.chmod(0)
+        if is_readable(path):
+            (pytest.fail if request.config.getoption("--torture") else pytest.skip)("this user may read everything")
+
+    with without_privileges():
+        yield change
+    for path, mode in forbidden:
+        path.chmod(mode)
 
 
+def is_readable(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except PermissionError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Take from this thread, and from those it starts, root's right to read what may not be read; Linux only."""
+    system = ctypes.CDLL(None)
+    head, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if not hasattr(system, "capset") or system.capget(head, sets) != 0:
+        yield
+        return
+    effective = sets[0]
+    sets[0] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    system.capset(head, sets)
+    try:
+        yield
+    finally:
+        sets[0] = effective
+        system.capset(head, sets)
+
+
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("name", [RESPONSE, FIRST, TIERS, "config.json", "meta/statistics/videos/all/std.npy"])
-def test_unreadable_file(name: str, dynamic_folder: Path, tmp_path: Path) -> None:
+def test_unreadable_file(name: str, forbid: Mutation, dynamic_folder: Path, tmp_path: Path, tally: Tally) -> None:
+    tally.inject()
     forbid(dynamic_folder / name)
     lines = refused(dynamic_folder, tmp_path)
     assert all(says(line, (name, "permission denied")) for line in lines)
+    tally.survive()
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("name", ["data/responses", "meta", "meta/statistics/videos"])
-def test_unreadable_folder(name: str, dynamic_folder: Path, tmp_path: Path) -> None:
+def test_unreadable_folder(name: str, forbid: Mutation, dynamic_folder: Path, tmp_path: Path, tally: Tally) -> None:
+    tally.inject()
     forbid(dynamic_folder / name)
-    try:
-        with pytest.raises(SourceError, match=name):
-            convert_mouse(dynamic_folder, tmp_path / "stores")
-    finally:
-        (dynamic_folder / name).chmod(0o755)
+    with pytest.raises(SourceError, match=name):
+        convert_mouse(dynamic_folder, tmp_path / "stores")
+    assert not (tmp_path / "stores").exists()
+    tally.survive()
 
 
 def test_name_of_undecodable_bytes_is_left_out_and_said(dynamic_folder: Path, tmp_path: Path) -> None:
@@ -932,15 +1106,20 @@ def test_name_of_undecodable_bytes_is_left_out_and_said(dynamic_folder: Path, tm
     assert warning == "notes-\\udcff\\n.txt is not part of the published layout and was left out"
 
 
-def test_unreadable_zip(dynamic_zip: Path, tmp_path: Path) -> None:
+@pytest.mark.promise(7)
+def test_unreadable_zip(forbid: Mutation, dynamic_zip: Path, tmp_path: Path, tally: Tally) -> None:
+    tally.inject()
     forbid(dynamic_zip)
     with pytest.raises((SourceError, PermissionError), match=dynamic_zip.name):
         convert_mouse(dynamic_zip, tmp_path / "stores")
+    assert not (tmp_path / "stores").exists()
+    tally.survive()
 
 
 # --- Sources that change ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -951,9 +1130,12 @@ def test_unreadable_zip(dynamic_zip: Path, tmp_path: Path) -> None:
         pytest.param(lambda path: (path.unlink(), path.mkdir()), "cannot be read (", id="becomes a folder"),
     ],
 )
-def test_file_that_changes_after_the_survey(change: Mutation, words: str, dynamic_folder: Path, tmp_path: Path) -> None:
+def test_file_that_changes_after_the_survey(
+    change: Mutation, words: str, dynamic_folder: Path, tmp_path: Path, tally: Tally
+) -> None:
     source = open_source(dynamic_folder)
     source.survey()
+    tally.inject()
     change(dynamic_folder / RESPONSE)
     with pytest.raises(SourceError) as caught:
         convert_mouse(source, tmp_path / "stores")
@@ -961,130 +1143,17 @@ def test_file_that_changes_after_the_survey(change: Mutation, words: str, dynami
     assert (problem.member, problem.trial) == (RESPONSE, 9)
     assert words in problem.what
     assert list((tmp_path / "stores").iterdir()) == []
+    tally.survive()
 
 
-def test_zip_that_shrinks_after_the_survey(dynamic_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.promise(7)
+def test_zip_that_shrinks_after_the_survey(dynamic_folder: Path, tmp_path: Path, tally: Tally) -> None:
     path = zip_mouse(dynamic_folder)
     source = open_source(path)
     source.survey()
+    tally.inject()
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(SourceError, match=r"(?m)data/\w+/\d+\.npy: the zip ends early"):
         convert_mouse(source, tmp_path / "stores")
     assert list((tmp_path / "stores").iterdir()) == []
-
-
-# --- Anything at all -------------------------------------------------------------------------------------------------
-
-# Headers that come near to what numpy writes, so that more than the first check is reached.
-DESCRS = st.one_of(
-    st.sampled_from(["<f4", ">f8", "|u1", "<U3", "|S2", "<M8[ns]", "m8", "<c8"]),
-    st.sampled_from(["O", "T", "V0", "U0", "f4,f4", "(2,)f4"]),
-    st.text(max_size=12),
-    st.from_regex(r"[<>|=]?[a-zA-Z?][0-9]{0,12}(\[[a-z0-9/]{0,6}\])?", fullmatch=True),
-)
-SIZES = st.one_of(st.integers(0, 5), st.integers(), st.sampled_from([2**31, 2**62, 2**63, 2**64, 10**30, 10**4000]))
-SHAPES = st.one_of(st.lists(SIZES, max_size=4), st.lists(st.integers(0, 1), max_size=70)).map(tuple)
-HEADERS = st.one_of(
-    st.binary(max_size=200),
-    st.builds("{{'descr': {!r}, 'fortran_order': {!r}, 'shape': {!r}, }}".format, DESCRS, st.booleans(), SHAPES).map(
-        lambda text: text.encode("latin1", "replace")
-    ),
-)
-
-
-@st.composite
-def npy_files(draw: st.DrawFn) -> bytes:
-    if draw(st.integers(0, 9)) == 0:
-        return draw(st.binary(max_size=200))
-    text, version = draw(HEADERS), draw(st.sampled_from([1, 1, 1, 2, 3, 9]))
-    length = len(text).to_bytes(2 if version == 1 else 4, "little")
-    return b"\x93NUMPY" + bytes([version, 0]) + length + text + draw(st.binary(max_size=24))
-
-
-@example(npy_file(f"(0, {10**30})"))
-@example(npy_file(f"(0, {2**62}, {2**62})"))
-@example(npy_file(f"({'1,' * 65})", b"\0" * 4))
-@example(npy_file(f"(0x{'f' * 5000},)"))
-@example(npy_file("(-1, 0)"))
-@example(npy_file("()", b"\0" * 4))
-@given(npy_files())
-def test_any_bytes_as_an_array(data: bytes) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's, about old names of dtypes
-        try:
-            array = npy.as_array(memoryview(data), npy.read_header(memoryview(data)))
-        except NpyError as error:
-            assert "\n" not in error.what and error.what.isprintable()
-        else:
-            assert array.nbytes <= len(data)
-            assert not array.dtype.hasobject
-
-
-def read_all(path: Path) -> dict[str, bytes]:
-    """Read every file of a mouse as the converter does."""
-    source = open_source(path)
-    survey = source.survey()
-    found = {array.name: source.read_small(array.name).tobytes() for array in survey.small}
-    found |= {name: source.read_verbatim(name) for name in survey.verbatim}
-    with source.part(survey.trial_ids).open() as reader:
-        for variable in survey.variables:
-            for trial in survey.trial_ids:
-                found[f"data/{variable}/{trial}.npy"] = reader.read(variable, trial).values.tobytes()
-    return found | {"config.json": (survey.config or "").encode(), "mouse": repr(survey.mouse).encode()}
-
-
-@pytest.fixture(scope="session", params=[STORED, DEFLATED], ids=["stored", "deflated"])
-def small_zip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("small")
-    folder = write_sample(place, mouse="P1", trials=3, neurons=3, image_shape=(2, 3))
-    shutil.rmtree(folder / "meta/statistics")
-    return zip_mouse(folder, method=request.param)
-
-
-def test_flipped_bytes_of_a_zip_are_found_or_harmless(small_zip: Path, tmp_path: Path) -> None:
-    whole, expected = small_zip.read_bytes(), read_all(small_zip)
-    path, rng, found = tmp_path / small_zip.name, random.Random(1), 0
-    for place in range(0, len(whole), 37):
-        data = bytearray(whole)
-        data[place] ^= rng.randrange(1, 256)
-        path.write_bytes(data)
-        try:
-            assert read_all(path) == expected or _renamed(path, whole), place
-        except TrialpackError:
-            found += 1
-    assert found > 100
-
-
-def _renamed(path: Path, whole: bytes) -> bool:
-    """Tell whether the byte stands in names alone: of the mouse, or of a file that it may have or not."""
-    with zipfile.ZipFile(path) as changed, zipfile.ZipFile(io.BytesIO(whole)) as original:
-        return sorted(changed.namelist()) != sorted(original.namelist())
-
-
-CUTS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=40)), min_size=1, max_size=4)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=CUTS)
-def test_any_change_of_a_zip(cuts: list[tuple[float, int, bytes]], small_zip: Path, tmp_path: Path) -> None:
-    data = small_zip.read_bytes()
-    for place, length, replacement in cuts:
-        at = int(place * len(data))
-        data = data[:at] + replacement + data[at + length :]
-    path = tmp_path / small_zip.name
-    path.write_bytes(data)
-    before = listing(tmp_path)
-    try:
-        read_all(path)
-    except TrialpackError as error:
-        assert all(str(path) in line for line in str(error).split("\n"))
-    assert listing(tmp_path) == before
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=300))
-def test_any_bytes_as_a_zip(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "any.zip"
-    path.write_bytes(data)
-    with pytest.raises(TrialpackError):
-        read_all(path)
+    tally.survive()

@@ -1,0 +1,90 @@
+"""The folder of a store: what is read from it is of one version, also when the store is replaced meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import layout
+from .errors import CorruptStoreError, Problem
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class StoreFolder:
+    """Where a store is, and which version of it. Only a path and a digest: workers in other processes use it too.
+
+    Attributes
+    ----------
+    root
+        The store's path.
+    version
+        SHA-256 (hex) of the metadata of its root group, which has the digest of all its content in it; empty of a
+        store that is being made.
+    """
+
+    root: Path
+    version: str = ""
+
+    @contextlib.contextmanager
+    def opened(self) -> Generator[int]:
+        """Give a descriptor of the folder; see `open`."""
+        descriptor = self.open()
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def open(self) -> int:
+        """Return a descriptor of the folder: files that are found from it are all of this version, or missing.
+
+        Raises
+        ------
+        CorruptStoreError
+            The store was replaced, changed or removed since it was opened.
+        """
+        try:
+            descriptor = os.open(self.root, _FLAGS | os.O_DIRECTORY)
+        except OSError as error:
+            raise CorruptStoreError(self._problem(os.strerror(error.errno or 0))) from None
+        try:
+            self._check_version(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _check_version(self, descriptor: int) -> None:
+        if not self.version:
+            return
+        try:
+            found = hashlib.sha256(read_file(self.root, layout.METADATA, descriptor)).hexdigest()
+        except OSError as error:
+            raise CorruptStoreError(self._problem(os.strerror(error.errno or 0), layout.METADATA)) from None
+        if found != self.version:
+            raise CorruptStoreError(self._problem("the store was replaced since it was opened", layout.METADATA))
+
+    def _problem(self, what: str, name: str = "") -> Problem:
+        return Problem(str(self.root), what, "open it again", name)
+
+
+def open_file(root: Path, name: str, folder: int | None = None) -> int:
+    """Return a descriptor of a file of a store, for reading.
+
+    Parameters
+    ----------
+    folder
+        A descriptor of the store's folder, from which to find the file; by default that is done by the path.
+    """
+    return os.open(root / name, _FLAGS) if folder is None else os.open(name, _FLAGS, dir_fd=folder)
+
+
+def read_file(root: Path, name: str, folder: int | None = None) -> bytes:
+    """Return all bytes of a file of a store; parameters as of `open_file`."""
+    with open(open_file(root, name, folder), "rb", buffering=0) as file:
+        return file.read()
