@@ -26,6 +26,7 @@ from .damages import (
     full,
     index_nbytes,
     is_found,
+    is_silent,
     plain_copy,
     remove,
     set_aside,
@@ -403,11 +404,3 @@ def another_shard(name: str) -> str:
     return (
         name.replace("/c/0/", "/c/1/") if "/c/0/" in name else name.replace("/c/1/", "/c/0/").replace("/c/2/", "/c/0/")
     )
-
-
-def is_silent(store: Path, check: Check, name: str) -> bool:
-    """Tell whether a check goes well and does not complain of a file that was changed."""
-    try:
-        return not is_found(store, check, [name])
-    except (ValueError, RuntimeError, OSError):
-        return False
