@@ -14,6 +14,7 @@ durable and the manifest is written; the parent folder is made durable after the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from .integrity import file_digest
 from .manifest import Manifest
 from .metadata import to_json
 from .shards import FileRecord
+
+_SEAL = "sha256_of_entry"
 
 
 @dataclass(frozen=True)
@@ -98,18 +101,24 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
 
 def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
     """Note in the journal that a unit's files are durable, and what is to be known of them."""
-    files.write_atomically(stage.entry(fingerprint), to_json(entry))
+    files.write_atomically(stage.entry(fingerprint), to_json({**entry, _SEAL: _digest(entry)}))
 
 
 def recorded_unit(stage: Stage, fingerprint: str, paths: set[str]) -> dict[str, Any] | None:
     """Return the journal's entry of a unit, if it has just these files and they are what it says; None otherwise."""
     try:
         entry = json.loads(stage.entry(fingerprint).read_bytes())
+        if entry.pop(_SEAL) != _digest(entry):
+            return None
         records = {path: FileRecord(*record) for path, record in entry["files"].items()}
         intact = all(_matches(stage.root / path, record) for path, record in records.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return entry if intact and records.keys() == paths else None
+
+
+def _digest(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json(entry)).hexdigest()
 
 
 def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
