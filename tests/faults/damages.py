@@ -119,7 +119,12 @@ def complaints(store: Path, check: Check) -> dict[str, str]:
 
 def verify(store: Path, *options: str) -> tuple[int, list[str]]:
     """Run ``trialpack verify``; return its exit status, and what it says of errors."""
-    command = [str(Path(sys.executable).parent / "trialpack"), "verify", str(store), *options]
+    return run_trialpack("verify", store, *options)
+
+
+def run_trialpack(*arguments: object) -> tuple[int, list[str]]:
+    """Run the command line; return its exit status, and the lines on standard error."""
+    command = [str(Path(sys.executable).parent / "trialpack"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr.splitlines()
 
