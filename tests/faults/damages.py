@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import zarr
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
@@ -44,6 +46,8 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
 """Sample, and constants of the layout: three shards an array; chunks of a trial's frames, and of several trials."""
 FRAMES = 36
 """Of dynamic mice, of which 12 or 27 are valid: some chunks hold padding only."""
+needs_pcodec = pytest.mark.skipif(find_spec("pcodec") is None, reason="the package pcodec is not installed")
+CODECS = [pytest.param(name, marks=needs_pcodec if name == "pcodec" else ()) for name in sorted(layout.CODECS)]
 
 
 def tiny_source(place: Path, kind: str, seed: int = 0) -> Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,7 +126,7 @@ def pipelines() -> list[dict[str, str]]:
 
 
 def _is_there(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+    return find_spec(package) is not None
 
 
 def is_padding(mouse: Mouse, array: ArrayLayout, shard: int, chunk: int) -> bool:

@@ -12,6 +12,7 @@ from trialpack.store.layout import ArrayLayout
 
 from ..mice import Array
 from .damages import (
+    CODECS,
     KINDS,
     Damage,
     TinyStores,
@@ -30,7 +31,6 @@ from .promises import Tally
 from .reading import Way, attempt, is_padding, plain_ways, way, ways_to_shard, ways_to_small
 
 Size = Callable[[int, int], int]
-CODECS = sorted(layout.CODECS)
 
 # numcodecs' classes warn that they are outside of the Zarr specification; docs/format.md says so of `pcodec` too.
 pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
@@ -41,19 +41,21 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> TinyStores:
     return TinyStores(tmp_path_factory.mktemp("stores"))
 
 
-@pytest.fixture(params=[f"{kind}-{codec}" for kind in KINDS for codec in CODECS])
-def store(request: pytest.FixtureRequest, stores: TinyStores, tmp_path: Path) -> Path:
-    """A writable copy of a store of any kind and codec."""
-    kind, codec = request.param.split("-")
-    if codec == "pcodec":
-        pytest.importorskip("pcodec", reason="the package pcodec is not installed")
-    return copy_store(stores(kind, codec), tmp_path / "copy.zarr")
-
-
 @pytest.fixture(params=list(KINDS))
-def with_statistics(request: pytest.FixtureRequest, stores: TinyStores, tmp_path: Path) -> Path:
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=CODECS)
+def store(request: pytest.FixtureRequest, stores: TinyStores, kind: str, tmp_path: Path) -> Path:
+    """A writable copy of a store of any kind and codec."""
+    return copy_store(stores(kind, request.param), tmp_path / "copy.zarr")
+
+
+@pytest.fixture
+def with_statistics(stores: TinyStores, kind: str, tmp_path: Path) -> Path:
     """A writable copy of a store with train statistics."""
-    return copy_store(stores(request.param, statistics=True), tmp_path / "copy.zarr")
+    return copy_store(stores(kind, statistics=True), tmp_path / "copy.zarr")
 
 
 def all_ways(mouse: Mouse, array: ArrayLayout, number: int) -> list[Way]:
