@@ -82,8 +82,8 @@ def read_manifest(root: Path) -> Manifest:
         The manifest was changed after it was written.
     """
     path = root / layout.MANIFEST
-    # Opening a pipe would wait for whoever writes to it.
-    if not path.is_file():
+    # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+    if path.is_symlink() or not path.is_file():
         raise StoreFormatError(_no_manifest(root))
     data = path.read_bytes()
     document = _parse(root, data)

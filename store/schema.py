@@ -62,8 +62,12 @@ def departures(attributes: Mapping[str, Any], arrays: Mapping[str, ArrayLayout])
     """Yield the paths of arrays that are not as every store of this format has them."""
     kind: layout.Kind = attributes[layout.A_KIND]
     variables = {variable.name: variable for variable in layout.VARIABLES[kind]}
+    coordinates = {one.path for one in layout.coordinate_layouts(kind, 0)}
     for path, array in arrays.items():
-        if (array.shard is not None) != (path in variables):
+        in_table = path.split("/")[0] in (layout.TRIALS, layout.NEURONS) and path not in coordinates
+        if (array.shard is not None) != (path in variables) or (
+            in_table and layout.A_SOURCE_DTYPE not in array.attributes
+        ):
             yield path
     for name, variable in variables.items():
         dimensions = (layout.TRIAL, *variable.dimensions)
