@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +90,10 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     _check_outside(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
-    with files.locked(stage.lock) as held:
-        if not held:
-            raise StoreBusyError(_busy(stage))
+    with contextlib.ExitStack() as stack:
+        while not stack.enter_context(files.locked(stage.lock)):
+            if holder := _holder(stage.lock):
+                raise StoreBusyError(_busy(destination, holder))
         _tidy(stage)
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
@@ -217,9 +219,18 @@ def _taken(destination: Path) -> Problem:
     return Problem(str(destination), "exists already", "give --replace to replace it, or another folder with --to")
 
 
-def _busy(stage: Stage) -> Problem:
-    try:
-        holder = stage.lock.read_text() or "another process"
-    except OSError:
-        holder = "another process"
-    return Problem(str(stage.destination), f"is being converted by {holder}", "wait for it, or stop it")
+def _holder(lock: Path) -> str | None:
+    """Return who holds a lock; None if that is nobody any more."""
+    # Whoever takes a lock says so a moment later.
+    for _ in range(100):
+        try:
+            if text := lock.read_text():
+                return text
+        except FileNotFoundError:
+            return None
+        time.sleep(0.01)
+    return "another process"
+
+
+def _busy(destination: Path, holder: str) -> Problem:
+    return Problem(str(destination), f"is being converted by {holder}", "wait for it, or stop it")
