@@ -32,7 +32,7 @@ main.main()
 """The command line, with the arguments of the fork."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Fork:
     """A process."""
 
