@@ -102,7 +102,7 @@ def convert(
             else:
                 outcome.done.append(_convert(source, to, **kept, **settings))
         except (TrialpackError, OSError) as error:
-            outcome.failed(_with_space(error, to))
+            outcome.failed(_with_space(error, source, to, kept))
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -123,17 +123,20 @@ def _convert(source: Source, to: Path, **settings: Any) -> Summary:
         return convert_mouse(source, to, progress=bar, **settings)
 
 
-def _with_space(error: BaseException, to: Path) -> BaseException:
-    """Say, of an error of the system, how much space there is and that the work done so far is kept."""
+def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any]) -> BaseException:
+    """Say, of an error of the system, how much space is needed and free, and that the work done so far is kept."""
     if isinstance(error, TrialpackError) or not isinstance(error, OSError):
         return error
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OSError(f"{error.filename or to}: {error.strerror}")
     folder = next(path for path in (to, *to.resolve().parents) if path.exists())
-    status = os.statvfs(folder)
-    free = size(status.f_bavail * status.f_frsize)
-    text = f"{error.filename or to}: {error.strerror} ({free} free in {folder}); the same command goes on from here"
-    return OSError(text)
+    plan, status = plan_mouse(source, to, **kept), os.statvfs(folder)
+    # Each file takes a block more than its bytes, and metadata.
+    needed, free = size(plan.nbytes + plan.files * status.f_frsize), size(status.f_bavail * status.f_frsize)
+    if status.f_files and status.f_favail < plan.files:
+        needed, free = f"{needed} in {plan.files} files", f"{free} and {status.f_favail} files"
+    space = f"the store needs up to {needed}; {free} free in {folder}"
+    return OSError(f"{error.filename or to}: {error.strerror} ({space}); the same command goes on from here")
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:

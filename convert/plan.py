@@ -253,19 +253,7 @@ def _writing_memory(array: ArrayLayout) -> int:
 
 
 def _coordinates(survey: Survey) -> tuple[ArrayLayout, ...]:
-    described = {
-        layout.TRIAL_ID: ("int64", "number of the trial's files in the source"),
-        layout.TIER: ("string", "the part of the data set that the trial belongs to"),
-        layout.N_FRAMES: ("int32", "valid frames; the frames behind them are NaN padding"),
-        layout.WITHHELD: ("bool", "the publisher put zeros in place of the responses"),
-    }
-    if survey.kind == "static":
-        del described[layout.N_FRAMES]
-    shape = (len(survey.trial_ids),)
-    return tuple(
-        small_layout(f"{layout.TRIALS}/{name}", shape, dtype, (layout.TRIAL,), {layout.A_LONG_NAME: long_name})
-        for name, (dtype, long_name) in described.items()
-    )
+    return layout.coordinate_layouts(survey.kind, len(survey.trial_ids))
 
 
 def _small(survey: Survey, array: SmallArray) -> SmallPlan:

@@ -254,6 +254,8 @@ def _expect(found: int, expected: int) -> None:
 
 
 def _decode_text(payload: memoryview, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    # Before anything is made for them: a number may say anything.
+    _expect(int.from_bytes(payload[:4], "little"), math.prod(shape))
     try:
         words = cast("NDArray[np.object_]", VLenUTF8().decode(bytes(payload)))
     except (ValueError, UnicodeDecodeError, RuntimeError, MemoryError) as error:

@@ -192,10 +192,11 @@ def locked(path: Path) -> Generator[bool]:
             os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield True
     finally:
-        try:
-            remove(path)
-        finally:
-            close(descriptor)
+        with naming(path):
+            try:
+                remove(path)
+            finally:
+                close(descriptor)
 
 
 def _same_file(descriptor: int, path: Path) -> bool:

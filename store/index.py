@@ -15,7 +15,8 @@ from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import StoreFolder
 from .layout import ArrayLayout
 from .manifest import Manifest
-from .metadata import parse_array
+from .metadata import is_group, parse_array
+from .schema import are_root_attributes, departures
 from .small import read_array
 
 
@@ -81,7 +82,11 @@ def read_index(root: Path, manifest: Manifest, documents: Sequence[str]) -> Stor
         problems.append(_unknown(root, layout.METADATA, "describes a store"))
     for name, document in found.items():
         path = name.removesuffix(layout.METADATA).rstrip("/")
-        if not path or (document or {}).get("node_type") == "group":
+        if (document or {}).get("node_type") == "group":
+            if not is_group(document):
+                problems.append(_unknown(root, name, "describes a group"))
+            continue
+        if not path:
             continue
         array = parse_array(path, document)
         if array is None:
@@ -106,11 +111,12 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 
 def _attributes(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the root's attributes, if they are all there."""
+    """Return the root's attributes, if they are those of a store."""
     attributes = (document or {}).get("attributes")
-    if not isinstance(attributes, dict) or not attributes.keys() >= layout.ROOT_ATTRIBUTES:
+    if document is None or document.get("node_type") != "group" or not isinstance(attributes, dict):
         return None
-    return cast("dict[str, Any]", attributes) if attributes[layout.A_KIND] in layout.VARIABLES else None
+    found = cast("dict[str, Any]", attributes)
+    return found if are_root_attributes(found) else None
 
 
 def _contradictions(index: StoreIndex) -> Iterator[Problem]:
@@ -122,6 +128,9 @@ def _contradictions(index: StoreIndex) -> Iterator[Problem]:
             counts = [0 if part is None else part for part in (array and array.shape[0], digests and len(digests))]
             what = f"has {counts[0]} rows in its metadata and {counts[1]} in {layout.MANIFEST}"
             yield Problem(str(index.root), what, "copy or convert the mouse again", f"{name}/{layout.METADATA}")
+    for path in sorted(set(departures(index.attributes, index.arrays))):
+        what = "is not as every store of this format has it"
+        yield Problem(str(index.root), what, "copy or convert the mouse again", f"{path}/{layout.METADATA}")
     yield from _sizes(index.root, index.arrays.values())
 
 

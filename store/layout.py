@@ -342,6 +342,22 @@ def small_layout(
     return ArrayLayout(path, shape, dtype, dimensions, chunk, None, ChunkCodec(compressor), attributes)
 
 
+def coordinate_layouts(kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
+    """Lay out what is known of each trial: trial_id, tier, n_frames (dynamic mice) and withheld."""
+    described = {
+        TRIAL_ID: ("int64", "number of the trial's files in the source"),
+        TIER: ("string", "the part of the data set that the trial belongs to"),
+        N_FRAMES: ("int32", "valid frames; the frames behind them are NaN padding"),
+        WITHHELD: ("bool", "the publisher put zeros in place of the responses"),
+    }
+    if kind == "static":
+        del described[N_FRAMES]
+    return tuple(
+        small_layout(f"{TRIALS}/{name}", (n_trials,), dtype, (TRIAL,), {A_LONG_NAME: long_name})
+        for name, (dtype, long_name) in described.items()
+    )
+
+
 def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
     """Lay out the train statistics of the recorded variables, and the list of the trials that they come from.
 

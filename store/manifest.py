@@ -81,14 +81,15 @@ def read_manifest(root: Path) -> Manifest:
     CorruptStoreError
         The manifest was changed after it was written.
     """
-    try:
-        data = (root / layout.MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise StoreFormatError(_no_manifest(root)) from None
+    path = root / layout.MANIFEST
+    # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+    if path.is_symlink() or not path.is_file():
+        raise StoreFormatError(_no_manifest(root))
+    data = path.read_bytes()
     document = _parse(root, data)
     _check_version(root, document.get(layout.A_FORMAT))
     manifest = _from_document(document)
-    if manifest is None or manifest.to_bytes() != data:
+    if manifest is None or not _is_written_as(manifest, data):
         raise _damaged(root, "was changed after it was written (its own digest differs)")
     return manifest
 
@@ -140,9 +141,25 @@ def _from_document(document: dict[str, Any]) -> Manifest | None:
     try:
         values = {name: tuple(rows) for name, rows in document["values"].items() if name != "algorithm"}
         records = {path: FileRecord(size, digest) for path, (size, digest) in document["files"].items()}
-        return Manifest(document[layout.A_STORE_ID], records, values)
+        manifest = Manifest(document[layout.A_STORE_ID], records, values)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    return manifest if _is_of_its_types(manifest) else None
+
+
+def _is_of_its_types(manifest: Manifest) -> bool:
+    """Tell whether a manifest that was read from JSON holds texts and whole numbers where it must."""
+    texts = [manifest.store_id, *(record.sha256 for record in manifest.files.values())]
+    texts += [digest for rows in manifest.values.values() for digest in rows]
+    sizes = (record.size for record in manifest.files.values())
+    return all(type(text) is str for text in texts) and all(type(size) is int and size >= 0 for size in sizes)
+
+
+def _is_written_as(manifest: Manifest, data: bytes) -> bool:
+    try:
+        return manifest.to_bytes() == data
+    except UnicodeEncodeError:  # half a character, which JSON can hold and a file of ours cannot
+        return False
 
 
 def _damaged(root: Path, what: str) -> CorruptStoreError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .chunk_codecs import parse_configuration
 from .layout import ArrayLayout
+from .schema import are_array_attributes
 
 MAX_DECODED_BYTES = 1 << 31
 """A chunk, and the rows that share chunks, are smaller: metadata that says more is not believed."""
@@ -55,6 +56,14 @@ def parse_array(path: str, document: Any) -> ArrayLayout | None:
         return None
 
 
+def is_group(document: Any) -> bool:
+    """Tell whether a document is just what this format would write of a group with its attributes."""
+    try:
+        return to_json(group_document(document["attributes"])) == to_json(document)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def _read_array(path: str, document: Any) -> ArrayLayout | None:
     outer = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
     codecs, chunk, shard = document["codecs"], outer, None
@@ -66,6 +75,8 @@ def _read_array(path: str, document: Any) -> ArrayLayout | None:
     codec = parse_configuration(codecs, draft.numpy_dtype.itemsize)
     names = tuple(document["dimension_names"])
     if codec is None or (codec.compressor == "other" and shard is None) or not _fits(draft, names, codec.order):
+        return None
+    if not are_array_attributes(document["attributes"], draft):
         return None
     return ArrayLayout(path, shape, dtype, names, chunk, shard, codec, document["attributes"])
 

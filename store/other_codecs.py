@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# They make room for as many texts as a chunk says that it holds; and no recorded variable is text.
+_OF_TEXTS = {"vlen-utf8", "vlen-bytes"}
+
 
 def is_known(chain: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether zarr-python knows all codecs of a chain."""
+    """Tell whether zarr-python knows all codecs of a chain, and they can be those of numbers."""
     from zarr.registry import get_codec_class
 
     try:
-        return bool([get_codec_class(codec["name"]) for codec in chain])
-    except KeyError:
+        found = [codec["name"] for codec in chain]
+        return bool(found) and _OF_TEXTS.isdisjoint(found) and all(map(get_codec_class, found))
+    except (KeyError, TypeError):
         return False
 
 

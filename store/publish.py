@@ -14,7 +14,9 @@ durable and the manifest is written; the parent folder is made durable after the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ from .integrity import file_digest
 from .manifest import Manifest
 from .metadata import to_json
 from .shards import FileRecord
+
+_SEAL = "sha256_of_entry"
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,10 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     _check_outside(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
-    with files.locked(stage.lock) as held:
-        if not held:
-            raise StoreBusyError(_busy(stage))
+    with contextlib.ExitStack() as stack:
+        while not stack.enter_context(files.locked(stage.lock)):
+            if holder := _holder(stage.lock):
+                raise StoreBusyError(_busy(destination, holder))
         _tidy(stage)
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
@@ -98,18 +103,24 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
 
 def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
     """Note in the journal that a unit's files are durable, and what is to be known of them."""
-    files.write_atomically(stage.entry(fingerprint), to_json(entry))
+    files.write_atomically(stage.entry(fingerprint), to_json({**entry, _SEAL: _digest(entry)}))
 
 
 def recorded_unit(stage: Stage, fingerprint: str, paths: set[str]) -> dict[str, Any] | None:
     """Return the journal's entry of a unit, if it has just these files and they are what it says; None otherwise."""
     try:
         entry = json.loads(stage.entry(fingerprint).read_bytes())
+        if entry.pop(_SEAL) != _digest(entry):
+            return None
         records = {path: FileRecord(*record) for path, record in entry["files"].items()}
         intact = all(_matches(stage.root / path, record) for path, record in records.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return entry if intact and records.keys() == paths else None
+
+
+def _digest(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json(entry)).hexdigest()
 
 
 def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
@@ -208,9 +219,18 @@ def _taken(destination: Path) -> Problem:
     return Problem(str(destination), "exists already", "give --replace to replace it, or another folder with --to")
 
 
-def _busy(stage: Stage) -> Problem:
-    try:
-        holder = stage.lock.read_text() or "another process"
-    except OSError:
-        holder = "another process"
-    return Problem(str(stage.destination), f"is being converted by {holder}", "wait for it, or stop it")
+def _holder(lock: Path) -> str | None:
+    """Return who holds a lock; None if that is nobody any more."""
+    # Whoever takes a lock says so a moment later.
+    for _ in range(100):
+        try:
+            if text := lock.read_text():
+                return text
+        except FileNotFoundError:
+            return None
+        time.sleep(0.01)
+    return "another process"
+
+
+def _busy(destination: Path, holder: str) -> Problem:
+    return Problem(str(destination), f"is being converted by {holder}", "wait for it, or stop it")

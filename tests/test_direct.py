@@ -28,7 +28,7 @@ from trialpack.store.chunk_codecs import seal
 from trialpack.store.layout import ArrayLayout
 
 from .mice import Array, assert_same_bits, edit, trial_path
-from .streams import CUTS, OTHERS, Recorded, assert_batch, flip, kept_bytes, least_memory, open_files, pack, quickly
+from .streams import CUTS, Recorded, assert_batch, flip, open_files, pack, quickly
 
 SOURCES: dict[str, dict[str, Any]] = {
     "dynamic": {"mouse": "A", "trials": 8, "neurons": 20, "image_shape": (4, 6)},
@@ -545,43 +545,6 @@ def test_a_store_that_was_removed_is_refused(replaceable: Any) -> None:
     with pytest.raises(CorruptStoreError, match="missing|No such file or directory") as raised:
         TrialLoader(mouse, tier=None, batch_size=2, output="numpy")
     assert raised.value.path == str(mouse.path)
-
-
-@pytest.mark.parametrize("cache_", ["auto", "none"])
-def test_a_store_replaced_during_an_epoch_goes_on_as_it_was(replaceable: Any, cache_: Any) -> None:
-    """Its files are open: this epoch and the next are of the store that was opened."""
-    mouse, recorded, replace = replaceable
-    loader, came = TrialLoader(mouse, tier=None, batch_size=1, output="numpy", cache=cache_, threads=1), 0
-    for epoch in range(2):
-        for number, batch in enumerate(loader):
-            if (epoch, number) == (0, 1):
-                replace()
-            assert_batch(batch, recorded)
-            came += 1
-    assert came == 2 * len(recorded.ids)
-
-
-@pytest.mark.parametrize("cache_", ["auto", "none"])
-def test_a_replaced_store_is_never_mixed_with_the_new_one(
-    replaceable: Any, cache_: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where files cannot stay open: what is read is of the store that was opened, or an error."""
-    mouse, recorded, replace = replaceable
-    gc.collect()
-    monkeypatch.setattr("trialpack.readers.direct.store_files._open", threading.Semaphore(0))
-    options: dict[str, Any] = {"tier": None, "batch_size": 1, "output": "numpy", "threads": 1, "window": 10}
-    # As little as it takes: few batches are read ahead.
-    memory = least_memory(mouse, **options) + (kept_bytes(recorded) if cache_ == "auto" else 0)
-    loader = TrialLoader(mouse, **options, cache=cache_, memory=memory, shuffle=True)
-    iterator = iter(loader)
-    assert_batch(next(iterator), recorded)
-    replace()
-    with pytest.raises(CorruptStoreError) as raised:
-        for _ in range(3):
-            for batch in iterator:
-                assert_batch(batch, recorded)
-            iterator = iter(loader)
-    assert raised.value.member is not None and raised.value.member.split("/")[0] in ("videos", *OTHERS)
 
 
 # Files that are open

@@ -17,9 +17,7 @@ import pytest
 from hypothesis import settings
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
-from trialpack.store import (
-    layout,
-)
+from trialpack.store import files, layout
 
 from .conversions import (
     PREFIX,
@@ -27,6 +25,8 @@ from .conversions import (
     Child,
     Digests,
     Faults,
+    Scene,
+    convert,
     digests,
 )
 from .promises import Tally, summed, table, versions
@@ -54,6 +54,15 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     yield tally
     request.node.user_properties.append(("faults", astuple(tally)))
     assert tally.injected or tally.noticed
+
+
+@pytest.fixture
+def tallies(request: pytest.FixtureRequest) -> Iterator[tuple[Tally, ...]]:
+    """Count the faults of a test that has several marks ``promise``: for each of them, by their numbers."""
+    tallies = tuple(Tally(number) for number in sorted(mark.args[0] for mark in request.node.iter_markers("promise")))
+    yield tallies
+    request.node.user_properties.extend(("faults", astuple(tally)) for tally in tallies)
+    assert all(tally.injected or tally.noticed for tally in tallies)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -131,6 +140,36 @@ def destination(recording: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def scenes(
+    recording: Path,
+    with_train: Path,
+    destination: Path,
+    references: Callable[..., Digests],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Scene]:
+    """Return a function that makes one of `SCENES`."""
+
+    def make(name: str) -> Scene:
+        new = references()
+        if name == "statistics":
+            final = digests(convert(with_train, tmp_path / "reference" / destination.name))
+            return Scene(with_train, destination, {}, None, (None, final), final)
+        if not name.startswith("replace"):
+            options = {"workers": 2} if name == "two workers" else {}
+            return Scene(recording, destination, options, None, (None, new), new)
+        old, original = references(codec="none"), tmp_path / "original" / destination.name
+        convert(recording, original, codec="none")
+        allowed: tuple[Digests | None, ...] = (old, new)
+        if name == "replace by two renames":
+            monkeypatch.setattr(files, "_renameat2", lambda old, new, flags: False)
+            allowed = (None, old, new)
+        return Scene(recording, destination, {"replace": True}, original, allowed, new)
+
+    return make
+
+
+@pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     # Nothing here can see whether bytes reach the disk; waiting for it would take most of the time.
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
@@ -145,7 +184,10 @@ def child() -> Iterator[Child]:
         def start(body: str, *arguments: object) -> subprocess.Popen[str]:
             code = PREFIX.format(shard_bytes=SHARD_BYTES) + body
             command, pipe = [sys.executable, "-c", code, *map(str, arguments)], subprocess.PIPE
-            process = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+            # A group of its own, so that it can be killed with all that it started.
+            process = stack.enter_context(
+                subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+            )
             stack.callback(process.kill)
             return process
 

@@ -5,10 +5,13 @@ import errno
 import functools
 import hashlib
 import inspect
+import json
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from trialpack.store import (
     files,
     layout,
 )
+from trialpack.store.integrity import file_digest
 from trialpack.store.publish import Stage
 
 SHARD_BYTES = 65_000  # three units of four trials
@@ -36,13 +40,62 @@ class CrashError(BaseException):
     """Stands for the death of the process."""
 
 
+Error = Callable[[tuple[Any, ...]], BaseException]
+"""Makes what an operation raises, of its arguments."""
+
+
+def system_error(code: int) -> Error:
+    """Fail as the system does: with the file's name, if the call is by name."""
+
+    def error(arguments: tuple[Any, ...]) -> OSError:
+        named = [str(argument) for argument in arguments[:1] if isinstance(argument, Path)]
+        return OSError(code, os.strerror(code), *named)
+
+    return error
+
+
+no_space, broken_disk, no_access = map(system_error, (errno.ENOSPC, errno.EIO, errno.EACCES))
+
+
+When = int | Callable[[int, str, tuple[Any, ...]], bool]
+"""Which operation fails: the n-th, or the first of which a function says so, by number, name and arguments."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to fail.
+
+    Attributes
+    ----------
+    for_good
+        Whether all that is tried afterwards fails too.
+    """
+
+    error: Error
+    for_good: bool
+
+    @property
+    def code(self) -> int | None:
+        """The errno; None for a crash."""
+        return getattr(self.error(()), "errno", None)
+
+
+CRASH = Mode(CrashError, for_good=True)
+ERRORS = {
+    f"{name}, {'for good' if for_good else 'once'}": Mode(error, for_good)
+    for name, error in {"ENOSPC": no_space, "EIO": broken_disk, "EACCES": no_access}.items()
+    for for_good in (False, True)
+}
+MODES = {"crash": CRASH, **ERRORS}
+
+
 def digests(store: Path) -> Digests:
     found = (path for path in store.rglob("*") if path.is_file())
     return {path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def convert(recording: Path, destination: Path, **options: Any) -> Path:
-    return convert_mouse(recording, destination.parent, workers=1, **options).store
+    return convert_mouse(recording, destination.parent, **{"workers": 1, **options}).store
 
 
 def beside(destination: Path) -> list[str]:
@@ -56,17 +109,17 @@ class Faults:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.calls = list[tuple[str, tuple[Any, ...]]]()
         self.failed: str | None = None
-        self._error: Callable[[], BaseException] | None = None
+        self._error: Error | None = None
         self._when: Callable[[int, str, tuple[Any, ...]], bool] = lambda *_: False
-        self._for_good = frozenset[str]()
+        self._for_good = self._sure = frozenset[str]()
         self._lock = threading.Lock()
         for name, function in OPERATIONS.items():
             patch.setattr(files, name, self._wrap(name, function))
 
     def arm(
         self,
-        when: int | Callable[[int, str, tuple[Any, ...]], bool],
-        error: Callable[[], BaseException],
+        when: When,
+        error: Error,
         *,
         for_good: bool = False,
     ) -> None:
@@ -76,13 +129,19 @@ class Faults:
         ----------
         for_good
             Whether all later calls fail too, but those that a full disk, or a dead process's system, still does.
+
+        Notes
+        -----
+        A hint to the system cannot fail: where errors are injected it is not counted.
         """
+        of_system = isinstance(error(()), OSError)
         self.calls.clear()
         self.failed, self._error = None, error
         self._when = (lambda number, *_: number == when) if isinstance(when, int) else when
         self._for_good = frozenset(OPERATIONS) - {"close"} if for_good else frozenset()
-        if for_good and not isinstance(error(), CrashError):
+        if error is no_space:
             self._for_good -= {"remove"}
+        self._sure = frozenset({"start_sync"}) if of_system else frozenset()
 
     def disarm(self) -> None:
         self._error, self._when = None, lambda *_: False
@@ -90,6 +149,8 @@ class Faults:
     def _wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapped(*arguments: Any) -> Any:
+            if name in self._sure:
+                return function(*arguments)
             with self._lock:
                 number = len(self.calls)
                 self.calls.append((name, arguments))
@@ -100,7 +161,7 @@ class Faults:
             if fails:
                 assert self._error is not None
                 _do_in_part(name, arguments)
-                raise self._error()
+                raise self._error(arguments)
             return function(*arguments)
 
         return wrapped
@@ -124,14 +185,6 @@ def _do_in_part(name: str, arguments: tuple[Any, ...]) -> None:
         OPERATIONS["close"](*arguments)
 
 
-def no_space() -> OSError:
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "injected")
-
-
-def broken_disk() -> OSError:
-    return OSError(errno.EIO, os.strerror(errno.EIO), "injected")
-
-
 def descriptors() -> set[int]:
     with contextlib.suppress(OSError):
         return {int(name) for name in os.listdir("/dev/fd") if os.path.lexists(f"/dev/fd/{name}")}
@@ -147,78 +200,82 @@ def close_as_the_system_does(before: set[int]) -> int:
     return len(leaked)
 
 
-def fails(faults: Faults, function: Callable[[], object]) -> bool:
-    """Run a conversion that may be made to fail; tell whether it failed, and see that it failed of nothing else."""
+def failure(faults: Faults, function: Callable[[], object], when: When, mode: Mode) -> BaseException | None:
+    """Run a conversion of which an operation fails; return its error, after seeing that it is the injected one."""
+    before = descriptors()
+    faults.arm(when, mode.error, for_good=mode.for_good)
+    error = None
     try:
         function()
-    except (OSError, CrashError) as error:
-        assert faults.failed is not None
-        assert isinstance(error, CrashError) or error.filename == "injected"
-        return True
-    assert faults.failed is None
-    return False
+    except (OSError, CrashError) as raised:
+        error = raised
+    finally:
+        faults.disarm()
+        leaked = close_as_the_system_does(before)
+    assert (error is None) == (faults.failed is None), f"{faults.failed} failed, and {error!r} was raised"
+    if isinstance(error, OSError):
+        assert error.errno == mode.code
+        assert not leaked
+    return error
+
+
+def count_operations(faults: Faults, function: Callable[[], object], mode: Mode) -> int:
+    """Return how many operations of a conversion can fail in this way."""
+    faults.arm(-1, mode.error)
+    function()
+    return len(faults.calls)
+
+
+SCENES = ("new", "two workers", "statistics", "replace", "replace by two renames")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A conversion that is made to fail, and what is promised of it.
+
+    Attributes
+    ----------
+    original
+        The store that it replaces; None where the name is free.
+    allowed
+        What may have the name, whenever it failed; None is nothing.
+    final
+        What has the name when the same call went on to its end.
+    """
+
+    source: Path
+    destination: Path
+    options: dict[str, Any]
+    original: Path | None
+    allowed: tuple[Digests | None, ...]
+    final: Digests
+
+    def prepare(self) -> None:
+        """Bring about what there was before the conversion."""
+        shutil.rmtree(self.destination.parent, ignore_errors=True)
+        if self.original is not None:
+            shutil.copytree(self.original, self.destination)
+
+    def convert(self) -> None:
+        convert(self.source, self.destination, **self.options)
+
+    def check(self) -> None:
+        """See that nothing unfinished has the name."""
+        assert self.found() in self.allowed, "something unfinished has the name of the store"
+
+    def resume(self) -> None:
+        """Convert again, and see that all is as if nothing had failed."""
+        replace = self.original is not None or self.found() is not None
+        convert(self.source, self.destination, **{**self.options, "replace": replace})
+        assert self.found() == self.final, "the store is another than that of a conversion that did not fail"
+        assert beside(self.destination) == [self.destination.name]
+
+    def found(self) -> Digests | None:
+        return digests(self.destination) if os.path.lexists(self.destination) else None
 
 
 def is_(arguments: tuple[Any, ...], name: str) -> bool:
     return bool(arguments) and isinstance(arguments[0], Path) and arguments[0].name == name
-
-
-class Durability:
-    """Follows which files and folders were changed and not synced since."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.files, self.folders, self.open = set[Path](), set[Path](), dict[int, Path]()
-        self.named, self.journalled = list[Path](), 0
-        for name in OPERATIONS:
-            if hasattr(self, name):
-                patch.setattr(files, name, self._wrap(name))
-
-    def _wrap(self, name: str) -> Callable[..., Any]:
-        def wrapped(*arguments: Any) -> Any:
-            result = OPERATIONS[name](*arguments)
-            getattr(self, name)(result, *arguments)
-            return result
-
-        return wrapped
-
-    def create(self, descriptor: int, path: Path) -> None:
-        self.open[descriptor] = path
-        self.files.add(path)
-        self.folders.add(path.parent)
-
-    def append(self, _: int, descriptor: int, parts: object) -> None:
-        self.files.add(self.open[descriptor])
-
-    def sync(self, _: None, descriptor: int) -> None:
-        self.files.discard(self.open.get(descriptor, Path()))
-
-    def close(self, _: None, descriptor: int) -> None:
-        self.open.pop(descriptor, None)
-
-    def sync_folder(self, _: None, path: Path) -> None:
-        self.folders.discard(path)
-
-    def make_folder(self, _: None, path: Path) -> None:
-        self.folders |= {path, path.parent}
-
-    def remove(self, _: None, path: Path) -> None:
-        if not path.name.endswith(".lock"):
-            self.folders.add(path.parent)
-        self.folders = {folder for folder in self.folders if folder != path and path not in folder.parents}
-
-    def rename(self, _: None, old: Path, new: Path) -> None:
-        if old.name.endswith(files.TEMPORARY):
-            # What the journal claims is on disk: nothing of the stage is open or unsynced, but for metadata to come.
-            assert not [path for path in self.files if path.name.startswith("c.")]
-            assert old not in self.files
-            self.journalled += 1
-        self.folders |= {old.parent, new.parent}
-
-    def rename_new(self, _: None, old: Path, new: Path) -> None:
-        assert not {path for path in self.files if old in path.parents}
-        assert not {path for path in self.folders if path == old or old in path.parents}
-        self.named.append(new)
-        self.folders |= {old.parent, new.parent}
 
 
 def is_shard_of_unit(number: int) -> Callable[[int, str, tuple[Any, ...]], bool]:
@@ -254,12 +311,15 @@ def slow(descriptor):
     sync(descriptor)
 files.sync = slow
 print("ready", flush=True)
-convert_mouse(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]))
+convert_mouse(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), replace=sys.argv[4] == "replace")
 """
 
 
-def start_slow(child: Child, recording: Path, destination: Path, workers: int) -> subprocess.Popen[str]:
-    process = child(SLOW, recording, destination.parent, workers)
+def start_slow(
+    child: Child, recording: Path, destination: Path, workers: int, *, replace: bool = False
+) -> subprocess.Popen[str]:
+    """Start a conversion that takes long enough to be killed at a chosen moment, and return when it begins."""
+    process = child(SLOW, recording, destination.parent, workers, "replace" if replace else "")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -268,3 +328,28 @@ def start_slow(child: Child, recording: Path, destination: Path, workers: int) -
 def finish_child(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, stderr = process.communicate(timeout=60)
     return process.returncode, stderr
+
+
+Shards = dict[str, tuple[int, int]]
+"""Path in the store -> what a file that is written again does not keep: number, and time of the last change."""
+
+
+def finished_shards(destination: Path) -> Shards:
+    """Return the shards that an interrupted conversion had finished: in the journal, and on disk as it says."""
+    stage, found = Stage(destination), Shards()
+    for entry in stage.journal.glob("*.json"):
+        for path, record in json.loads(entry.read_bytes())["files"].items():
+            shard = stage.root / path
+            if shard.exists() and [shard.stat().st_size, file_digest(shard)] == record:
+                found[path] = _same_while_untouched(shard)
+    return found
+
+
+def kept_shards(destination: Path, finished: Shards) -> int:
+    """Return how many finished shards the published store has as they were, and not written again."""
+    return sum(_same_while_untouched(destination / path) == before for path, before in finished.items())
+
+
+def _same_while_untouched(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns

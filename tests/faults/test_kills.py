@@ -1,69 +1,303 @@
-"""Killed conversions leave nothing, or a complete store; the same command goes on."""
+"""Killed conversions leave nothing, or a complete store; the same command goes on from there."""
 
+from __future__ import annotations
+
+import json
+import os
+import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from trialpack.convert import unit
+from trialpack.store import publish
 from trialpack.store.publish import Stage
 
 from .conversions import (
     Child,
-    Digests,
-    beside,
-    convert,
-    digests,
+    Faults,
+    Scene,
     finish_child,
+    finished_shards,
+    interrupt,
+    kept_shards,
     start_slow,
 )
+from .promises import Tally
 
-pytestmark = pytest.mark.usefixtures("small_shards")
+pytestmark = pytest.mark.usefixtures("small_shards", "no_sync")
+
+Scenes = Callable[[str], Scene]
+Size = Callable[[int, int], int]
+
+WORKERS = (1, 2, 4)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_conversion_leaves_nothing_or_a_complete_store(
-    child: Child, recording: Path, tmp_path: Path, reference: Digests, workers: int
+# Somebody who looks all the while
+
+
+WATCH = """
+import hashlib, json, os, queue, threading
+import numpy as np, zarr
+from trialpack.readers import open_mouse
+
+OPEN = {"trialpack": open_mouse, "plain zarr": lambda path: zarr.open_group(path, mode="r")}
+VARIABLES = ("videos", "responses", "behavior", "pupil_center")
+
+def read(path, writer):
+    store, digest = OPEN[writer](path), hashlib.sha256()
+    for name in VARIABLES:
+        digest.update(np.ascontiguousarray(store[name][...]).tobytes())
+    return digest.hexdigest()
+
+def look(path, writer):
+    try:
+        before = os.stat(path).st_ino
+    except FileNotFoundError:
+        return "nothing"
+    try:
+        return read(path, writer)
+    except Exception as error:
+        # What was opened may be replaced meanwhile; that is told, and looking again finds the new one.
+        replaced = os.stat(path).st_ino != before
+        return look(path, writer) if replaced else f"{type(error).__name__}: {error}"
+
+def watch(path, writer):
+    seen, last = set(), False
+    while not last:
+        last = not commands.empty()
+        seen.add(found := look(path, writer))
+        time.sleep(0.001 if found == "nothing" else 0.01)
+    commands.get()
+    print(json.dumps(sorted(seen)), flush=True)
+
+commands = queue.SimpleQueue()
+threading.Thread(target=lambda: [commands.put(line.strip()) for line in sys.stdin], daemon=True).start()
+while command := commands.get():
+    watch(*json.loads(command))
+"""
+
+
+@dataclass
+class Watcher:
+    """A process that opens and reads what has a name, again and again.
+
+    It sees ``nothing``, an error, or the digest of all values.
+    """
+
+    process: subprocess.Popen[str]
+
+    def begin(self, path: Path, writer: str = "trialpack") -> None:
+        self._say(json.dumps([str(path), writer]))
+
+    def end(self) -> set[str]:
+        """Look once more, and return all that was seen since the beginning."""
+        self._say("end")
+        assert self.process.stdout is not None
+        return set(json.loads(self.process.stdout.readline()))
+
+    def look(self, path: Path, writer: str = "trialpack") -> str:
+        self.begin(path, writer)
+        (seen,) = self.end()
+        return seen
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+
+@pytest.fixture
+def watcher(child: Child) -> Watcher:
+    return Watcher(child(WATCH))
+
+
+# Kills
+
+
+def kill(process: subprocess.Popen[str]) -> bool:
+    """Kill a process and all that it started; tell whether that was before its end."""
+    os.killpg(process.pid, signal.SIGKILL)
+    code, stderr = finish_child(process)
+    assert code in (0, -signal.SIGKILL), stderr
+    return code != 0
+
+
+class Delays:
+    """Moments at which to kill, spread evenly over a run that was timed."""
+
+    def __init__(self, seconds: float, kills: int, seed: int) -> None:
+        self._seconds, self._kills, self._rng = seconds, kills, np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[float]:
+        for number in range(self._kills):
+            yield self._seconds * (number + float(self._rng.random())) / self._kills
+
+    def heed(self, seconds: float) -> None:
+        """Spread the rest over less, if the machine got faster since."""
+        self._seconds = min(self._seconds, seconds)
+
+
+@pytest.mark.promise(1)
+@pytest.mark.promise(2)
+@pytest.mark.parametrize(("seed", "name"), [(0, "new"), (1, "new"), (2, "replace")])
+def test_a_killed_conversion_leaves_nothing_or_a_complete_store_and_the_same_command_goes_on(
+    child: Child, scenes: Scenes, watcher: Watcher, tallies: tuple[Tally, Tally], size: Size, seed: int, name: str
 ) -> None:
-    name, rng, kills = f"{recording.name}.zarr", np.random.default_rng(workers), 6
-    process, begun = start_slow(child, recording, tmp_path / "whole" / name, workers), time.perf_counter()
+    visible, resumed = tallies
+    scene, kills = scenes(name), size(*{"new": (7, 70), "replace": (6, 60)}[name])
+
+    def start(workers: int) -> subprocess.Popen[str]:
+        return start_slow(child, scene.source, scene.destination, workers, replace=scene.original is not None)
+
+    scene.prepare()
+    process, begun = start(WORKERS[0]), time.perf_counter()
     code, stderr = finish_child(process)
     assert code == 0, stderr
-    duration, landed, resumed = time.perf_counter() - begun, 0, 0
-    assert digests(tmp_path / "whole" / name) == reference
-    for number in range(4 * kills):
-        destination = tmp_path / str(number) / name
-        process, begun = start_slow(child, recording, destination, workers), time.perf_counter()
-        time.sleep(duration * (number % kills + float(rng.random())) / kills)
-        process.send_signal(signal.SIGKILL)
-        code, stderr = finish_child(process)
-        assert code in (0, -signal.SIGKILL), stderr
-        if destination.exists():
-            assert digests(destination) == reference
-            # The machine got faster since the run that was timed: spread the kills over less.
-            duration = min(duration, time.perf_counter() - begun)
-            continue
-        assert code == -signal.SIGKILL
-        landed += 1
-        journal = Stage(destination).journal
-        resumed += journal.exists() and any(journal.iterdir())
-        convert(recording, destination)
-        assert digests(destination) == reference
-        assert beside(destination) == [destination.name]
-        if landed == kills:
-            break
-    assert landed == kills
-    assert resumed >= 1
+    delays = Delays(time.perf_counter() - begun, kills, seed)
+    complete = watcher.look(scene.destination)
+    expected = {complete} if scene.original else {"nothing", complete}
+    landed = finished = kept = 0
+    for number, delay in enumerate(delays):
+        where = f"seed {seed}, kill {number} after {delay:.3f} s"
+        scene.prepare()
+        watcher.begin(scene.destination)
+        process, begun = start(WORKERS[number % len(WORKERS)]), time.perf_counter()
+        time.sleep(delay)
+        visible.inject()
+        if kill(process):
+            landed += 1
+        else:
+            delays.heed(time.perf_counter() - begun)
+        scene.check()
+        visible.survive()
+        if scene.found() != scene.final:
+            resumed.inject()
+            before = finished_shards(scene.destination)
+            scene.resume()
+            finished, kept = finished + len(before), kept + kept_shards(scene.destination, before)
+            resumed.survive()
+        seen = watcher.end()
+        assert complete in seen and seen <= expected, where
+    assert landed >= kills / 2
+    assert finished >= landed and kept >= 0.9 * finished
 
 
-def test_killed_again_and_again(child: Child, recording: Path, destination: Path, reference: Digests) -> None:
+@pytest.mark.promise(1)
+@pytest.mark.promise(2)
+def test_killed_again_and_again(
+    child: Child, scenes: Scenes, watcher: Watcher, tallies: tuple[Tally, Tally], size: Size
+) -> None:
     """Each run goes on from where the last one was killed, and is killed a little later."""
-    for number in range(4):
-        process = start_slow(child, recording, destination, 2)
-        time.sleep(0.05 + 0.05 * number)
-        process.kill()
-        finish_child(process)
-        assert not destination.exists() or digests(destination) == reference
-    if not destination.exists():
-        convert(recording, destination)
-    assert digests(destination) == reference
+    visible, resumed = tallies
+    scene = scenes("new")
+    for _ in range(size(1, 8)):
+        scene.prepare()
+        watcher.begin(scene.destination)
+        before = dict[str, tuple[int, int]]()
+        for number in range(4):
+            process = start_slow(child, scene.source, scene.destination, 2)
+            time.sleep(0.05 + 0.05 * number)
+            visible.inject()
+            kill(process)
+            scene.check()
+            visible.survive()
+            if scene.destination.exists():
+                break
+            resumed.inject()
+            after = finished_shards(scene.destination)
+            # What the runs before finished is still there, untouched.
+            assert before.items() <= after.items()
+            before = after
+            resumed.survive()
+        scene.resume()
+        assert "nothing" in (seen := watcher.end()) and len(seen) == 2, seen
+
+
+# Controls
+
+
+PLAIN = """
+import numpy as np, zarr
+store = zarr.open_group(sys.argv[2], mode="w")
+source = zarr.open_group(sys.argv[1], mode="r")
+arrays = {name: source[name][...] for name in ("videos", "responses", "behavior", "pupil_center")}
+for name, array in arrays.items():
+    store.create_array(name, shape=array.shape, chunks=(1, *array.shape[1:]), dtype=array.dtype, fill_value=0)
+print("ready", flush=True)
+for trial in range(12):
+    for name, array in arrays.items():
+        store[name][trial] = array[trial]
+        time.sleep(0.006)
+"""
+
+
+@pytest.mark.promise(1)
+def test_kills_of_a_plain_writer_are_noticed(
+    child: Child, scenes: Scenes, watcher: Watcher, tally: Tally, size: Size
+) -> None:
+    """A loop over trials that writes with zarr-python: its store opens, and lacks the rest of its trials."""
+    scene, kills = scenes("replace"), size(3, 20)
+    assert scene.original is not None
+    plain = scene.destination
+
+    def start() -> subprocess.Popen[str]:
+        shutil.rmtree(plain.parent, ignore_errors=True)
+        process = child(PLAIN, scene.original, plain)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+        return process
+
+    process, begun = start(), time.perf_counter()
+    code, stderr = finish_child(process)
+    assert code == 0, stderr
+    seconds, noticed = time.perf_counter() - begun, 0
+    complete = watcher.look(plain, "plain zarr")
+    assert complete == watcher.look(scene.original)
+    for delay in Delays(0.8 * seconds, kills, seed=3):
+        process = start()
+        time.sleep(delay)
+        kill(process)
+        if watcher.look(plain, "plain zarr") != complete:
+            tally.notice()
+            noticed += 1
+    assert noticed >= kills / 2
+
+
+@pytest.mark.promise(2)
+def test_work_that_is_done_again_is_noticed(
+    scenes: Scenes, faults: Faults, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a conversion that looks at no journal."""
+    scene = scenes("new")
+    scene.prepare()
+    interrupt(faults, scene.source, scene.destination)
+    finished = finished_shards(scene.destination)
+    assert len(finished) == 8
+    monkeypatch.setattr(unit, "recorded_unit", lambda *_: None)
+    scene.resume()
+    assert kept_shards(scene.destination, finished) == 0
+    tally.notice()
+
+
+@pytest.mark.promise(2)
+def test_a_half_written_shard_that_is_believed_is_noticed(
+    scenes: Scenes, faults: Faults, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a conversion that goes by the names of files, and verifies nothing."""
+    scene = scenes("new")
+    scene = Scene(**{**vars(scene), "options": {"verify": False}})
+    monkeypatch.setattr(publish, "_matches", lambda path, record: path.exists())
+    for cut in (1, 100, 1000):
+        scene.prepare()
+        interrupt(faults, scene.source, scene.destination)
+        shard = Stage(scene.destination).root / "videos" / "c.1.0.0.0"
+        os.truncate(shard, shard.stat().st_size - cut)
+        with pytest.raises(AssertionError, match="another"):
+            scene.resume()
+        tally.notice()

@@ -1,40 +1,50 @@
-"""Each operation on files fails in turn: nothing unfinished is under the name of a store."""
+"""Each operation on files fails in turn: nothing unfinished is under the name of a store, and errors are told."""
 
+import errno
+import itertools
 import os
 import shutil
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from trialpack.store import (
-    StoreExistsError,
-    check_full,
-    layout,
-)
+from trialpack.cli.main import commands
+from trialpack.convert import conversion, convert_mouse
+from trialpack.store import SourceError, files
+from trialpack.store.publish import Stage
 
 from .conversions import (
+    CRASH,
+    ERRORS,
+    MODES,
     OPERATIONS,
-    CrashError,
-    Digests,
+    SCENES,
+    Child,
     Faults,
-    beside,
+    Mode,
+    Scene,
     broken_disk,
-    close_as_the_system_does,
     convert,
-    descriptors,
-    digests,
-    fails,
-    is_,
-    no_space,
+    count_operations,
+    failure,
 )
+from .promises import Tally
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
-MODES: dict[str, tuple[Callable[[], BaseException], bool]] = {
-    "full disk": (no_space, True),
-    "one error": (broken_disk, False),
-    "crash": (CrashError, True),
+Scenes = Callable[[str], Scene]
+Size = Callable[[int, int], int]
+
+# Of the operations of each scene: in the quick form each n-th, another one in each mode; in the long form all of them,
+# but for the statistics, which are files by the hundred.
+STEPS = {
+    "new": (len(MODES), 1),
+    "two workers": (12 * len(MODES), 4),
+    "statistics": (80 * len(MODES), len(MODES)),
+    "replace": (6 * len(MODES), 1),
+    "replace by two renames": (8 * len(MODES), 2),
 }
 
 
@@ -44,96 +54,260 @@ def test_all_operations_are_known() -> None:
     assert set(OPERATIONS) >= {"sync_folder", "make_read_only", "rename", "rename_new", "exchange", "remove", "locked"}
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_failure_of_any_operation_publishes_nothing_unfinished(
-    recording: Path, destination: Path, reference: Digests, faults: Faults, mode: str
+def chosen(scene: Scene, name: str, faults: Faults, mode: Mode, size: Size) -> Iterable[int]:
+    """Return the numbers of the operations that are to fail, of all that a conversion does."""
+    scene.prepare()
+    total = count_operations(faults, scene.convert, mode)
+    assert total > 200
+    step = size(*STEPS[name])
+    return range(list(MODES.values()).index(mode) % step, total, step)
+
+
+def fail_and_go_on(scene: Scene, faults: Faults, number: int, mode: Mode) -> None:
+    """Fail at the n-th operation, look, convert again, and compare with a conversion that did not fail."""
+    scene.prepare()
+    error = failure(faults, scene.convert, number, mode)
+    assert error is not None
+    if isinstance(error, OSError):
+        assert str(error.filename).startswith(str(scene.destination.parent.parent)), f"{error!r} names no file"
+    scene.check()
+    scene.resume()
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("name", SCENES)
+def test_a_crash_at_any_operation_leaves_nothing_unfinished(
+    scenes: Scenes, name: str, faults: Faults, size: Size, tally: Tally
 ) -> None:
-    """For every N: fail at the N-th operation, look, convert again, compare with an uninterrupted conversion."""
-    error, for_good = MODES[mode]
-    failed_at, number = list[str](), -1
-    while True:
-        number += 1
-        before = descriptors()
-        faults.arm(number, error, for_good=for_good)
-        failed = fails(faults, lambda: convert(recording, destination))
-        faults.disarm()
-        leaked = close_as_the_system_does(before)
-        if not failed:
-            break
-        assert mode == "crash" or not leaked or faults.failed == "remove"
-        failed_at.append(str(faults.failed))
-        published = destination.exists()
-        assert published == os.path.lexists(destination)
-        if published:
-            assert digests(destination) == reference
-            with pytest.raises(StoreExistsError):
-                convert(recording, destination)
-        # After errors what is left is much the same as after a crash: going on from each third will do.
-        if mode == "crash" or published or number % 3 == 0:
-            convert(recording, destination, replace=published)
-            assert digests(destination) == reference
-            assert beside(destination) == [destination.name]
-        shutil.rmtree(destination.parent, ignore_errors=True)
-    assert digests(destination) == reference
-    assert number == len(faults.calls) > 150
-    assert {"create", "append", "sync", "write", "rename", "rename_new", "sync_folder", "remove"} <= set(failed_at)
+    scene = scenes(name)
+    for number in chosen(scene, name, faults, CRASH, size):
+        tally.inject()
+        fail_and_go_on(scene, faults, number, CRASH)
+        tally.survive()
 
 
-def test_a_crash_amid_the_statistics_publishes_nothing_and_the_same_call_goes_on(
-    with_train: Path, destination: Path, tmp_path: Path, faults: Faults
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("mode", ERRORS.values(), ids=ERRORS.keys())
+@pytest.mark.parametrize("name", SCENES)
+def test_an_error_of_any_operation_is_told_and_leaves_nothing_unfinished(
+    scenes: Scenes, name: str, mode: Mode, faults: Faults, size: Size, tally: Tally
 ) -> None:
-    """Every twelfth operation on a file of the statistics; those after them are tried above."""
-    reference = digests(convert(with_train, tmp_path / "reference" / destination.name))
-    faults.arm(-1, CrashError)
-    convert(with_train, tmp_path / "counted" / destination.name)
-    amid = [n for n, (_, arguments) in enumerate(faults.calls) if "statistics/train" in str(arguments[0])]
-    assert len(amid) > 150
-    for number in amid[::12]:
-        before = descriptors()
-        faults.arm(number, CrashError, for_good=True)
-        assert fails(faults, lambda: convert(with_train, destination))
-        faults.disarm()
-        close_as_the_system_does(before)
-        assert not destination.exists()
-        convert(with_train, destination)
-        assert digests(destination) == reference
-        assert beside(destination) == [destination.name]
-        shutil.rmtree(destination.parent)
+    scene = scenes(name)
+    for number in chosen(scene, name, faults, mode, size):
+        tally.inject()
+        fail_and_go_on(scene, faults, number, mode)
+        tally.survive()
 
 
-def test_replacing_leaves_a_complete_store_at_every_moment(
-    recording: Path, destination: Path, references: Callable[..., Digests], faults: Faults
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("mode", ERRORS.values(), ids=ERRORS.keys())
+def test_the_command_tells_an_error_in_one_line_with_the_file(
+    scenes: Scenes, mode: Mode, faults: Faults, size: Size, tally: Tally, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Crash at every operation from the manifest on: the old store or the new one is there, then the new one."""
-    old, new = references(codec="none"), references()
-    assert old != new
-    seen = {"old": 0, "new": 0}
-
-    def convert_again() -> Path:
-        return convert(recording, destination, replace=True)
-
-    convert(recording, destination, codec="none")
-    original = shutil.copytree(destination, destination.parent.with_name("original"))
-    faults.arm(-1, CrashError)
-    convert_again()
-    total = len(faults.calls)
-    manifest = next(n for n, (_, arguments) in enumerate(faults.calls) if is_(arguments, layout.MANIFEST))
-    for number in range(manifest, total):
-        shutil.rmtree(destination)
-        shutil.copytree(original, destination)
-        before = descriptors()
-        faults.arm(number, CrashError, for_good=True)
-        assert fails(faults, convert_again)
+    scene = scenes("new")
+    command = ["convert", str(scene.source), "--to", str(scene.destination.parent), "--workers", "1"]
+    scene.prepare()
+    total = count_operations(faults, scene.convert, mode)
+    for number in range(0, total, size(40, 3)):
+        scene.prepare()
+        faults.arm(number, mode.error, for_good=mode.for_good)
+        capsys.readouterr()
+        tally.inject()
+        status = commands(command, standalone_mode=False)
         faults.disarm()
-        close_as_the_system_does(before)
-        found = digests(destination)
-        assert found in (old, new)
-        seen["old" if found == old else "new"] += 1
-        check_full(destination, workers=1)
-        convert_again()
-        assert digests(destination) == new
-        assert beside(destination) == [destination.name]
-    assert seen["old"] > 20 and seen["new"] >= 4
+        assert faults.failed is not None and status == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"trialpack: {scene.destination.parent.parent}")
+        assert f": {os.strerror(mode.code or 0)}" in line
+        assert ("the same command goes on from here" in line) == (mode.code == errno.ENOSPC)
+        scene.check()
+        tally.survive()
+
+
+def unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make stores under their names, as a plain writer does."""
+    monkeypatch.setattr(Stage, "root", property(lambda stage: stage.destination))
+    monkeypatch.setattr(conversion, "publish", lambda stage, replace: files.remove(stage.journal))
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(CRASH, marks=pytest.mark.promise(3), id="crash"),
+        pytest.param(ERRORS["EIO, for good"], marks=pytest.mark.promise(4), id="EIO"),
+    ],
+)
+def test_a_store_that_is_made_under_its_name_is_noticed(
+    scenes: Scenes, mode: Mode, faults: Faults, size: Size, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, noticed = scenes("new"), 0
+    unprotected(monkeypatch)
+    numbers = range(0, 200, size(10, 1))
+    for number in numbers:
+        scene.prepare()
+        failure(faults, scene.convert, number, mode)
+        try:
+            scene.check()
+        except AssertionError:
+            tally.notice()
+            noticed += 1
+    assert noticed > 0.9 * len(numbers)
+
+
+@pytest.mark.promise(3)
+def test_a_store_that_is_replaced_by_removing_the_old_one_is_noticed(
+    scenes: Scenes, faults: Faults, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scenes("replace")
+
+    def publish(stage: Stage, *, replace: bool) -> None:
+        files.remove(stage.destination)
+        files.rename(stage.root, stage.destination)
+
+    monkeypatch.setattr(conversion, "publish", publish)
+    scene.prepare()
+    total = count_operations(faults, scene.convert, CRASH)
+    renames = [number for number, (name, _) in enumerate(faults.calls) if name == "rename"]
+    assert renames[-1] > total - 5
+    scene.prepare()
+    failure(faults, scene.convert, renames[-1], CRASH)
+    with pytest.raises(AssertionError, match="unfinished"):
+        scene.check()
+    tally.notice()
+
+
+@pytest.mark.promise(4)
+def test_an_error_that_is_not_told_is_noticed(
+    scenes: Scenes, faults: Faults, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that goes on after a write that failed."""
+    scene, append = scenes("new"), files.append
+
+    def careless(descriptor: int, parts: Any) -> int:
+        try:
+            return append(descriptor, parts)
+        except OSError:
+            return sum(part.nbytes for part in parts)
+
+    monkeypatch.setattr(files, "append", careless)
+    noticed = 0
+    for number in range(0, 40, 4):
+        appends = itertools.count()
+
+        def is_nth(_: int, name: str, __: object, number: int = number, appends: Iterator[int] = appends) -> bool:
+            return name == "append" and next(appends) == number
+
+        scene.prepare()
+        with pytest.raises(AssertionError, match="append failed, and None was raised"):
+            failure(faults, lambda: convert(scene.source, scene.destination, verify=False), is_nth, ERRORS["EIO, once"])
+        try:
+            scene.check()
+        except AssertionError:
+            tally.notice()
+            noticed += 1
+    # All but what was not written into the journal, which is not believed then.
+    assert noticed >= 7
+
+
+# Reading the source
+
+
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("container", ["folder", "zip"])
+def test_an_error_of_reading_the_source_names_its_file(
+    fresh: Callable[[str], Path],
+    container: str,
+    tmp_path: Path,
+    size: Size,
+    tally: Tally,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that fails in the middle of a file: half of it is read, the rest cannot be."""
+    source, reads, read = fresh(f"static_{container}"), itertools.count(), getattr(os, READS[container])
+    failing = [-1]
+
+    def failing_read(descriptor: int, buffers: list[memoryview], *place: int) -> int:
+        if next(reads) != failing[0]:
+            return read(descriptor, buffers, *place)
+        read(descriptor, [buffer[: len(buffer) // 2] for buffer in buffers], *place)
+        raise broken_disk(())
+
+    names = source_names(source)
+    monkeypatch.setattr(files, "sync", lambda descriptor: None)
+    monkeypatch.setattr(os, READS[container], failing_read)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "check_full", lambda *_, **__: None)
+        convert_mouse(source, tmp_path / "counted", workers=1, statistics=False)
+    for number in range(0, next(reads), size(25, 1)):
+        failing[0], reads = number, itertools.count()
+        tally.inject()
+        with pytest.raises(SourceError, match="Input/output error") as raised:
+            convert_mouse(source, tmp_path / "stores", workers=1, statistics=False)
+        assert raised.value.path == str(source)
+        assert all(problem.member in names for problem in raised.value.problems)
+        assert not any((tmp_path / "stores").glob("*"))
+        tally.survive()
+
+
+READS = {"folder": "readv", "zip": "preadv"}
+
+
+def source_names(source: Path) -> set[str]:
+    if source.is_dir():
+        return {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    with zipfile.ZipFile(source) as archive:
+        return {name.removeprefix(f"{source.stem}/") for name in archive.namelist()}
+
+
+# Nothing goes around the shim
+
+
+AUDIT = """
+import os, threading
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink",
+    "os.truncate", "os.utime", "os.setxattr", "os.removexattr", "shutil.move", "shutil.copyfile", "tempfile.mkstemp"}
+within, around = [], []
+
+def through_files():
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename == files.__file__:
+            return True
+        frame = frame.f_back
+    return False
+
+def heed(event, arguments):
+    if event in CHANGES or (event == "open" and (arguments[2] or 0) & WRITES):
+        (within if through_files() else around).append(f"{event} {arguments[0]}")
+
+sys.addaudithook(heed)
+"""
+REPORT = """
+print(len(within))
+print(*around, sep="\\n")
+"""
+STRAIGHT = """
+import numpy
+numpy.save(sys.argv[2] + "/straight.npy", numpy.zeros(3))
+"""
+
+
+def test_nothing_is_written_around_the_operations_that_are_made_to_fail(
+    child: Child, with_train: Path, tmp_path: Path
+) -> None:
+    """All that a conversion opens to write, makes, renames, removes: in functions of ``store/files.py``."""
+    (tmp_path / "stores").mkdir()
+    run = 'for replace in (False, True): convert_mouse(sys.argv[1], sys.argv[2] + "/s", workers=2, replace=replace)\n'
+    for body, expected in ((run, []), (run + STRAIGHT, [f"open {tmp_path / 'stores' / 'straight.npy'}"])):
+        process = child(AUDIT + body + REPORT, with_train, tmp_path / "stores")
+        output, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0, stderr
+        within, *around = output.splitlines()
+        assert int(within) > 1000
+        assert [line for line in around if line] == expected
+        shutil.rmtree(tmp_path / "stores" / "s")
 
 
 def test_a_shard_that_cannot_be_closed_is_closed_once(recording: Path, destination: Path, faults: Faults) -> None:
@@ -146,6 +320,6 @@ def test_a_shard_that_cannot_be_closed_is_closed_once(recording: Path, destinati
         return name == "close" and arguments[0] in shards
 
     faults.arm(is_close_of_a_shard, broken_disk)
-    with pytest.raises(OSError, match="injected"):
+    with pytest.raises(OSError, match="Input/output error: .*/c.0"):
         convert(recording, destination)
     assert faults.failed == "close"

@@ -38,6 +38,7 @@ from .conversions import (
     no_space,
     shards_written,
 )
+from .promises import Tally
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
@@ -45,10 +46,12 @@ pytestmark = pytest.mark.usefixtures("small_shards")
 # Resuming
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("unit", [0, 1, 2])
 def test_finished_units_are_not_done_again(
-    recording: Path, destination: Path, reference: Digests, faults: Faults, unit: int
+    recording: Path, destination: Path, reference: Digests, faults: Faults, unit: int, tally: Tally
 ) -> None:
+    tally.inject()
     interrupt(faults, recording, destination, unit=unit)
     faults.arm(-1, CrashError)
     convert(recording, destination)
@@ -57,6 +60,7 @@ def test_finished_units_are_not_done_again(
     assert len(wanted) == 4 * (3 - unit)
     assert shards_written(faults) == wanted
     assert digests(destination) == reference
+    tally.survive()
 
 
 def test_trials_of_finished_units_are_not_read_again_yet_counted_as_done(
@@ -129,10 +133,12 @@ def test_a_source_that_changed_is_read_again(recording: Path, tmp_path: Path, fa
     assert digests(destination) == digests(convert(source, tmp_path / "fresh" / destination.name))
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "swapped"])
 def test_a_finished_shard_that_was_damaged_is_written_again(
-    recording: Path, destination: Path, reference: Digests, faults: Faults, damage: str
+    recording: Path, destination: Path, reference: Digests, faults: Faults, damage: str, tally: Tally
 ) -> None:
+    tally.inject()
     interrupt(faults, recording, destination)
     shard, other = (Stage(destination).root / "videos" / f"c.{number}.0.0.0" for number in (0, 1))
     data = shard.read_bytes()
@@ -147,6 +153,7 @@ def test_a_finished_shard_that_was_damaged_is_written_again(
     assert not shard.exists() or shard.read_bytes() != data
     convert(recording, destination)
     assert digests(destination) == reference
+    tally.survive()
 
 
 @pytest.mark.parametrize(
@@ -169,6 +176,30 @@ def test_a_damaged_journal_is_not_believed(
         entry.write_bytes(data)
     convert(recording, destination)
     assert digests(destination) == reference
+
+
+@pytest.mark.promise(2)
+def test_a_journal_with_a_flipped_bit_is_not_believed(
+    recording: Path,
+    destination: Path,
+    reference: Digests,
+    faults: Faults,
+    size: Callable[[int, int], int],
+    tally: Tally,
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(size(10, 200)):
+        interrupt(faults, recording, destination)
+        entry = sorted(Stage(destination).journal.iterdir())[0]
+        data = bytearray(entry.read_bytes())
+        place, bit = int(rng.integers(len(data))), 1 << int(rng.integers(8))
+        tally.inject()
+        data[place] ^= bit
+        entry.write_bytes(data)
+        convert(recording, destination)
+        assert digests(destination) == reference, f"flip {number}: bit {bit} of byte {place}"
+        tally.survive()
+        shutil.rmtree(destination)
 
 
 def test_what_was_written_is_read_back_before_it_is_published(
@@ -257,9 +288,9 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_removed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "remove", lambda path: _raise(broken_disk()))
+    monkeypatch.setattr(files, "remove", lambda path: _raise(broken_disk(())))
     before = descriptors()
-    with pytest.raises(OSError, match="injected"), files.locked(tmp_path / "lock") as held:
+    with pytest.raises(OSError, match="Input/output error"), files.locked(tmp_path / "lock") as held:
         assert held
     assert not close_as_the_system_does(before)
 
@@ -416,9 +447,10 @@ def test_plain_renames_do_not_replace_what_took_the_name(
     test_a_name_that_is_taken_meanwhile_is_not_replaced(recording, destination, monkeypatch, False)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.usefixtures("plain_renames")
 def test_a_crash_between_plain_renames_is_mended(
-    recording: Path, destination: Path, references: Callable[..., Digests], faults: Faults
+    recording: Path, destination: Path, references: Callable[..., Digests], faults: Faults, tally: Tally
 ) -> None:
     """For a moment nothing has the name; the old store is then beside it, and the next run puts it back."""
     restored = 0
@@ -431,6 +463,7 @@ def test_a_crash_between_plain_renames_is_mended(
                 renames.append(arguments)  # noqa: B023
             return len(renames) > n  # noqa: B023
 
+        tally.inject()
         faults.arm(is_rename_of_a_store, CrashError, for_good=True)
         with pytest.raises(CrashError):
             convert(recording, destination, replace=True)
@@ -444,6 +477,7 @@ def test_a_crash_between_plain_renames_is_mended(
         convert(recording, destination, replace=True)
         assert digests(destination) == references()
         assert beside(destination) == [destination.name]
+        tally.survive()
     assert restored == 1
 
 

@@ -1,11 +1,14 @@
 """Two at once: converters to one destination, readers of a store that is replaced."""
 
 import os
+import re
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from trialpack.store import (
     StoreBusyError,
@@ -21,8 +24,12 @@ from .conversions import (
     digests,
     finish_child,
 )
+from .forks import QUICKLY, Fork, ForkServer, fork_server
+from .promises import Tally
 
 pytestmark = pytest.mark.usefixtures("small_shards")
+
+Size = Callable[[int, int], int]
 
 HOLD = """
 append = files.append
@@ -36,17 +43,32 @@ convert_mouse(sys.argv[1], sys.argv[2], workers=1)
 """
 
 
-RACE = """
+RACE = (
+    QUICKLY
+    + """
 from trialpack.store import StoreBusyError, StoreExistsError
-print("ready", flush=True)
-sys.stdin.readline()
+source, to, begin, number = sys.argv[1:]
+open(f"{begin}.{number}", "w").close()
+while not os.path.exists(begin):
+    time.sleep(0.0002)
 try:
-    convert_mouse(sys.argv[1], sys.argv[2], workers=1)
+    convert_mouse(source, to, workers=1)
 except (StoreBusyError, StoreExistsError) as error:
-    print(type(error).__name__)
+    print(type(error).__name__, error)
 else:
     print("won")
 """
+)
+"""Convert when there is a file that says so."""
+
+NAIVE = """
+import contextlib
+files.locked = lambda path: contextlib.nullcontext(True)
+files.rename_new = lambda old, new: os.rename(old, new) if not os.path.exists(new) else None
+"""
+"""Every lock is granted."""
+
+CONVERTERS = 8
 
 
 def test_the_holder_of_a_destination_is_named(
@@ -82,24 +104,107 @@ def test_the_lock_of_a_killed_process_is_no_lock(
     assert beside(destination) == [destination.name]
 
 
-def test_of_two_conversions_one_wins(child: Child, recording: Path, tmp_path: Path, reference: Digests) -> None:
-    outcomes = list[str]()
-    for number in range(3):
-        destination = tmp_path / str(number) / f"{recording.name}.zarr"
-        processes = [child(RACE, recording, destination.parent) for _ in range(2)]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        found = [process.communicate(timeout=60)[0].strip() for process in processes]
-        assert sorted(found)[1] == "won" and sorted(found)[0] in ("StoreBusyError", "StoreExistsError")
-        outcomes += found
-        assert digests(destination) == reference
-        assert beside(destination) == [destination.name]
-    assert outcomes.count("won") == 3
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with fork_server(tmp_path_factory.mktemp("forks")) as server:
+        yield server
+
+
+def race(server: ForkServer, recording: Path, folder: Path, code: str = RACE) -> list[Fork]:
+    """Start all converters at the same moment, to ``folder/stores``."""
+    folder.mkdir()
+    begin = folder / "begin"
+    forks = [server.start(code, recording, folder / "stores", begin, number) for number in range(CONVERTERS)]
+    while len(list(folder.iterdir())) < CONVERTERS:
+        time.sleep(0.001)
+    begin.touch()
+    return forks
+
+
+def harm(forks: list[Fork], destination: Path, reference: Digests) -> str:
+    """Say what is wrong after a race of which nobody was killed; nothing if one won, and the others know."""
+    processes = {fork.process for fork in forks}
+    outcomes = [(fork.wait(), fork.said.strip()) for fork in forks]
+    losers = [(status, said) for status, said in outcomes if said != "won"]
+    if len(losers) != len(forks) - 1:
+        return f"{len(forks) - len(losers)} have won"
+    for status, said in losers:
+        if status != 0 or not knows_why(said, processes):
+            return f"status {status}: {said}"
+    return wrong_with(destination, reference)
+
+
+def knows_why(said: str, processes: set[int]) -> bool:
+    """Tell whether a converter that lost says who holds the destination, or that it exists."""
+    if said.startswith("StoreExistsError"):
+        return "exists already" in said
+    found = re.search(r"^StoreBusyError .* is being converted by process (\d+) on (\S+); ", said)
+    return found is not None and int(found[1]) in processes and found[2] == os.uname().nodename
+
+
+def wrong_with(destination: Path, reference: Digests) -> str:
+    if not destination.exists() or digests(destination) != reference:
+        return "no store, or another one"
+    left = beside(destination)
+    return "" if left == [destination.name] else f"left beside it: {left}"
+
+
+@pytest.mark.promise(12)
+@pytest.mark.parametrize("part", [0, 1])
+def test_of_eight_converters_one_wins(
+    tally: Tally, size: Size, server: ForkServer, recording: Path, tmp_path: Path, reference: Digests, part: int
+) -> None:
+    for number in range(size(1, 35)):
+        tally.inject()
+        forks = race(server, recording, tmp_path / str(number))
+        assert not harm(forks, tmp_path / str(number) / "stores" / f"{recording.name}.zarr", reference)
+        tally.survive()
+
+
+@pytest.mark.promise(12)
+@pytest.mark.parametrize("part", [0, 1])
+def test_of_eight_converters_one_is_killed_and_the_same_command_goes_on(
+    tally: Tally, size: Size, server: ForkServer, recording: Path, tmp_path: Path, reference: Digests, part: int
+) -> None:
+    """Whoever it is: the store is there, or the same command makes it."""
+    rng = np.random.default_rng(part)
+    for number in range(size(1, 15)):
+        destination = tmp_path / str(number) / "stores" / f"{recording.name}.zarr"
+        tally.inject()
+        forks = race(server, recording, tmp_path / str(number))
+        time.sleep(delay := float(rng.uniform(0, 0.3)))
+        # Half of the time the one that holds the destination, if there is one.
+        killed = holder(forks, destination) if number % 2 == part else forks[int(rng.integers(CONVERTERS))]
+        killed.signal(signal.SIGKILL)
+        processes = {fork.process for fork in forks}
+        for fork in set(forks) - {killed}:
+            assert fork.wait() == 0, (number, delay, fork.said)
+            assert fork.said == "won\n" or knows_why(fork.said, processes), (number, delay, fork.said)
+        # It may have come to its end before.
+        assert killed.wait() in (0, -signal.SIGKILL), (number, delay, killed.said)
+        if not destination.exists():
+            convert(recording, destination)
+        assert not wrong_with(destination, reference), (number, delay)
+        tally.survive()
+
+
+def holder(forks: list[Fork], destination: Path) -> Fork:
+    """Return the converter that says that it holds the destination; the first, if none says so."""
+    try:
+        text = Stage(destination).lock.read_text()
+    except FileNotFoundError:
+        text = ""
+    return next((fork for fork in forks if f"process {fork.process} " in text), forks[0])
+
+
+@pytest.mark.promise(12)
+def test_control_converters_without_a_lock_do_harm(
+    tally: Tally, size: Size, server: ForkServer, recording: Path, tmp_path: Path, reference: Digests
+) -> None:
+    for number in range(size(1, 10)):
+        forks = race(server, recording, tmp_path / str(number), RACE.replace("\nsource,", NAIVE + "\nsource,", 1))
+        assert harm(forks, tmp_path / str(number) / "stores" / f"{recording.name}.zarr", reference)
+        tally.notice()
 
 
 def test_the_name_means_a_store_while_it_is_replaced(

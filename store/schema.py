@@ -1,0 +1,140 @@
+"""What the metadata of every store must say, so that whoever reads it can rely on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast, get_args
+
+import numpy as np
+
+from . import layout
+from .layout import ArrayLayout, Precision
+
+_ROOT: Mapping[str, type | tuple[type, ...]] = {
+    layout.A_STORE_ID: str,
+    layout.A_MOUSE: str,
+    layout.A_LETTER: (str, type(None)),
+    layout.A_KIND: str,
+    layout.A_PRECISION: str,
+    layout.A_CODEC: str,
+    layout.A_CONFIG: (str, type(None)),
+    layout.A_SOURCE: dict,
+    layout.A_SOFTWARE: dict,
+    layout.A_WARNINGS: list,
+}
+_SOURCE = {"name": str, "files": int, "bytes": int}
+_FLOATS = ("float32", "float64")
+
+
+def are_root_attributes(found: Mapping[str, Any]) -> bool:
+    """Tell whether the attributes of a root group are all there, and of their types."""
+    if not found.keys() >= layout.ROOT_ATTRIBUTES or not _are_of(found, _ROOT):
+        return False
+    chosen = (
+        (found[layout.A_KIND], layout.VARIABLES),
+        (found[layout.A_PRECISION], get_args(Precision)),
+        (found[layout.A_CODEC], layout.CODECS),
+    )
+    return (
+        all(value in values for value, values in chosen)
+        and _are_of(found[layout.A_SOURCE], _SOURCE)
+        and _are_texts(found[layout.A_SOFTWARE].values())
+        and _are_texts(found[layout.A_WARNINGS])
+        and type(found[layout.A_ROWS_PER_SHARD]) is int
+    )
+
+
+def are_array_attributes(found: Any, array: ArrayLayout) -> bool:
+    """Tell whether the attributes of an array that mean something to readers can be those of such an array."""
+    if not isinstance(found, dict):
+        return False
+    attributes = cast("dict[str, Any]", found)
+    texts = (layout.A_UNITS, layout.A_LONG_NAME, layout.A_SOURCE_NAME)
+    return (
+        _are_texts(attributes[name] for name in texts if name in attributes)
+        and isinstance(attributes.get(layout.A_SOURCE_FORTRAN, False), bool)
+        and (layout.A_SOURCE_DTYPE not in attributes or _is_source_dtype(attributes[layout.A_SOURCE_DTYPE], array))
+        and (layout.A_HEADERS not in attributes or _are_headers(attributes, array))
+    )
+
+
+def departures(attributes: Mapping[str, Any], arrays: Mapping[str, ArrayLayout]) -> Iterator[str]:
+    """Yield the paths of arrays that are not as every store of this format has them."""
+    kind: layout.Kind = attributes[layout.A_KIND]
+    variables = {variable.name: variable for variable in layout.VARIABLES[kind]}
+    coordinates = {one.path for one in layout.coordinate_layouts(kind, 0)}
+    for path, array in arrays.items():
+        in_table = path.split("/")[0] in (layout.TRIALS, layout.NEURONS) and path not in coordinates
+        if (array.shard is not None) != (path in variables) or (
+            in_table and layout.A_SOURCE_DTYPE not in array.attributes
+        ):
+            yield path
+    for name, variable in variables.items():
+        dimensions = (layout.TRIAL, *variable.dimensions)
+        array = arrays.get(name)
+        if array is None or array.dimensions != dimensions or array.dtype not in _FLOATS:
+            yield name
+        elif layout.A_HEADERS not in array.attributes:
+            yield name
+    yield from (one.path for one in _expected(kind, arrays) if not _is_like(arrays.get(one.path), one))
+
+
+def _expected(kind: layout.Kind, arrays: Mapping[str, ArrayLayout]) -> Iterator[ArrayLayout]:
+    """Yield what is known of each trial, and the train statistics if there are any."""
+    recorded = [arrays[variable.name] for variable in layout.VARIABLES[kind] if variable.name in arrays]
+    if len(recorded) < len(layout.VARIABLES[kind]):
+        return
+    yield from layout.coordinate_layouts(kind, recorded[0].shape[0])
+    trials = arrays.get(layout.STATISTICS_TRIAL_ID)
+    if trials is not None and all(array.dimensions for array in recorded):
+        n_trials = trials.shape[0] if trials.shape else 0
+        try:
+            yield from layout.statistics_layouts(recorded, kind, n_trials)
+        except KeyError:  # of a variable without its dimensions, which is reported already
+            return
+
+
+def _is_like(found: ArrayLayout | None, expected: ArrayLayout) -> bool:
+    return found is not None and (found.shape, found.dtype, found.dimensions) == (
+        expected.shape,
+        expected.dtype,
+        expected.dimensions,
+    )
+
+
+def _is_source_dtype(found: object, array: ArrayLayout) -> bool:
+    """Tell whether values of the array can stand for values of that dtype, byte by byte where readers view them so."""
+    try:
+        dtype = np.dtype(found) if isinstance(found, str) else None
+    except (TypeError, ValueError, SyntaxError, OverflowError):
+        dtype = None
+    if dtype is None or dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
+        return False
+    if dtype.kind == "S":
+        return array.dtype == "uint8" and array.shape[-1:] == (dtype.itemsize,) and dtype.itemsize > 0
+    return dtype.kind not in "mM" or array.dtype == "int64"
+
+
+def _are_headers(attributes: Mapping[str, Any], array: ArrayLayout) -> bool:
+    headers, rows = attributes[layout.A_HEADERS], attributes.get(layout.A_HEADER_OF_ROW)
+    if not isinstance(headers, list) or not headers:
+        return False
+    for header in cast("list[Any]", headers):
+        if not isinstance(header, list) or [type(one) for one in cast("list[Any]", header)] != [str, bool]:
+            return False
+    if rows is None:
+        return True
+    count = len(cast("list[Any]", headers))
+    return (
+        isinstance(rows, list)
+        and len(cast("list[Any]", rows)) == array.shape[0]
+        and all(type(row) is int and 0 <= row < count for row in cast("list[Any]", rows))
+    )
+
+
+def _are_of(found: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> bool:
+    return all(name in found and isinstance(found[name], kind) for name, kind in types.items())
+
+
+def _are_texts(values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
