@@ -11,6 +11,7 @@ from pathlib import Path
 from . import layout
 from .chunk_codecs import ChunkError
 from .errors import CorruptStoreError, Problem, naming
+from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
@@ -35,8 +36,11 @@ def check_quick(root: Path) -> StoreIndex:
     manifest = read_manifest(root)
     problems = check_names_and_sizes(root, manifest)
     absent = {problem.member for problem in problems}
-    documents = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
-    problems += [problem for path in documents for problem in _check_digest(root, manifest, path)]
+    names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
+    # Read once: what is checked is what is used, also while the store is replaced.
+    documents = {path: read_file(root, path) for path in names}
+    digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
+    problems += [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
     _raise_if(problems)
     return read_index(root, manifest, documents)
 
@@ -79,7 +83,7 @@ def full_check_memory(arrays: dict[str, ArrayLayout]) -> int:
 def _check_file(
     index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], report: Report, path: str
 ) -> list[Problem]:
-    problems = _check_digest(index.root, index.manifest, path)
+    problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
     if path in owners and not problems:
         array, number = owners[path]
         problems = _check_shard(index, array, number) if array.shard else _check_small(index, array)
@@ -87,8 +91,8 @@ def _check_file(
     return problems
 
 
-def _check_digest(root: Path, manifest: Manifest, path: str) -> list[Problem]:
-    found, expected = file_digest(root / path), manifest.files[path].sha256
+def _compare_digest(root: Path, manifest: Manifest, path: str, found: str) -> list[Problem]:
+    expected = manifest.files[path].sha256
     if found == expected:
         return []
     return [Problem(str(root), f"was changed (expected SHA-256 {expected[:16]}…, found {found[:16]}…)", _ADVICE, path)]

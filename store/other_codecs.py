@@ -20,7 +20,7 @@ def is_known(chain: Sequence[dict[str, Any]]) -> bool:
     try:
         found = [codec["name"] for codec in chain]
         return bool(found) and _OF_TEXTS.isdisjoint(found) and all(map(get_codec_class, found))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):  # as zarr-python's version says it
         return False
 
 
