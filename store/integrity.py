@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from . import layout
 from .chunk_codecs import ChunkError
@@ -15,7 +18,7 @@ from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
-from .shards import ShardReader
+from .shards import READ_AHEAD, ShardReader
 from .small import read_array
 
 _BLOCK = 1 << 20
@@ -75,18 +78,45 @@ def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> 
 def full_check_memory(arrays: dict[str, ArrayLayout]) -> int:
     """Return the bytes that one thread of `check_full` holds at most."""
     return max(
-        2 * (array.trial_nbytes * array.chunk[0] + array.chunk_nbytes) if array.shard else 3 * array.nbytes
+        2 * (array.trial_nbytes * array.chunk[0] + array.chunk_nbytes) + READ_AHEAD if array.shard else 3 * array.nbytes
         for array in arrays.values()
     )
+
+
+def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the rows of a shard, each after its values were compared with their digest.
+
+    Yields
+    ------
+    int, ndarray
+        The row, and its values; their memory is used again.
+
+    Raises
+    ------
+    CorruptStoreError
+        The shard is damaged, or holds other values than were packed.
+    """
+    try:
+        with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
+            for row, values, intact in _compared_rows(index, shard):
+                if not intact:
+                    raise CorruptStoreError(_other_values(index, array.shard_path(number), row))
+                yield row, values
+    except (ChunkError, FileNotFoundError) as error:
+        what = str(error) if isinstance(error, ChunkError) else "missing (the manifest lists it)"
+        raise CorruptStoreError(Problem(str(index.root), what, _ADVICE, array.shard_path(number))) from None
 
 
 def _check_file(
     index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], report: Report, path: str
 ) -> list[Problem]:
-    problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
-    if path in owners and not problems:
-        array, number = owners[path]
-        problems = _check_shard(index, array, number) if array.shard else _check_small(index, array)
+    array, number = owners.get(path, (None, 0))
+    if array is not None and array.shard:
+        problems = _check_shard(index, array, number)
+    else:
+        problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
+        if array is not None and not problems:
+            problems = _check_small(index, array)
     report(index.manifest.files[path].size)
     return problems
 
@@ -108,18 +138,28 @@ def file_digest(path: Path) -> str:
 
 
 def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Problem]:
-    expected, path = index.manifest.values[array.path], array.shard_path(number)
+    """Check every byte and every value of a shard, which is read once."""
+    path, digest = array.shard_path(number), hashlib.sha256()
     try:
-        with ShardReader(index.root, array, number) as shard:
-            wrong = [
-                start + place
-                for start, rows in shard.groups()
-                for place, row in enumerate(rows)
-                if values_digest(row) != expected[start + place]
-            ]
+        with ShardReader(index.root, array, number, listen=digest.update) as shard:
+            wrong = [row for row, _, intact in _compared_rows(index, shard) if not intact]
     except ChunkError as error:
         return [Problem(str(index.root), str(error), _ADVICE, path)]
-    return [Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path) for row in wrong]
+    return _compare_digest(index.root, index.manifest, path, digest.hexdigest()) or [
+        _other_values(index, path, row) for row in wrong
+    ]
+
+
+def _compared_rows(index: StoreIndex, shard: ShardReader) -> Iterator[tuple[int, NDArray[Any], bool]]:
+    """Yield the rows of a shard, their values, and whether those have their digest."""
+    expected = index.manifest.values[shard.layout.path]
+    for start, rows in shard.groups():
+        for row, values in enumerate(rows, start):
+            yield row, values, values_digest(values) == expected[row]
+
+
+def _other_values(index: StoreIndex, path: str, row: int) -> Problem:
+    return Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path)
 
 
 def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:
