@@ -1,4 +1,4 @@
-"""Statistics of the train tier against the public pipeline, numpy and dask; opening a store; means of dask arrays.
+"""Statistics of the train tier against the public pipeline, numpy and dask; means of dask arrays.
 
 The statistics are minimum, maximum, mean, median and standard deviation, over trials and over trials and frames. What
 is compared runs in turn, the uncounted first round excepted; sources and stores are in the page cache. A ratio above 1
@@ -9,20 +9,16 @@ more for the page cache.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import dask.array as da
 import numpy as np
 import zarr
 from trialpack.convert import convert_mouse
-from trialpack.convert.published import published_mice
 from trialpack.readers import open_mouse
 from trialpack.store import layout
 
@@ -36,8 +32,7 @@ FROM_ZARR, BY_TRIAL, LAZY = "dask.array.from_zarr", "from_zarr, chunks of a tria
 TARGET, LAZY_TARGET = 6.0, 1.5
 """How many times as fast as the public pipeline, and as `dask.array.from_zarr`."""
 MAX_MEMORY = 1 << 30
-MAX_OPENING = 0.050  # seconds
-SECTIONS = ("times", "memory", "opening", "lazy")
+SECTIONS = ("times", "memory", "lazy")
 
 _TIMES = (
     Column("workload", "workload"),
@@ -58,15 +53,6 @@ _MEMORY = (
     Column("target", "target"),
     Column("reached", "reached"),
 )
-_OPENING = (
-    Column("what", "what"),
-    Column("trials", "trials", "d"),
-    Column("files", "files", "d"),
-    Column("best ms", "best_ms", ".1f"),
-    Column("median ms", "median_ms", ".1f"),
-    Column("target", "target"),
-    Column("reached", "reached"),
-)
 _RATIO = "ratio: seconds of the base over seconds, bests and medians; above 1 is faster. The target is for the bests. "
 
 
@@ -80,21 +66,17 @@ class Scale:
         Train trials of the two workloads.
     many
         Train trials, for memory only.
-    opened, opens
-        Trials of the store that is opened, and how often.
     lazy
         Trials, of all tiers, of the store whose train tier is averaged.
     """
 
     trials: tuple[int, int]
     many: int
-    opened: int
-    opens: int
     lazy: int
     neurons: int
 
 
-FULL, QUICK = Scale((48, 96), 480, 720, 50, 96, data.NEURONS), Scale((6, 12), 24, 40, 5, 24, 500)
+FULL, QUICK = Scale((48, 96), 480, 96, data.NEURONS), Scale((6, 12), 24, 24, 500)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -119,8 +101,6 @@ def run(options: argparse.Namespace) -> list[Table]:
                 tables.append(_times(sources, stores, repeats, scratch))
             if "memory" in wanted:
                 tables.append(_memory(sources, stores, folder, scale, scratch))
-        if "opening" in wanted:
-            tables.append(_opening(data.slim(folder, MOUSE, scale.opened), scale, scratch))
         if "lazy" in wanted:
             tree = data.recording(folder, MOUSE, scale.lazy, scale.neurons)
             tables.append(_lazy(_converted(tree, scratch / "lazy"), 2 * repeats, scratch))
@@ -209,40 +189,6 @@ def _peak(trials: int, name: str, function: str, **arguments: Any) -> dict[str, 
         "target": f"≤ {MAX_MEMORY / 1e6:.0f}" if bounded else None,
         "reached": memory.resident <= MAX_MEMORY if bounded else None,
     }
-
-
-def _opening(tree: Path, scale: Scale, scratch: Path) -> Table:
-    """Time opening a store that has as many files as one of the full number of neurons."""
-    mouse = published_mice()[MOUSE]
-    trace = mouse.n_frames * np.dtype(mouse.dtype).itemsize
-    rows = layout.rows_per_shard(scale.opened, {layout.RESPONSES: data.NEURONS * trace})
-    with mock.patch.object(layout, "SHARD_BYTES", layout.SHARD_BYTES * data.SLIM_NEURONS // data.NEURONS):
-        store = _converted(tree, scratch / "opening", statistics=True)
-    opened, seconds = open_mouse(store), list[float]()
-    for _ in range(scale.opens):
-        begun = time.perf_counter()
-        open_mouse(store)
-        seconds.append(time.perf_counter() - begun)
-    shards, median = layout.n_shards(scale.opened, rows), statistics.median(seconds)
-    if any(array.files != shards for array in opened.index.recorded):
-        raise RuntimeError(f"not the number of shards that there are with {data.NEURONS} neurons, {shards}")
-    row = {
-        "what": "open_mouse",
-        "trials": len(opened.recording.trial_ids),
-        "files": len(opened.index.manifest.files) + 1,
-        "best_ms": min(seconds) * 1e3,
-        "median_ms": median * 1e3,
-        "seconds": seconds,
-        "target": f"≤ {MAX_OPENING * 1e3:.0f}",
-        "reached": median <= MAX_OPENING,
-    }
-    note = (
-        f"Opened with the quick check {scale.opens} times in one process, after once that does not count; files in the "
-        f"page cache. The target is for the median. The store has {data.SLIM_NEURONS} neurons and small videos, but as "
-        f"many files as with {data.NEURONS} neurons and full videos: {shards} shards a variable, of {rows} trials, and "
-        "the statistics of the source and of the train tier."
-    )
-    return Table("Opening a store", _OPENING, [row], (note,))
 
 
 def _lazy(store: Path, repeats: int, scratch: Path) -> Table:

@@ -9,7 +9,7 @@ from types import FrameType
 
 import click
 
-from ..store import TrialpackError
+from ..store import TrialpackError, files
 from .convert import convert
 from .display import complain, console
 from .export import export
@@ -69,5 +69,6 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     console.show_cursor(True)
     context = click.get_current_context(silent=True)
     advice = _AFTER_INTERRUPT.get(context.info_name or "", "") if context else ""
+    files.drop_unsaved()
     os.write(2, f"\ntrialpack: interrupted{advice}\n".encode())
     os._exit(130)

@@ -165,9 +165,12 @@ def _descr(value: object) -> str:
     if not isinstance(value, str):
         raise NpyError("holds records with named fields (expected numbers or text)", "save each field as an array")
     try:
-        dtype = np.dtype(value)
+        # numpy takes control characters, too: the numbers of its types.
+        dtype = np.dtype(value) if value.isprintable() else None
     except (TypeError, ValueError, SyntaxError):
-        raise NpyError(f"unknown dtype (expected such as '<f4', found {_short(value)})") from None
+        dtype = None
+    if dtype is None:
+        raise NpyError(f"unknown dtype (expected such as '<f4', found {_short(value)})")
     if dtype.hasobject:
         raise NpyError("holds pickled Python objects, which are never loaded", "save it again as numbers or text")
     if dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:

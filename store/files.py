@@ -20,6 +20,7 @@ from .errors import naming
 
 READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 TEMPORARY = ".writing"
+_being_saved = set[Path]()
 
 # renameat2(2), Linux: fail instead of replacing an empty folder; swap two folders in one step.
 _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2
@@ -101,11 +102,22 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
 
 def save(path: Path, data: bytes | memoryview) -> None:
     """Write a file that a person asked for: complete under its name, or else nothing is left."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    _being_saved.add(temporary)
     try:
         write_atomically(path, data)
     except OSError:
-        remove(path.with_name(path.name + TEMPORARY))
+        remove(temporary)
         raise
+    finally:
+        _being_saved.discard(temporary)
+
+
+def drop_unsaved() -> None:
+    """Remove what `save` has not finished, before the process ends in its middle."""
+    for temporary in _being_saved:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def make_folder(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -65,8 +65,13 @@ class StoreIndex:
             return read_array(self.root, self.arrays[path], descriptor)
 
 
-def read_index(root: Path, manifest: Manifest, documents: Sequence[str]) -> StoreIndex:
-    """Read the metadata documents of a store, whose digests were checked.
+def read_index(root: Path, manifest: Manifest, documents: Mapping[str, bytes]) -> StoreIndex:
+    """Read what the metadata documents of a store say.
+
+    Parameters
+    ----------
+    documents
+        Path in the store -> content, whose digest was checked.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def read_index(root: Path, manifest: Manifest, documents: Sequence[str]) -> Stor
     CorruptStoreError
         The documents and the manifest contradict one another.
     """
-    found = {name: _load(root / name) for name in documents}
+    found = {name: _parse(data) for name, data in documents.items()}
     attributes = _attributes(found.get(layout.METADATA))
     arrays, problems = dict[str, ArrayLayout](), list[Problem]()
     if attributes is None:
@@ -102,9 +107,9 @@ def read_index(root: Path, manifest: Manifest, documents: Sequence[str]) -> Stor
     return index
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+def _parse(data: bytes) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(data)
     except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", document) if isinstance(document, dict) else None

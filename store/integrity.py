@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import ChunkError
 from .errors import CorruptStoreError, Problem, naming
+from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
-from .shards import ShardReader
+from .shards import READ_AHEAD, ShardReader
 from .small import read_array
 
 _BLOCK = 1 << 20
@@ -38,8 +39,11 @@ def check_quick(root: Path) -> StoreIndex:
     manifest = read_manifest(root)
     problems = check_names_and_sizes(root, manifest)
     absent = {problem.member for problem in problems}
-    documents = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
-    problems += [problem for path in documents for problem in _check_digest(root, manifest, path)]
+    names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
+    # Read once: what is checked is what is used, also while the store is replaced.
+    documents = {path: read_file(root, path) for path in names}
+    digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
+    problems += [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
     _raise_if(problems)
     return read_index(root, manifest, documents)
 
@@ -74,36 +78,9 @@ def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> 
 def full_check_memory(arrays: dict[str, ArrayLayout]) -> int:
     """Return the bytes that one thread of `check_full` holds at most."""
     return max(
-        2 * (array.trial_nbytes * array.chunk[0] + array.chunk_nbytes) if array.shard else 3 * array.nbytes
+        2 * (array.trial_nbytes * array.chunk[0] + array.chunk_nbytes) + READ_AHEAD if array.shard else 3 * array.nbytes
         for array in arrays.values()
     )
-
-
-def _check_file(
-    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], report: Report, path: str
-) -> list[Problem]:
-    problems = _check_digest(index.root, index.manifest, path)
-    if path in owners and not problems:
-        array, number = owners[path]
-        problems = _check_shard(index, array, number) if array.shard else _check_small(index, array)
-    report(index.manifest.files[path].size)
-    return problems
-
-
-def _check_digest(root: Path, manifest: Manifest, path: str) -> list[Problem]:
-    found, expected = file_digest(root / path), manifest.files[path].sha256
-    if found == expected:
-        return []
-    return [Problem(str(root), f"was changed (expected SHA-256 {expected[:16]}…, found {found[:16]}…)", _ADVICE, path)]
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, read block by block."""
-    digest, block = hashlib.sha256(), bytearray(_BLOCK)
-    with naming(path), open(path, "rb", buffering=0) as file:
-        while count := file.readinto(block):
-            digest.update(memoryview(block)[:count])
-    return digest.hexdigest()
 
 
 def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -119,31 +96,70 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
     CorruptStoreError
         The shard is damaged, or holds other values than were packed.
     """
-    for row, values, problem in _rows(index, array, number):
-        if problem:
-            raise CorruptStoreError(problem)
-        yield row, values
+    try:
+        with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
+            for row, values, intact in _compared_rows(index, shard):
+                if not intact:
+                    raise CorruptStoreError(_other_values(index, array.shard_path(number), row))
+                yield row, values
+    except (ChunkError, FileNotFoundError) as error:
+        what = str(error) if isinstance(error, ChunkError) else "missing (the manifest lists it)"
+        raise CorruptStoreError(Problem(str(index.root), what, _ADVICE, array.shard_path(number))) from None
+
+
+def _check_file(
+    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], report: Report, path: str
+) -> list[Problem]:
+    array, number = owners.get(path, (None, 0))
+    if array is not None and array.shard:
+        problems = _check_shard(index, array, number)
+    else:
+        problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
+        if array is not None and not problems:
+            problems = _check_small(index, array)
+    report(index.manifest.files[path].size)
+    return problems
+
+
+def _compare_digest(root: Path, manifest: Manifest, path: str, found: str) -> list[Problem]:
+    expected = manifest.files[path].sha256
+    if found == expected:
+        return []
+    return [Problem(str(root), f"was changed (expected SHA-256 {expected[:16]}…, found {found[:16]}…)", _ADVICE, path)]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, read block by block."""
+    digest, block = hashlib.sha256(), bytearray(_BLOCK)
+    with naming(path), open(path, "rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(memoryview(block)[:count])
+    return digest.hexdigest()
 
 
 def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Problem]:
+    """Check every byte and every value of a shard, which is read once."""
+    path, digest = array.shard_path(number), hashlib.sha256()
     try:
-        return [problem for _, _, problem in _rows(index, array, number) if problem]
-    except CorruptStoreError as error:
-        return list(error.problems)
-
-
-def _rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[tuple[int, NDArray[Any], Problem | None]]:
-    """Yield the rows of a shard, their values, and what is wrong with them."""
-    expected, path, root = index.manifest.values[array.path], array.shard_path(number), str(index.root)
-    try:
-        with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
-            for start, rows in shard.groups():
-                for row, values in enumerate(rows, start):
-                    wrong = values_digest(values) != expected[row]
-                    what = f"row {row} holds other values than were packed"
-                    yield row, values, Problem(root, what, _ADVICE, path) if wrong else None
+        with ShardReader(index.root, array, number, listen=digest.update) as shard:
+            wrong = [row for row, _, intact in _compared_rows(index, shard) if not intact]
     except ChunkError as error:
-        raise CorruptStoreError(Problem(root, str(error), _ADVICE, path)) from None
+        return [Problem(str(index.root), str(error), _ADVICE, path)]
+    return _compare_digest(index.root, index.manifest, path, digest.hexdigest()) or [
+        _other_values(index, path, row) for row in wrong
+    ]
+
+
+def _compared_rows(index: StoreIndex, shard: ShardReader) -> Iterator[tuple[int, NDArray[Any], bool]]:
+    """Yield the rows of a shard, their values, and whether those have their digest."""
+    expected = index.manifest.values[shard.layout.path]
+    for start, rows in shard.groups():
+        for row, values in enumerate(rows, start):
+            yield row, values, values_digest(values) == expected[row]
+
+
+def _other_values(index: StoreIndex, path: str, row: int) -> Problem:
+    return Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path)
 
 
 def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:

@@ -19,8 +19,9 @@ def is_known(chain: Sequence[dict[str, Any]]) -> bool:
 
     try:
         found = [codec["name"] for codec in chain]
-        return bool(found) and _OF_TEXTS.isdisjoint(found) and all(map(get_codec_class, found))
-    except (KeyError, TypeError):
+        named = bool(found) and all(isinstance(name, str) for name in found)
+        return named and _OF_TEXTS.isdisjoint(found) and all(map(get_codec_class, found))
+    except (KeyError, TypeError, ValueError):  # as zarr-python's version says it
         return False
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,13 @@ from .errors import naming
 from .folder import open_file
 from .layout import ArrayLayout
 
+READ_AHEAD = 1 << 20
+"""Bytes that are read at once of a shard that is read whole: its chunks may be small."""
 EMPTY = 2**64 - 1
 """Marks, in the index, a chunk that was not written: allowed only beyond the last trial."""
+
+
+Listen = Callable[[memoryview], object]
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class ShardReader:
         Which shard of the array.
     folder
         A descriptor of the store's folder, from which to find the file.
+    listen
+        Is given the bytes of the file, one part behind another, while `groups` yields.
 
     Raises
     ------
@@ -129,8 +136,10 @@ class ShardReader:
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
 
-    def __init__(self, root: Path, layout: ArrayLayout, number: int, folder: int | None = None) -> None:
-        self.layout = layout
+    def __init__(
+        self, root: Path, layout: ArrayLayout, number: int, folder: int | None = None, listen: Listen | None = None
+    ) -> None:
+        self.layout, self._listen = layout, listen
         self.rows = layout.rows_of_shard(number)
         self._descriptor = open_file(root, layout.shard_path(number), folder)
         try:
@@ -139,7 +148,9 @@ class ShardReader:
             self.close()
             raise
         self._stored = np.empty(layout.codec.stored_shape(layout.chunk), layout.numpy_dtype)
-        self._buffer = np.empty(0, np.uint8)
+        self._size, self._ahead = os.fstat(self._descriptor).st_size, 0
+        # The part of the file that is in memory.
+        self._buffer, self._begin, self._end = np.empty(0, np.uint8), 0, 0
 
     def close(self) -> None:
         """Close the file."""
@@ -159,12 +170,16 @@ class ShardReader:
         int, ndarray
             (n, …) of the array's dtype, cut at the array's shape. The memory is used again for the next group.
         """
-        step = self.layout.chunk[0]
+        step, blocks = self.layout.chunk[0], list(self.layout.blocks())
         out = np.empty((step, *self.layout.shape[1:]), self.layout.numpy_dtype)
-        for start in range(self.rows.start, self.rows.stop, step):
-            count = min(step, self.rows.stop - start)
-            self.read_group(start, out[:count], [slice(0, size) for size in out.shape[1:]])
-            yield start, out[:count]
+        self._ahead = READ_AHEAD
+        for first, start in enumerate(range(self.rows.start, self.rows.stop, step)):
+            rows = out[: min(step, self.rows.stop - start)]
+            for place, block in enumerate(blocks, first * len(blocks)):
+                self._decode(place, rows[:, *block], [slice(one.stop - one.start) for one in block])
+            yield start, rows
+        if self._listen is not None:
+            self._fill_window(self._end, self._size - self._end)
 
     def read_group(self, start: int, out: NDArray[Any], part: Sequence[slice]) -> None:
         """Decode a part of the rows that share chunks.
@@ -187,16 +202,29 @@ class ShardReader:
                 self._decode(place, target, [_shifted(one, b.start) for one, b in zip(common, block, strict=True)])
 
     def _decode(self, number: int, out: NDArray[Any], inside: Sequence[slice]) -> None:
-        chunk = self.layout.codec.logical_view(self._stored)
-        self.layout.codec.decode(self._read(*self._spans[number]), self._stored)
-        out[...] = chunk[: len(out), *inside]
+        data = self._read(*self._spans[number])
+        if out.shape == self.layout.chunk and not self.layout.codec.order and out.flags.c_contiguous:
+            self.layout.codec.decode(data, out)
+            return
+        self.layout.codec.decode(data, self._stored)
+        out[...] = self.layout.codec.logical_view(self._stored)[: len(out), *inside]
 
     def _read(self, offset: int, size: int) -> memoryview:
+        """Return bytes of the file; they are valid until the next call."""
+        if offset < self._begin or offset + size > self._end:
+            self._fill_window(offset, min(max(size, self._ahead), self._size - offset))
+        return flat_bytes(self._buffer)[offset - self._begin : offset - self._begin + size]
+
+    def _fill_window(self, offset: int, size: int) -> None:
+        """Read a part of the file into memory."""
         if self._buffer.nbytes < size:
             self._buffer = np.empty(size, np.uint8)
-        view = flat_bytes(self._buffer)[:size]
-        read_exactly(self._descriptor, view, offset)
-        return view
+        window, heard = flat_bytes(self._buffer)[:size], self._end
+        self._begin = self._end = 0
+        read_exactly(self._descriptor, window, offset)
+        self._begin, self._end = offset, offset + size
+        if self._listen is not None:
+            self._listen(window[heard - offset :])
 
 
 def read_index(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:

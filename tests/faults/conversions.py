@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,16 @@ def beside(destination: Path) -> list[str]:
     return sorted(path.name for path in destination.parent.iterdir())
 
 
+@contextlib.contextmanager
+def noting(fault: str) -> Generator[None]:
+    """Say, should a test fail, which of its faults it was."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(fault)
+        raise
+
+
 class Faults:
     """Counts the calls of all functions of `files`, and lets chosen ones fail."""
 
@@ -116,13 +126,7 @@ class Faults:
         for name, function in OPERATIONS.items():
             patch.setattr(files, name, self._wrap(name, function))
 
-    def arm(
-        self,
-        when: When,
-        error: Error,
-        *,
-        for_good: bool = False,
-    ) -> None:
+    def arm(self, when: When, error: Error, *, for_good: bool = False) -> None:
         """Fail at the n-th call from now on, or at the first of which a function says so.
 
         Parameters

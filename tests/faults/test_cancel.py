@@ -1,5 +1,6 @@
 """An interrupt ends everything within five seconds, at any moment: processes, threads, shared memory, half a file."""
 
+import contextlib
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trialpack.store import StoreExistsError
 from trialpack.store.publish import Stage
 
 from .conversions import Digests, convert, digests
@@ -239,7 +241,8 @@ def test_an_interrupted_conversion_ends_and_goes_on(
         left = set(destination.parent.iterdir())
         assert left <= allowed | {destination}
         assert destination not in left or digests(destination) == reference
-        if destination not in left:
+        # Interrupted when it had been published, it may have left some of that; the same command tidies up.
+        with pytest.raises(StoreExistsError) if destination in left else contextlib.nullcontext():
             convert(recording, destination)
         assert digests(destination) == reference
         assert list(destination.parent.iterdir()) == [destination]

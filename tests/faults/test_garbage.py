@@ -78,9 +78,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def intact(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its store, with statistics, which was used once: what that imports takes memory, too."""
+    """Its store, with statistics, which was used once: what that imports takes memory, too, and so do examples."""
     store = pack_tiny(source, "static", tmp_path_factory.mktemp("stores"), statistics=True)
     use(store, source)
+    settings(max_examples=20)(given(npy_files(), any_json())(lambda file, document: None))()
     return store
 
 

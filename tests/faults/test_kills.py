@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from .conversions import (
     finished_shards,
     interrupt,
     kept_shards,
+    noting,
     start_slow,
 )
 from .promises import Tally
@@ -68,7 +70,8 @@ def look(path, writer):
         return look(path, writer) if replaced else f"{type(error).__name__}: {error}"
 
 def watch(path, writer):
-    seen, last = set(), False
+    seen, last = {look(path, writer)}, False
+    print("watching", flush=True)
     while not last:
         last = not commands.empty()
         seen.add(found := look(path, writer))
@@ -93,18 +96,23 @@ class Watcher:
     process: subprocess.Popen[str]
 
     def begin(self, path: Path, writer: str = "trialpack") -> None:
+        """Return when it has looked for the first time."""
         self._say(json.dumps([str(path), writer]))
+        assert self._hear() == "watching"
 
     def end(self) -> set[str]:
         """Look once more, and return all that was seen since the beginning."""
         self._say("end")
-        assert self.process.stdout is not None
-        return set(json.loads(self.process.stdout.readline()))
+        return set(json.loads(self._hear()))
 
     def look(self, path: Path, writer: str = "trialpack") -> str:
         self.begin(path, writer)
         (seen,) = self.end()
         return seen
+
+    def _hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
     def _say(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -120,9 +128,12 @@ def watcher(child: Child) -> Watcher:
 # Kills
 
 
-def kill(process: subprocess.Popen[str]) -> bool:
-    """Kill a process and all that it started; tell whether that was before its end."""
-    os.killpg(process.pid, signal.SIGKILL)
+def kill(process: subprocess.Popen[str], delay: float = 0) -> bool:
+    """Kill a process, with all that it started, after a while; tell whether that was before its end."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     code, stderr = finish_child(process)
     assert code in (0, -signal.SIGKILL), stderr
     return code != 0
@@ -164,28 +175,27 @@ def test_a_killed_conversion_leaves_nothing_or_a_complete_store_and_the_same_com
     expected = {complete} if scene.original else {"nothing", complete}
     landed = finished = kept = 0
     for number, delay in enumerate(delays):
-        where = f"seed {seed}, kill {number} after {delay:.3f} s"
         scene.prepare()
         watcher.begin(scene.destination)
         process, begun = start(WORKERS[number % len(WORKERS)]), time.perf_counter()
-        time.sleep(delay)
         visible.inject()
-        if kill(process):
+        if kill(process, delay):
             landed += 1
         else:
             delays.heed(time.perf_counter() - begun)
-        scene.check()
-        visible.survive()
-        if scene.found() != scene.final:
-            resumed.inject()
-            before = finished_shards(scene.destination)
-            scene.resume()
-            finished, kept = finished + len(before), kept + kept_shards(scene.destination, before)
-            resumed.survive()
-        seen = watcher.end()
-        assert complete in seen and seen <= expected, where
+        with noting(f"kill {number} after {delay:.3f} s"):
+            scene.check()
+            if scene.found() != scene.final:
+                resumed.inject()
+                before = finished_shards(scene.destination)
+                scene.resume()
+                finished, kept = finished + len(before), kept + kept_shards(scene.destination, before)
+                resumed.survive()
+            seen = watcher.end()
+            assert complete in seen and seen <= expected, seen
+            visible.survive()
     assert landed >= kills / 2
-    assert finished >= landed and kept >= 0.9 * finished
+    assert finished > 0 and kept >= 0.9 * finished
 
 
 @pytest.mark.promise(1)
@@ -202,9 +212,8 @@ def test_killed_again_and_again(
         before = dict[str, tuple[int, int]]()
         for number in range(4):
             process = start_slow(child, scene.source, scene.destination, 2)
-            time.sleep(0.05 + 0.05 * number)
             visible.inject()
-            kill(process)
+            kill(process, 0.05 + 0.05 * number)
             scene.check()
             visible.survive()
             if scene.destination.exists():
@@ -229,11 +238,11 @@ source = zarr.open_group(sys.argv[1], mode="r")
 arrays = {name: source[name][...] for name in ("videos", "responses", "behavior", "pupil_center")}
 for name, array in arrays.items():
     store.create_array(name, shape=array.shape, chunks=(1, *array.shape[1:]), dtype=array.dtype, fill_value=0)
-print("ready", flush=True)
 for trial in range(12):
     for name, array in arrays.items():
         store[name][trial] = array[trial]
-        time.sleep(0.006)
+    print(trial, flush=True)
+    sys.stdin.readline()
 """
 
 
@@ -242,31 +251,24 @@ def test_kills_of_a_plain_writer_are_noticed(
     child: Child, scenes: Scenes, watcher: Watcher, tally: Tally, size: Size
 ) -> None:
     """A loop over trials that writes with zarr-python: its store opens, and lacks the rest of its trials."""
-    scene, kills = scenes("replace"), size(3, 20)
+    scene, rng = scenes("replace"), np.random.default_rng(3)
     assert scene.original is not None
+    complete = watcher.look(scene.original)
     plain = scene.destination
-
-    def start() -> subprocess.Popen[str]:
+    for trials in (12, *rng.integers(1, 12, size(3, 20)).tolist()):
         shutil.rmtree(plain.parent, ignore_errors=True)
         process = child(PLAIN, scene.original, plain)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()[1]
-        return process
-
-    process, begun = start(), time.perf_counter()
-    code, stderr = finish_child(process)
-    assert code == 0, stderr
-    seconds, noticed = time.perf_counter() - begun, 0
-    complete = watcher.look(plain, "plain zarr")
-    assert complete == watcher.look(scene.original)
-    for delay in Delays(0.8 * seconds, kills, seed=3):
-        process = start()
-        time.sleep(delay)
+        assert process.stdin is not None and process.stdout is not None
+        for trial in range(trials):
+            assert process.stdout.readline() == f"{trial}\n"
+            if trial + 1 < trials:
+                process.stdin.write("\n")
+                process.stdin.flush()
         kill(process)
-        if watcher.look(plain, "plain zarr") != complete:
+        found = watcher.look(plain, "plain zarr")
+        assert (found == complete) == (trials == 12), f"killed after {trials} trials"
+        if found != complete:
             tally.notice()
-            noticed += 1
-    assert noticed >= kills / 2
 
 
 @pytest.mark.promise(2)

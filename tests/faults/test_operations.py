@@ -29,6 +29,7 @@ from .conversions import (
     convert,
     count_operations,
     failure,
+    noting,
 )
 from .promises import Tally
 
@@ -66,12 +67,13 @@ def chosen(scene: Scene, name: str, faults: Faults, mode: Mode, size: Size) -> I
 def fail_and_go_on(scene: Scene, faults: Faults, number: int, mode: Mode) -> None:
     """Fail at the n-th operation, look, convert again, and compare with a conversion that did not fail."""
     scene.prepare()
-    error = failure(faults, scene.convert, number, mode)
-    assert error is not None
-    if isinstance(error, OSError):
-        assert str(error.filename).startswith(str(scene.destination.parent.parent)), f"{error!r} names no file"
-    scene.check()
-    scene.resume()
+    with noting(f"operation {number}"):
+        error = failure(faults, scene.convert, number, mode)
+        assert error is not None
+        if isinstance(error, OSError):
+            assert str(error.filename).startswith(str(scene.destination.parent.parent)), f"{error!r} names no file"
+        scene.check()
+        scene.resume()
 
 
 @pytest.mark.promise(3)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from trialpack.store import CorruptStoreError, TrialpackError, check_full, files, publish
 
-from .conversions import Faults, Scene, interrupt
+from .conversions import Faults, Scene, interrupt, noting
 from .promises import Tally
 
 pytestmark = [pytest.mark.usefixtures("small_shards"), pytest.mark.promise(5)]
@@ -353,8 +353,9 @@ def moments(course: Course, size: Size, step: int) -> Iterator[tuple[int, PowerC
 def survive(course: Course, size: Size, step: int, tally: Tally, tmp_path: Path) -> None:
     for number, cut in moments(course, size, step):
         tally.inject()
-        place = tmp_path / f"{number}, names {cut.names}, data {cut.data}"
-        is_intact(course.cut(number, cut, place))
+        what = f"{number}, names {cut.names}, data {cut.data}"
+        with noting(what):
+            is_intact(course.cut(number, cut, place := tmp_path / what))
         tally.survive()
         shutil.rmtree(place)
 

@@ -13,7 +13,8 @@ from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.readers.reductions import needed_memory
 
-from .mice import trial_ids, trial_path
+from ..mice import trial_ids, trial_path
+from .promises import Tally
 
 COMPUTE = """
 import json, re, sys
@@ -42,6 +43,7 @@ def compute(store: Path, limit: int, threads: int = 4) -> dict[str, Any]:
 
 
 pytestmark = [
+    pytest.mark.promise(18),
     pytest.mark.usefixtures("no_sync"),
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc"),
 ]
@@ -54,7 +56,8 @@ def pack(place: Path, trials: int, neurons: int, mouse: str = "A") -> tuple[Path
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_and_does_not_grow_with_trials(tmp_path: Path) -> None:
+def test_memory_is_bounded_and_does_not_grow_with_trials(tmp_path: Path, tally: Tally) -> None:
+    tally.inject()
     peaks = list[int]()
     for trials in (24, 48):
         source, store = pack(tmp_path, trials, 2000)
@@ -64,26 +67,31 @@ def test_memory_is_bounded_and_does_not_grow_with_trials(tmp_path: Path) -> None
         peaks.append(found["peak"])
     assert max(peaks) <= LIMIT, peaks
     assert peaks[1] - peaks[0] < 25_000_000, peaks
+    tally.survive()
 
 
-def test_little_more_than_the_least_memory_is_enough_for_all_neurons(tmp_path: Path) -> None:
+def test_little_more_than_the_least_memory_is_enough_for_all_neurons(tmp_path: Path, tally: Tally) -> None:
     """Of a whole mouse, the results weigh more than what a task reads. With the least, each neuron is a task."""
+    tally.inject()
     source, store = pack(tmp_path, 3, 8000)
     mouse = open_mouse(store)
     limit = needed_memory(mouse.recording, mouse.rows()) + 10_000_000
     found = compute(store, limit)
     assert_medians(found, source)
     assert found["peak"] <= limit, (found["peak"], limit)
+    tally.survive()
 
 
 @pytest.mark.parametrize("threads", [2, 8])
-def test_all_threads_share_the_bound(tmp_path: Path, threads: int) -> None:
+def test_all_threads_share_the_bound(tmp_path: Path, threads: int, tally: Tally) -> None:
     """Of float64, whose chunks are small enough for malloc to keep what each thread gave back."""
+    tally.inject()
     _, store = pack(tmp_path, 24, 2000, mouse="F")
     mouse = open_mouse(store)
     limit = needed_memory(mouse.recording, mouse.rows()) + 60_000_000
     peak = compute(store, limit, threads)["peak"]
     assert peak <= limit, (peak, limit)
+    tally.survive()
 
 
 def assert_data_exceed_the_bound(store: Path, trials: int) -> None:

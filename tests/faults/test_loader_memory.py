@@ -12,9 +12,11 @@ from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, TrialLoader
 from trialpack.store import OptionError
 
-from .streams import Recorded, kept_bytes, least_memory, pack
+from ..streams import Recorded, kept_bytes, least_memory, pack
+from .promises import Tally
 
 pytestmark = [
+    pytest.mark.promise(18),
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory from /proc"),
 ]
@@ -57,6 +59,18 @@ print(json.dumps({"beside": beside, "samples": samples, "read": loader.stats.tal
 """
 
 
+KEEP_ALL = """
+import re, sys
+from trialpack.readers import open_mouse
+def status(name):
+    return int(re.search(name + r":\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
+mouse = open_mouse(sys.argv[1])
+before = status("VmRSS")
+trials = [dict(mouse.trial(number)) for number in mouse.recording.trial_ids]
+print(status("VmHWM") - before)
+"""
+
+
 @pytest.fixture(scope="module")
 def mice(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Mouse]:
     """More than 400 MB decoded, in stores of two codecs."""
@@ -89,9 +103,14 @@ def stream(mouse: Mouse, options: dict[str, Any], holds: list[int], drop: int | 
     return [nbytes / MB for nbytes in found["beside"]], found["read"]
 
 
-def test_the_data_exceed_the_bound(mice: dict[str, Mouse]) -> None:
+def test_the_data_exceed_the_bound(mice: dict[str, Mouse], tally: Tally) -> None:
+    """A reader that keeps what it reads needs more than the bound, and is noticed."""
     for mouse in mice.values():
         assert sum(array.nbytes for array in mouse.recording.arrays.values()) == TRIALS * TRIAL_BYTES > 400 * MB
+    command = [sys.executable, "-c", KEEP_ALL, str(mice["none"].path)]
+    kept = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / MB
+    assert kept > 200 + ALLOWED, kept
+    tally.notice()
 
 
 CASES: dict[str, tuple[str, dict[str, Any], list[int]]] = {
@@ -106,52 +125,65 @@ CASES: dict[str, tuple[str, dict[str, Any], list[int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_within_the_bound(mice: dict[str, Mouse], case: str) -> None:
+def test_within_the_bound(mice: dict[str, Mouse], case: str, tally: Tally) -> None:
+    tally.inject()
     codec, options, holds = CASES[case]
     beside, read = stream(mice[codec], {"memory": 200 * MB, "cache": "none", "threads": 4} | options, holds)
     assert max(beside) <= 200 + ALLOWED, beside
     assert read > 0
+    tally.survive()
 
 
-def test_batches_that_were_held_and_let_go_of(mice: dict[str, Mouse]) -> None:
+def test_batches_that_were_held_and_let_go_of(mice: dict[str, Mouse], tally: Tally) -> None:
     """Their memory is not kept beside that of the batches that are read ahead."""
+    tally.inject()
     options = {"memory": 100 * MB, "cache": "none", "threads": 4, "batch_size": 1, "shuffle": True}
     beside, _ = stream(mice["fast"], options, [40, 40], drop=42)
     assert max(beside) <= 100 + ALLOWED, beside
+    tally.survive()
 
 
-def test_what_is_kept_is_within_the_bound(mice: dict[str, Mouse]) -> None:
+def test_what_is_kept_is_within_the_bound(mice: dict[str, Mouse], tally: Tally) -> None:
     """Everything fits: the last epoch reads nothing."""
+    tally.inject()
     options = {"memory": 600 * MB, "cache": "auto", "threads": 4, "batch_size": 4}
     beside, read = stream(mice["fast"], options, [1] * 5)
     assert max(beside) <= 600 + ALLOWED and read == 0, beside
+    tally.survive()
 
 
-def test_normalization_is_part_of_the_account(mice: dict[str, Mouse]) -> None:
+def test_normalization_is_part_of_the_account(mice: dict[str, Mouse], tally: Tally) -> None:
     """Its statistics are numbers for each value of a trial: they take memory, and something else less."""
+    tally.inject()
     options = {"memory": 100 * MB, "cache": "none", "threads": 4, "batch_size": 2, "tier": "train"}
     (plain, _), (field, _) = (stream(mice["none"], options | {"normalize": one}, [1, 1]) for one in (None, "field"))
     assert max(field) <= 100 + ALLOWED and max(field) - max(plain) <= 2 * ALLOWED, (plain, field)
+    tally.survive()
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_the_least_memory_is_enough(mice: dict[str, Mouse], threads: int) -> None:
+def test_the_least_memory_is_enough(mice: dict[str, Mouse], threads: int, tally: Tally) -> None:
     """Of batches of a single trial: nothing is so small that it could be left out of the account."""
+    tally.inject()
     options: dict[str, Any] = {"batch_size": 1, "threads": threads, "cache": "none"}
     least = least_memory(mice["fast"], tier=None, output="numpy", **options)
     beside, _ = stream(mice["fast"], options | {"memory": least}, [1, 1])
     assert max(beside) <= least / MB + ALLOWED, (beside, least)
+    tally.survive()
 
 
-def test_memory_does_not_grow_with_epochs(mice: dict[str, Mouse]) -> None:
+def test_memory_does_not_grow_with_epochs(mice: dict[str, Mouse], tally: Tally) -> None:
     """Once the allocator has what it keeps for each thread."""
+    tally.inject()
     options = {"memory": 100 * MB, "cache": "none", "threads": 2, "batch_size": 4, "window": 60, "windows": "random"}
     beside, _ = stream(mice["fast"], options, [1] * 40)
     assert max(beside[-10:]) - max(beside[:20]) < 10, beside
+    tally.survive()
 
 
-def test_the_account_knows_what_is_kept(mice: dict[str, Mouse]) -> None:
+def test_the_account_knows_what_is_kept(mice: dict[str, Mouse], tally: Tally) -> None:
     """Memory for everything and for some batches; and for everything, but no batch."""
+    tally.inject()
     options: dict[str, Any] = {"batch_size": 4, "threads": 2, "window": 100}
     least = least_memory(mice["fast"], tier=None, output="numpy", **options)
     kept = kept_bytes(Recorded(mice["fast"]))
@@ -159,12 +191,15 @@ def test_the_account_knows_what_is_kept(mice: dict[str, Mouse]) -> None:
         beside, read = stream(mice["fast"], options | {"memory": memory, "cache": "auto"}, [1, 1])
         assert (read == 0) == fits
         assert max(beside) <= memory / MB + ALLOWED, beside
+    tally.survive()
 
 
-def test_the_needed_bytes_are_named(mice: dict[str, Mouse]) -> None:
+def test_the_needed_bytes_are_named(mice: dict[str, Mouse], tally: Tally) -> None:
+    tally.inject()
     text = r"memory of 5,000,000 bytes does not suffice: .* take [\d,]+; give more memory"
     with pytest.raises(OptionError, match=text) as raised:
         TrialLoader(mice["fast"], tier=None, batch_size=8, output="numpy", memory="5MB")
     needed = int(re.search(r"take ([\d,]+);", str(raised.value))[1].replace(",", ""))  # type: ignore[index]
     assert needed > 2 * 8 * TRIAL_BYTES * 300 / 324
     assert len(TrialLoader(mice["fast"], tier=None, batch_size=8, output="numpy", memory=needed)) == 12
+    tally.survive()
