@@ -11,6 +11,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from . import layout
+from .bounds import Bound, parse_bound
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import StoreFolder
 from .layout import ArrayLayout
@@ -43,6 +44,11 @@ class StoreIndex:
         """The arrays of recorded variables, in the order of `layout.VARIABLES`."""
         kind: layout.Kind = self.attributes[layout.A_KIND]
         return [self.arrays[variable.name] for variable in layout.VARIABLES[kind]]
+
+    @property
+    def bounds(self) -> dict[str, Bound]:
+        """Variable -> how far its values may be from those of the source; of those that were rounded."""
+        return {name: parse_bound(bound) for name, bound in self.attributes.get(layout.A_MAX_ERROR, {}).items()}
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +116,16 @@ def _attributes(document: dict[str, Any] | None) -> dict[str, Any] | None:
     attributes = (document or {}).get("attributes")
     if not isinstance(attributes, dict) or not attributes.keys() >= layout.ROOT_ATTRIBUTES:
         return None
-    return cast("dict[str, Any]", attributes) if attributes[layout.A_KIND] in layout.VARIABLES else None
+    known = attributes[layout.A_KIND] in layout.VARIABLES and _are_bounds(attributes.get(layout.A_MAX_ERROR))
+    return cast("dict[str, Any]", attributes) if known else None
+
+
+def _are_bounds(found: Any) -> bool:
+    """Tell whether the root's bounds are absent, or such as this format writes."""
+    try:
+        return found is None or bool(found) and all(parse_bound(one).document == one for one in found.values())
+    except (ValueError, AttributeError):
+        return False
 
 
 def _contradictions(index: StoreIndex) -> Iterator[Problem]:
@@ -122,7 +137,23 @@ def _contradictions(index: StoreIndex) -> Iterator[Problem]:
             counts = [0 if part is None else part for part in (array and array.shape[0], digests and len(digests))]
             what = f"has {counts[0]} rows in its metadata and {counts[1]} in {layout.MANIFEST}"
             yield Problem(str(index.root), what, "copy or convert the mouse again", f"{name}/{layout.METADATA}")
+    yield from _unequal_bounds(index, names)
     yield from _sizes(index.root, index.arrays.values())
+
+
+def _unequal_bounds(index: StoreIndex, names: set[str]) -> Iterator[Problem]:
+    """Yield where the root, a variable, and the largest errors of its channels do not say the same."""
+    bounds: dict[str, Any] = index.attributes.get(layout.A_MAX_ERROR, {})
+    for name in sorted(names | bounds.keys()):
+        array = index.arrays.get(name)
+        found = None if array is None else array.attributes.get(layout.A_MAX_ERROR)
+        if found != bounds.get(name):
+            what = f"has the {layout.A_MAX_ERROR} {found}, the store {bounds.get(name)}"
+            yield Problem(str(index.root), what, "copy or convert the mouse again", f"{name}/{layout.METADATA}")
+        of_std = name in bounds and parse_bound(bounds[name]).of_std
+        if of_std != (layout.bound_path(name) in index.arrays):
+            what = "expected, for the bound is a part of the standard deviation" if of_std else "of no bound"
+            yield Problem(str(index.root), what, "copy or convert the mouse again", layout.bound_path(name))
 
 
 def _sizes(root: Path, arrays: Iterable[ArrayLayout]) -> Iterator[Problem]:
