@@ -14,19 +14,21 @@ import click
 from rich.table import Table
 
 from ..convert import Plan, Summary, convert_mouse, find_sources, plan_mouse
+from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.plan import describe
 from ..convert.sources import Source
 from ..store import TrialpackError
-from ..store.layout import CODECS, short_name
+from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from . import options
-from .display import complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .display import bound_texts, complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
 
 _EPILOG = """
 \b
 Examples:
   trialpack convert dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zip --to stores
   trialpack convert downloads/*.zip --to stores --precision float32
+  trialpack convert downloads/*.zip --to stores --max-error responses=0.1%std --max-error videos=0.5
   trialpack convert downloads --to stores --dry-run
 
 A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there.
@@ -56,6 +58,14 @@ class _Outcome:
     help="The source's bits, or exactly what array.astype(float32) gives.",
 )
 @click.option(
+    "--max-error",
+    "max_error",
+    multiple=True,
+    metavar="VARIABLE=E",
+    help="Round a variable to float32 within E of the source, proven for every value: E in the variable's unit, or "
+    "such as 0.1%std, of the train trials' standard deviation of each neuron or channel. Repeatable.",
+)
+@click.option(
     "--codec",
     type=click.Choice(list(CODECS)),
     default="fast",
@@ -82,6 +92,7 @@ def convert(
     sources: tuple[Path, ...],
     to: Path,
     precision: str,
+    max_error: tuple[str, ...],
     codec: str,
     statistics: bool,
     dry_run: bool,
@@ -93,7 +104,8 @@ def convert(
     SOURCE is the folder of a mouse as published, a zip of one (read in place), or a folder of such folders and zips.
     Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
     """
-    kept: dict[str, Any] = {"precision": precision, "codec": codec, "statistics": statistics}
+    bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
+    kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     outcome = _Outcome()
     for source in _find(sources, outcome):
         try:
@@ -106,6 +118,12 @@ def convert(
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Return the variable and the bound that stand on both sides of the equals sign."""
+    name, _, bound = text.partition("=")
+    return name.strip(), bound.strip()
 
 
 def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
@@ -206,13 +224,17 @@ def _plan_table(plan: Plan) -> Table:
     return made
 
 
+def _rounded(plan: Plan) -> str:
+    return "".join(f", {text}" for text in bound_texts(describe(plan)[A_MAX_ERROR]))
+
+
 def _plan_notes(plan: Plan) -> list[str]:
     survey = plan.survey
     return [
         f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {size(survey.nbytes)} → {plan.files} files, {size(plan.nbytes)} before compression "
-        f"(precision {plan.precision}, codec {plan.codec})",
+        f"(precision {plan.precision}{_rounded(plan)}, codec {plan.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         *filter(None, [_missing(plan)]),
     ]

@@ -39,7 +39,8 @@ def export(store: Path, to: Path, form: ExportFormat, statistics_pkl: bool, work
     """Make the published files of STORE's mouse again.
 
     They have the content of those that the store was made from, bit for bit, unless the store was made with another
-    precision. Each value is checked before it is written; DIR/<mouse> is there complete, or not at all.
+    precision or with bounds on errors. Each value is checked before it is written; DIR/<mouse> is there complete, or
+    not at all.
     """
     with progress_bar(layout.short_name(store.name)) as bar:
         made = export_mouse(store, to, format=form, statistics=statistics_pkl, workers=workers, progress=bar)

@@ -10,7 +10,7 @@ from ..convert import compare_with_source, open_source
 from ..store import CorruptStoreError, StoreFormatError, StoreIndex, TrialpackError, check_full, check_quick
 from ..store.manifest import read_manifest
 from . import options
-from .display import lines, progress_bar, show_json, size
+from .display import bound_texts, lines, progress_bar, show_json, size
 
 _EPILOG = """
 \b
@@ -31,7 +31,8 @@ def verify(store: Path, source: Path | None, quick: bool, workers: int | None, a
     """Check that STORE is what its manifest says.
 
     In full: the SHA-256 of every file, every chunk decoded, every trial's values against the digest taken when they
-    were packed. With --source, every array is also compared with the published one, bit for bit.
+    were packed. With --source, every array is also compared with the published one: bit for bit, or value by value
+    within the bound that it was made with.
     """
     if quick and source:
         raise click.UsageError("--quick and --source exclude one another")
@@ -69,5 +70,6 @@ def _report(index: StoreIndex, *, quick: bool, source: Path | None, as_json: boo
         show_json({**found, "source": str(source) if source else None, "problems": []})
         return
     what = "names, sizes and metadata" if quick else "every byte and every value"
-    compared = f"; equal to {source}, bit for bit" if source else ""
+    rounded = "".join(f", {text}" for text in bound_texts({name: str(bound) for name, bound in index.bounds.items()}))
+    compared = f"; equal to {source}, bit for bit{rounded}" if source else ""
     click.echo(f"{index.root}: intact ({files} files, {size(nbytes)}; {what}){compared}")

@@ -101,7 +101,8 @@ def export_mouse(
     Notes
     -----
     Of a store of precision ``source`` every file is equal to that of the source: dtype and byte order, shape, memory
-    order, every bit of every value, text, ``config.json``; of others, trials are float32. Memory: of each worker
+    order, every bit of every value, text, ``config.json``; of others, and of variables that were rounded, trials are
+    float32. Memory: of each worker
     `PublishedTree.worker_memory`, whatever the number of trials.
     """
     begun = time.perf_counter()

@@ -53,7 +53,8 @@ class PublishedTree:
     Notes
     -----
     Arrays of a store of precision ``source`` are those of the source: dtype and byte order, shape, memory order, every
-    bit of every value. The trials of other stores have the values that the store holds, as float32.
+    bit of every value. The trials of other stores, and of variables that were rounded, have the values that the store
+    holds, as float32.
     """
 
     def __init__(self, index: StoreIndex, extra: Sequence[PublishedFile] = ()) -> None:
