@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from ..store import TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from . import options
 from .display import bound_texts, complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .space import with_space
 
 _EPILOG = """
 \b
@@ -142,19 +141,11 @@ def _convert(source: Source, to: Path, **settings: Any) -> Summary:
 
 
 def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any]) -> BaseException:
-    """Say, of an error of the system, how much space is needed and free, and that the work done so far is kept."""
-    if isinstance(error, TrialpackError) or not isinstance(error, OSError):
-        return error
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OSError(f"{error.filename or to}: {error.strerror}")
-    folder = next(path for path in (to, *to.resolve().parents) if path.exists())
-    plan, status = plan_mouse(source, to, **kept), os.statvfs(folder)
-    # Each file takes a block more than its bytes, and metadata.
-    needed, free = size(plan.nbytes + plan.files * status.f_frsize), size(status.f_bavail * status.f_frsize)
-    if status.f_files and status.f_favail < plan.files:
-        needed, free = f"{needed} in {plan.files} files", f"{free} and {status.f_favail} files"
-    space = f"the store needs up to {needed}; {free} free in {folder}"
-    return OSError(f"{error.filename or to}: {error.strerror} ({space}); the same command goes on from here")
+    def need() -> tuple[int, int]:
+        plan = plan_mouse(source, to, **kept)
+        return plan.nbytes, plan.files
+
+    return with_space(error, to, need, "the same command goes on from here")
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:

@@ -120,7 +120,7 @@ def assert_refused(fork: Fork, disk: SmallDisk, name: str, error: str = "No spac
     (line,) = fork.said.splitlines()
     assert line.startswith(f"trialpack: {disk.mounted}/"), line
     size = r"[\d.,]+ (bytes|kB|MB|GB)"
-    assert re.search(rf"{error} \(the store needs up to {size}( in \d+ files)?; {size}( and \d+ files)? free in ", line)
+    assert re.search(rf"{error} \(up to {size}( in \d+ files)? are needed; {size}( and \d+ files)? free in ", line)
     assert line.endswith("; the same command goes on from here"), line
 
 
