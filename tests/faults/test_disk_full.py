@@ -195,7 +195,7 @@ def test_a_disk_that_can_have_no_more_files_is_said_in_one_line(
         tally.inject()
         fork = convert(disk, recording)
         assert_refused(fork, disk, recording.name)
-        assert f"in {needs.files} files; " in fork.said
+        assert f"in {needs.files} files are needed; " in fork.said
         disk.enlarge()
         assert_goes_on(disk, recording, reference)
         tally.survive()
