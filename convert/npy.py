@@ -127,6 +127,16 @@ def as_array(data: memoryview, header: Header) -> NDArray[Any]:
     return flat.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
+def as_published(values: NDArray[Any], descr: str) -> NDArray[Any]:
+    """Return a small array of a store with its dtype in the source: bytes and dates are kept as something else."""
+    dtype = np.dtype(descr)
+    if dtype.kind == "S":
+        return np.ascontiguousarray(values).view(dtype).reshape(values.shape[:-1])
+    if dtype.kind in "mM":
+        return values.view(dtype.newbyteorder("=")).astype(dtype)
+    return values.astype(dtype)
+
+
 def check_size(header: Header, size: int) -> None:
     """Compare the size of a file with what its header promises.
 
@@ -158,10 +168,17 @@ def _parse(text: bytes, offset: int) -> Header:
         raise NpyError("the header is damaged (expected a Python dictionary)") from None
     if not isinstance(fields, dict) or set(cast("dict[object, object]", fields)) != _KEYS:
         raise NpyError(f"the header is damaged (expected exactly the keys {', '.join(sorted(_KEYS))})")
-    return Header(_descr(fields["descr"]), _order(fields["fortran_order"]), _shape(fields["shape"]), offset)
+    return Header(parse_descr(fields["descr"]), _order(fields["fortran_order"]), _shape(fields["shape"]), offset)
 
 
-def _descr(value: object) -> str:
+def parse_descr(value: object) -> str:
+    """Return numpy's name of a dtype, such as ``<f4``, if that is what it is.
+
+    Raises
+    ------
+    NpyError
+        Not a text, not a dtype, or one of Python objects or of several fields.
+    """
     if not isinstance(value, str):
         raise NpyError("holds records with named fields (expected numbers or text)", "save each field as an array")
     try:

@@ -196,11 +196,14 @@ def make_plan(
         From the source.
     to
         The folder that is to hold the store.
+    precision
+        As of `convert_mouse`; of a source that was rounded before, it is the one of that.
     statistics
         Whether the store is to have statistics of its train trials.
     overhead
         How many bytes of memory reading one byte of the source takes.
     """
+    precision = precision if survey.precision == "source" else survey.precision
     small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
     _check_paths(survey, small)
     recorded, rows = _recorded(survey, precision, codec)

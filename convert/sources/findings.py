@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ...store import Problem, SourceError
@@ -20,6 +21,7 @@ _SAFE_NAME = re.compile(r"(?!__)[A-Za-z0-9_][A-Za-z0-9_ .+=@-]{0,120}")
 _ZARRS_OWN = {"zarr.json", "c"}
 MAX_SMALL_FILE = 1 << 30
 """Bytes of an array or file beside the trials; a larger one is not believed."""
+_MAX_ITEM = 1 << 16
 REMOVE = "remove it from the mouse"
 
 
@@ -63,6 +65,15 @@ class Findings:
         if nbytes > MAX_SMALL_FILE:
             self.problem(f"too large (expected {MAX_SMALL_FILE} bytes at most)", REMOVE, member)
         return nbytes <= MAX_SMALL_FILE
+
+    def check_dtype(self, descr: str, member: str) -> bool:
+        """See that a store can hold an array of this dtype."""
+        dtype = np.dtype(descr)
+        long_double = dtype.kind == "f" and dtype.itemsize > 8
+        fits = dtype.kind in "biufUSmM" and dtype.itemsize <= _MAX_ITEM and not long_double
+        if not fits:
+            self.problem(f"dtype {descr} is not supported (expected numbers or text)", "save it again as such", member)
+        return fits
 
     def check_complete(self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int]) -> None:
         """See that every variable has every trial.

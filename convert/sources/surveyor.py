@@ -154,10 +154,7 @@ class Surveyor:
         return tuple(array for array in arrays if array is not None), verbatim
 
     def _small(self, name: str, header: Header) -> SmallArray | None:
-        long_double = header.dtype.kind == "f" and header.dtype.itemsize > 8
-        if header.dtype.kind not in "biufUSmM" or header.dtype.itemsize > 1 << 16 or long_double:
-            what = f"dtype {header.descr} is not supported (expected numbers or text)"
-            self._found.problem(what, "save it again as such", name)
+        if not self._found.check_dtype(header.descr, name):
             return None
         if header.file_size != self._entries[name].size:
             with self._reporting(name):
