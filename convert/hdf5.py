@@ -230,7 +230,9 @@ def text_values(found: Any) -> Any:
     ['train', 'oracle']
     """
     if isinstance(found, np.ndarray) and found.dtype.kind in "OS":
-        return [text_values(item) for item in cast("list[Any]", found.tolist())]
+        return text_values(found.tolist())
+    if isinstance(found, list):
+        return [text_values(item) for item in cast("list[Any]", found)]
     return found.decode() if isinstance(found, bytes) else found
 
 

@@ -332,9 +332,9 @@ class Hdf5Reader:
         """Read texts, of variable length one at a time: many small references could stand for one large text."""
         kind = dataset.identity.get_type()
         if not kind.is_variable_str():
-            words = np.empty(dataset.shape, f"S{kind.get_size()}")
-            if words.nbytes > MAX_SMALL_FILE:
+            if math.prod(dataset.shape) * kind.get_size() > MAX_SMALL_FILE:
                 raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
+            words = np.empty(dataset.shape, kind.dtype)
             if words.size:
                 Rows(self._h5py, dataset.identity).read(None, words)
             return [_text(word) for word in words.reshape(-1).tolist()]

@@ -55,7 +55,9 @@ class _Exported:
         places = {v.name: self._place(v, found[v.name], ids) for v in variables}
         self._beside_trials({variable.name for variable in variables})
         contents = self._collecting.finish(kind, ids, places)
-        return replace(contents, verbatim=self._verbatim, **facts)
+        for name, place in places.items():
+            self._found.widest(name, (np.dtype(trial.descr).name for trial in place.trials.values()))
+        return replace(contents, verbatim=self._verbatim, warnings=tuple(self._found.warnings), **facts)
 
     def _facts(self) -> tuple[Kind, dict[str, Any]]:
         """Read the attributes of the root."""
@@ -90,7 +92,6 @@ class _Exported:
         headers, digests = list[tuple[str, bool]](), list[str]()
         with self._collecting.noting(stack.path):
             headers, digests = self._headers(stack), self._digests(stack)
-            self._found.widest(variable.name, (np.dtype(descr).name for descr, _ in headers))
         rows = enumerate(zip(ids, headers, digests, strict=False))
         nbytes = row_nbytes(stack)
         return VariablePlace(
