@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,8 @@ from ..store.metadata import to_json
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 LAYOUT_VERSION = 1
-A_LAYOUT, A_DIGEST = "trialpack_hdf5", "xxh3_128"
-"""Attributes that an exported file has beside those of the store: of the root, and of each array."""
+A_LAYOUT, A_DIGEST, A_ATTRIBUTES_DIGEST = "trialpack_hdf5", "xxh3_128", "xxh3_128_of_attributes"
+"""Attributes that an exported file has beside those of the store: of the root; of each array; of both."""
 DIMENSIONS = "dimensions"
 """The group of the dimension scales of an exported file."""
 READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, NotImplementedError)
@@ -153,7 +153,8 @@ class _Storage:
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer, with zeros behind the end of the file as the library's own drivers do."""
         view, done = memoryview(buffer).cast("B"), 0
-        while done < view.nbytes and (count := os.preadv(self._descriptor, [view[done:]], self._place + done)):
+        there = max(0, min(view.nbytes, os.fstat(self._descriptor).st_size - self._place))
+        while done < there and (count := os.preadv(self._descriptor, [view[done:there]], self._place + done)):
             done += count
         np.frombuffer(view, np.uint8)[done:] = 0
         self._place += view.nbytes
@@ -234,6 +235,24 @@ def text_values(found: Any) -> Any:
     if isinstance(found, list):
         return [text_values(item) for item in cast("list[Any]", found)]
     return found.decode() if isinstance(found, bytes) else found
+
+
+def plain_attribute(value: Any) -> Any:
+    """Return what stands for an attribute of a store: a number, a text or a list of integers as it is, else JSON.
+
+    Examples
+    --------
+    >>> plain_attribute([1, 2]), plain_attribute([["<f4", True]])
+    ([1, 2], '[["<f4",true]]')
+    """
+    numbers = isinstance(value, list) and all(type(item) is int for item in cast("list[Any]", value))
+    as_json = isinstance(value, dict) or (isinstance(value, list) and not (value and numbers))
+    return to_json(value).decode().rstrip("\n") if as_json else value
+
+
+def attributes_digest(plain: Mapping[str, Any]) -> str:
+    """Return the digest of attributes, each as `plain_attribute` returns it."""
+    return xxhash.xxh3_128_hexdigest(to_json(dict(plain)))
 
 
 def digest(values: NDArray[Any]) -> str:

@@ -127,7 +127,7 @@ def test_structure_and_attributes(stores, exported):
         assert file.attrs["mouse"] == index.attributes["mouse"] == exported["dynamic"].stem
         assert file.attrs["config_json"] == index.attributes["config_json"]
         assert json.loads(file.attrs["software"]) == index.attributes["software"]
-        assert file.attrs["warnings"].tolist() == index.attributes["warnings"]
+        assert json.loads(file.attrs["warnings"]) == index.attributes["warnings"]
         responses = file["responses"]
         assert responses.attrs["units"] == "a.u."
         assert json.loads(responses.attrs["source_headers"]) == [["<f4", False]]

@@ -16,9 +16,20 @@ from ...store import CorruptStoreError, Problem, StoreIndex, TrialpackError, lay
 from ...store.integrity import intact_rows
 from ...store.layout import ArrayLayout
 from ...store.manifest import values_digest
-from ...store.metadata import to_json
 from .. import hdf5
-from ..hdf5 import A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, READ_ERRORS, Rows, text_type, text_values
+from ..hdf5 import (
+    A_ATTRIBUTES_DIGEST,
+    A_DIGEST,
+    A_LAYOUT,
+    DIMENSIONS,
+    LAYOUT_VERSION,
+    READ_ERRORS,
+    Rows,
+    attributes_digest,
+    plain_attribute,
+    text_type,
+    text_values,
+)
 
 Hdf5Filter = Literal["gzip", "lz4", "zstd", "none"]
 HDF5_FILTERS: tuple[Hdf5Filter, ...] = ("gzip", "lz4", "zstd", "none")
@@ -122,7 +133,7 @@ class Hdf5File:
 
     @property
     def _root_attributes(self) -> dict[str, Any]:
-        return {A_LAYOUT: LAYOUT_VERSION, **self._index.attributes}
+        return {A_LAYOUT: LAYOUT_VERSION, **_with_digest(self._index.attributes)}
 
     def _small(self) -> Iterator[tuple[ArrayLayout, NDArray[Any]]]:
         """Yield the arrays beside the trials, one at a time."""
@@ -179,7 +190,7 @@ class Hdf5File:
 
     def _put_attributes(self, node: Any, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():
-            data, kind = self._encoded(_plain(value))
+            data, kind = self._encoded(value)
             node.attrs.create(name, data, dtype=kind)
 
     def _encoded(self, value: Any) -> tuple[Any, Any]:
@@ -188,23 +199,14 @@ class Hdf5File:
             return self._h5py.Empty("S1"), None
         if isinstance(value, str):
             return value.encode(), text_type(self._h5py, [value.encode()])
-        if isinstance(value, tuple):
-            return np.array(value, "S"), None
-        if isinstance(value, list) and _is_numbers(value):
-            return np.array(value, np.int64), None
-        if isinstance(value, list):
-            texts = [text.encode() for text in value]
-            return np.array(texts, object), text_type(self._h5py, texts)
-        return value, None
+        return (np.array(value, "S"), None) if isinstance(value, tuple) else (value, None)
 
     def _check_attributes(self, node: Any, attributes: Mapping[str, Any]) -> None:
         for name, value in attributes.items():
-            found, wanted = node.attrs[name], _plain(value)
-            if isinstance(found, self._h5py.Empty):
-                found = None
-            found = text_values(found)
+            found = text_values(node.attrs[name])
             found = found.tolist() if isinstance(found, (np.ndarray, np.generic)) else found
-            if found != (list(wanted) if isinstance(wanted, tuple) else wanted):
+            found = None if isinstance(found, self._h5py.Empty) else found
+            if found != (list(value) if isinstance(value, tuple) else value):
                 raise _Differs(f"the attribute {name} is not what was written")
 
     def _check_outline(self, dataset: Any, array: ArrayLayout, digest: str | tuple[str, ...]) -> None:
@@ -263,18 +265,12 @@ def _fill(dataset: Any, values: NDArray[Any]) -> None:
 
 def _attributes(array: ArrayLayout, digest: str | tuple[str, ...]) -> dict[str, Any]:
     """Return the attributes of an array in the file; `digest` is that of its values, or those of its rows."""
-    return {**array.attributes, A_DIGEST: digest}
+    return {**_with_digest(array.attributes), A_DIGEST: digest}
 
 
-def _plain(value: Any) -> Any:
-    """Return what stands for an attribute in the file: itself, or its text in JSON where HDF5 has no type for it."""
-    texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    nested = isinstance(value, (list, dict)) and not texts and not _is_numbers(value)
-    return to_json(value).decode().rstrip("\n") if nested else value
-
-
-def _is_numbers(value: Any) -> bool:
-    return bool(value) and isinstance(value, list) and all(type(item) is int for item in value)
+def _with_digest(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: plain_attribute(value) for name, value in attributes.items()}
+    return {**plain, A_ATTRIBUTES_DIGEST: attributes_digest(plain)}
 
 
 def _scale_path(dimension: str) -> str:

@@ -23,6 +23,8 @@ from ..tree import ReadError
 Kind = Literal["dataset", "group", "link", "other"]
 Stamp = tuple[int, int]
 EXPORT_AGAIN = "export the mouse again"
+_OF_SCALES = ("DIMENSION_LIST", "DIMENSION_LABELS", "REFERENCE_LIST", "CLASS", "NAME")
+"""Attributes by which HDF5 itself connects arrays with the scales of their dimensions."""
 _SAVE_AGAIN = "save it again as numbers or text"
 _SAVE_INSIDE = "save a copy of the file that holds them"
 _MAX_CHUNK = 1 << 30
@@ -210,31 +212,34 @@ class Hdf5Reader:
             Rows(self._h5py, dataset.identity).read(None, out)
         return out
 
-    def attribute(self, path: str, name: str) -> Any:
-        """Return an attribute of a dataset, or of the root for the path "": a text, a number, or an array of either.
+    def attributes(self, path: str = "") -> dict[str, Any]:
+        """Return the attributes of a dataset, or of the root: texts, numbers, lists of either, or None.
 
         Raises
         ------
         ReadError
-            There is none, or it is of another type.
+            One is of another type.
         """
         node = self._open(path) if path else self._groups[""]
-        h5a, h5t = self._h5py.h5a, self._h5py.h5t
-        if not h5a.exists(node, name.encode()):
-            raise ReadError(f"lacks the attribute {name}", EXPORT_AGAIN)
-        found = h5a.open(node, name.encode())
+        opened = (self._h5py.Dataset(node) if path else self._h5py.Group(node)).attrs
+        return {name: self._attribute(node, opened, name) for name in opened if name not in _OF_SCALES}
+
+    def _attribute(self, node: Any, opened: Any, name: str) -> Any:
+        found = self._h5py.h5a.open(node, _encoded(name))
         kind, shape = found.get_type(), found.shape
-        text = kind.get_class() == h5t.STRING
+        text = kind.get_class() == self._h5py.h5t.STRING
         # Texts of variable length lie elsewhere in the file; many small references could stand for one large text.
         single = not shape or not (text and kind.is_variable_str())
         if not single or not (text or _is_number(self._h5py, kind)) or math.prod(shape or ()) > _MAX_ATTRIBUTE:
             raise ReadError(f"the attribute {name} is neither text nor numbers", EXPORT_AGAIN)
-        value = (self._h5py.Dataset(node) if path else self._h5py.Group(node)).attrs[name]
-        return None if isinstance(value, self._h5py.Empty) else hdf5.text_values(value)
+        value: Any = hdf5.text_values(opened[name])
+        if isinstance(value, self._h5py.Empty):
+            return None
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else _valid(value)
 
-    def has_attribute(self, path: str, name: str) -> bool:
-        """Tell whether a dataset, or the root for the path "", has an attribute."""
-        return self._h5py.h5a.exists(self._open(path) if path else self._groups[""], name.encode())
+    def has_attribute(self, name: str) -> bool:
+        """Tell whether the root has an attribute."""
+        return self._h5py.h5a.exists(self._groups[""], name.encode())
 
     def _group(self, path: str) -> Any:
         """Open a group, one step after another: each has to be in the file itself."""
@@ -380,6 +385,11 @@ def _text(word: bytes | str) -> str:
         return word.decode() if isinstance(word, bytes) else word.encode().decode()
     except UnicodeError:
         raise ReadError("holds text that is not UTF-8", "save it again") from None
+
+
+def _valid(value: Any) -> Any:
+    """Return an attribute, after seeing that its text is text."""
+    return _text(value) if isinstance(value, str) else value
 
 
 def _is_number(h5py: Any, kind: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....store import layout
 from ....store.layout import VARIABLES, Kind, Variable
-from ...hdf5 import A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION
+from ...hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest
 from ...npy import NpyError, parse_descr
 from ..npy_files import FLOATS
 from ..source import SmallArray
@@ -61,19 +61,19 @@ class _Exported:
 
     def _facts(self) -> tuple[Kind, dict[str, Any]]:
         """Read the attributes of the root."""
-        version = self._file.attribute("", A_LAYOUT)
+        attributes = self._file.attributes()
+        version = attributes.pop(A_LAYOUT)
         if version != LAYOUT_VERSION:
             what = f"version {version} of trialpack's HDF5 files is not known here (this trialpack reads 1)"
             raise ReadError(what, "install the trialpack that wrote it")
-        kind, precision = self._text("", layout.A_KIND), self._text("", layout.A_PRECISION)
+        facts = _Attributes(attributes)
+        kind, precision = facts.text(layout.A_KIND), facts.text(layout.A_PRECISION)
         for name, value, known in ((layout.A_KIND, kind, VARIABLES), (layout.A_PRECISION, precision, _PRECISIONS)):
             if value not in known:
                 raise ReadError(f"the attribute {name} is {value!r} (expected {' or '.join(known)})", EXPORT_AGAIN)
-        mouse, config = self._text("", layout.A_MOUSE), self._file.attribute("", layout.A_CONFIG)
+        mouse, config = facts.text(layout.A_MOUSE), facts.get(layout.A_CONFIG, (str, type(None)))
         if not _may_name_a_mouse(mouse):
             raise ReadError(f"the name of the mouse is {mouse[:80]!r}, which no file can have", EXPORT_AGAIN)
-        if config is not None and not isinstance(config, str):
-            raise ReadError(f"the attribute {layout.A_CONFIG} is not a text", EXPORT_AGAIN)
         return cast(Kind, kind), {"mouse": mouse, "config": config, "precision": precision}
 
     def _trial_ids(self) -> list[int]:
@@ -91,7 +91,11 @@ class _Exported:
         """Note where the trials of a variable are, and how the source that the store was made of had written them."""
         headers, digests = list[tuple[str, bool]](), list[str]()
         with self._collecting.noting(stack.path):
-            headers, digests = self._headers(stack), self._digests(stack)
+            attributes = _Attributes(self._file.attributes(stack.path))
+            headers, digests = _headers(attributes, stack.shape[0]), attributes.get(A_DIGEST, list)
+            if len(digests) != stack.shape[0]:
+                what = f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts, found {len(digests)})"
+                raise ReadError(what, EXPORT_AGAIN)
         rows = enumerate(zip(ids, headers, digests, strict=False))
         nbytes = row_nbytes(stack)
         return VariablePlace(
@@ -106,23 +110,6 @@ class _Exported:
             },
         )
 
-    def _headers(self, stack: Dataset) -> list[tuple[str, bool]]:
-        """Return dtype and memory order of the file of each row."""
-        distinct = _parsed_headers(self._text(stack.path, layout.A_HEADERS))
-        n_rows = stack.shape[0]
-        if not self._file.has_attribute(stack.path, layout.A_HEADER_OF_ROW):
-            return [distinct[0]] * n_rows
-        numbers = np.asarray(self._file.attribute(stack.path, layout.A_HEADER_OF_ROW))
-        if numbers.dtype.kind != "i" or numbers.shape != (n_rows,) or not np.isin(numbers, range(len(distinct))).all():
-            raise ReadError(f"the attribute {layout.A_HEADER_OF_ROW} is damaged", EXPORT_AGAIN)
-        return [distinct[number] for number in numbers.tolist()]
-
-    def _digests(self, stack: Dataset) -> list[str]:
-        found = self._file.attribute(stack.path, A_DIGEST)
-        if not isinstance(found, list) or len(cast("list[Any]", found)) != stack.shape[0]:
-            raise ReadError(f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts)", EXPORT_AGAIN)
-        return cast("list[str]", found)
-
     def _beside_trials(self, recorded: set[str]) -> None:
         """Look at all arrays that are none of the recorded variables."""
         for name in self._file.kinds():
@@ -134,13 +121,14 @@ class _Exported:
 
     def _add(self, path: str) -> None:
         with self._collecting.noting(path):
-            if self._file.has_attribute(path, layout.A_SOURCE_NAME):
-                self._add_of_source(path, self._text(path, layout.A_SOURCE_NAME))
+            attributes = self._file.attributes(path)
+            if layout.A_SOURCE_NAME in attributes:
+                self._add_of_source(path, _Attributes(attributes))
             elif not path.startswith(_MADE_ANEW):
                 self._found.leave_out(path)
 
-    def _add_of_source(self, path: str, name: str) -> None:
-        dataset = self._file.dataset(path)
+    def _add_of_source(self, path: str, attributes: _Attributes) -> None:
+        name, dataset = attributes.text(layout.A_SOURCE_NAME), self._file.dataset(path)
         verbatim = path.startswith(f"{layout.FILES}/")
         known = self._verbatim if verbatim else self._collecting.small
         if not name.startswith("meta/") or name.endswith(".npy") == verbatim:
@@ -149,25 +137,54 @@ class _Exported:
             raise ReadError(f"would be {name} as {known[name].dataset} is", "remove one of them")
         if not self._found.check_name(name, path) or not self._found.check_small(dataset.nbytes, path):
             return
-        array = _bytes(name, dataset) if verbatim else self._array(name, dataset)
-        known[name] = SmallPlace(path, array, self._text(path, A_DIGEST))
+        array = _bytes(name, dataset) if verbatim else self._array(name, dataset, attributes)
+        known[name] = SmallPlace(path, array, attributes.text(A_DIGEST))
 
-    def _array(self, name: str, dataset: Dataset) -> SmallArray:
+    def _array(self, name: str, dataset: Dataset, attributes: _Attributes) -> SmallArray:
         """Return what the file was of which the array comes."""
-        fortran = self._file.attribute(dataset.path, layout.A_SOURCE_FORTRAN)
-        descr = _parsed_descr(self._text(dataset.path, layout.A_SOURCE_DTYPE))
-        shape, kept = _as_stored(dataset, descr)
-        if not isinstance(fortran, (bool, np.bool_)) or kept != dataset.dtype:
-            what = f"is of dtype {dataset.dtype}, which cannot stand for {descr} of the source"
-            raise ReadError(what, EXPORT_AGAIN)
+        fortran, descr = attributes.get(layout.A_SOURCE_FORTRAN, bool), attributes.text(layout.A_SOURCE_DTYPE)
+        try:
+            shape, kept = _as_stored(dataset, parse_descr(descr))
+        except NpyError as error:
+            raise ReadError(f"the attribute {layout.A_SOURCE_DTYPE}: {error.what}", EXPORT_AGAIN) from None
+        if kept != dataset.dtype:
+            raise ReadError(f"is of dtype {dataset.dtype}, which cannot stand for {descr} of the source", EXPORT_AGAIN)
         self._found.check_dtype(descr, dataset.path)
-        return SmallArray(name, shape, descr, bool(fortran), dataset.nbytes)
+        return SmallArray(name, shape, descr, fortran, dataset.nbytes)
 
-    def _text(self, path: str, name: str) -> str:
-        found = self._file.attribute(path, name)
-        if not isinstance(found, str):
-            raise ReadError(f"the attribute {name} is not a text", EXPORT_AGAIN)
-        return found
+
+class _Attributes:
+    """The attributes of one node, after they were compared with their digest; each of a type that is asked for."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        ours = (A_DIGEST, A_ATTRIBUTES_DIGEST)
+        self._found = found
+        if found.get(A_ATTRIBUTES_DIGEST) != attributes_digest({n: v for n, v in found.items() if n not in ours}):
+            raise ReadError("has other attributes than were exported", EXPORT_AGAIN)
+
+    def get(self, name: str, kinds: type | tuple[type, ...]) -> Any:
+        if name not in self._found:
+            raise ReadError(f"lacks the attribute {name}", EXPORT_AGAIN)
+        if not isinstance(self._found[name], kinds):
+            raise ReadError(f"the attribute {name} is of another type than was exported", EXPORT_AGAIN)
+        return self._found[name]
+
+    def text(self, name: str) -> str:
+        return self.get(name, str)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+
+def _headers(attributes: _Attributes, n_rows: int) -> list[tuple[str, bool]]:
+    """Return dtype and memory order of the file of each row."""
+    distinct = _parsed_headers(attributes.text(layout.A_HEADERS))
+    if layout.A_HEADER_OF_ROW not in attributes:
+        return [distinct[0]] * n_rows
+    numbers = attributes.get(layout.A_HEADER_OF_ROW, list)
+    if len(numbers) != n_rows or not set(numbers) <= set(range(len(distinct))):
+        raise ReadError(f"the attribute {layout.A_HEADER_OF_ROW} is damaged", EXPORT_AGAIN)
+    return [distinct[number] for number in numbers]
 
 
 def _as_stored(dataset: Dataset, descr: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -184,13 +201,6 @@ def _bytes(name: str, dataset: Dataset) -> SmallArray:
     if dataset.dtype != np.uint8 or len(dataset.shape) != 1:
         raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}")
     return SmallArray(name, dataset.shape, dataset.dtype.str, False, dataset.nbytes)
-
-
-def _parsed_descr(text: str) -> str:
-    try:
-        return parse_descr(text)
-    except NpyError as error:
-        raise ReadError(f"the attribute {layout.A_SOURCE_DTYPE}: {error.what}", EXPORT_AGAIN) from None
 
 
 def _parsed_headers(text: str) -> list[tuple[str, bool]]:

@@ -50,7 +50,7 @@ def read_contents(file: Hdf5Reader) -> Contents:
         It has none of the known layouts; or, with every problem that can be seen without reading trials, what is
         wrong.
     """
-    if file.has_attribute("", A_LAYOUT):
+    if file.has_attribute(A_LAYOUT):
         return read_exported(file)
     top = file.kinds()
     nearest = min(_OLDER, key=lambda layout: len(layout.lacks(top)) / len(layout.lacks({})))
