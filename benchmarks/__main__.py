@@ -6,16 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import codecs, convert, data, reductions
+from . import codecs, convert, data, hdf5, reductions
 from .report import show, to_json, to_markdown
 from .stream import sections
 
-BENCHMARKS = {"convert": convert, "codecs": codecs, "statistics": reductions, "stream": sections}
+BENCHMARKS = {"convert": convert, "codecs": codecs, "hdf5": hdf5, "statistics": reductions, "stream": sections}
 EXAMPLES = """\
 examples:
   python -m benchmarks convert                           conversion against cp, tar, and a plain zarr-python loop
   python -m benchmarks convert --memory                  peak memory too; needs 15 GB of disk
   python -m benchmarks codecs --markdown codecs.md       the measurement behind the choice of codecs
+  python -m benchmarks hdf5                              export to and import from HDF5, with each filter
   python -m benchmarks statistics                        statistics of the train tier, opening a store, dask arrays
   python -m benchmarks stream --also python3.12          the training stream against its peers, of two interpreters
   python -m benchmarks convert --data /scratch/samples   keep the made-up recordings elsewhere

@@ -129,11 +129,12 @@ def convert_mouse(
     Parameters
     ----------
     source
-        Folder or zip of a mouse as published.
+        Folder or zip of a mouse as published, or an HDF5 file of one.
     to
         The folder that is to hold the store ``<mouse>.zarr``; made if it is not there.
     precision
-        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``.
+        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``; what was exported of such a
+        store becomes one again.
     codec
         ``fast``, ``none``, ``small`` or ``pcodec``; see `layout.CODECS`.
     statistics

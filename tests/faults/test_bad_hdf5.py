@@ -180,6 +180,12 @@ def attribute(path: str, name: str, value: Any) -> Change:
     return change
 
 
+def name_that_is_no_text(file: Any) -> None:
+    h5py.h5g.create(file.id, b"\xff\xfe")
+    h5py.h5g.create(file["neurons"].id, b"caf\xe9")
+    file["neurons"][b"\xff"] = h5py.SoftLink("/tiers")
+
+
 def several_texts(file: Any) -> None:
     file["neurons/odd"] = np.array([b"caf\xe9"] * 6, "S5")
 
@@ -290,6 +296,7 @@ KINDS: dict[str, Kind] = {
         lambda f: f["neurons"].__setitem__("..", np.arange(6)), ("a name that a store cannot have",)
     ),
     "name of Zarr": Kind(lambda f: f["neurons"].__setitem__("zarr.json", np.arange(6)), ("cannot have",)),
+    "names that are no text": Kind(name_that_is_no_text, ("is a link",)),
     "two of one name": Kind(
         lambda f: [f.__setitem__(f"statistics/images/{n}/mean", 1.0) for n in ("x.y", "x_y")], ("rename or remove",)
     ),

@@ -14,8 +14,9 @@ from ..findings import Findings
 from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
-from .access import Dataset, Hdf5Reader, named_errors
+from .access import Hdf5Reader, named_errors
 from .contents import TIERS, Contents, SmallPlace, VariablePlace, specs
+from .dataset import Dataset
 
 _META = "meta/"
 

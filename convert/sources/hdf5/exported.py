@@ -16,9 +16,10 @@ from ...npy import NpyError, parse_descr
 from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
-from .access import EXPORT_AGAIN, Dataset, Hdf5Reader, named_errors
+from .access import EXPORT_AGAIN, Hdf5Reader, named_errors
 from .collecting import Collecting, row_nbytes
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
+from .dataset import Dataset
 
 _TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
 _MADE_ANEW = (

@@ -14,9 +14,10 @@ from ....store.layout import FRAME, STIMULUS, VARIABLES
 from ...npy import COPY_AGAIN
 from ..findings import REMOVE
 from ..tree import ReadError
-from .access import Dataset, Hdf5Reader
+from .access import Hdf5Reader
 from .collecting import Collecting, check_float
 from .contents import NO_CACHE, Contents, TrialPlace, VariablePlace
+from .dataset import Dataset
 from .static import statistic_name
 
 NAMES = {"videos": "inputs", "responses": "responses", "behavior": "behavior", "pupil_center": "eye_position"}

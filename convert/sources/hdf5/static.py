@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ....store.layout import STIMULUS, VARIABLES, Variable
-from .access import Dataset, Hdf5Reader
+from .access import Hdf5Reader
 from .collecting import Collecting, row_nbytes
 from .contents import TIERS, Contents, TrialPlace, VariablePlace
+from .dataset import Dataset
 
 DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
 _GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}
