@@ -100,7 +100,8 @@ def convert(
 ) -> None:
     """Pack mice into Zarr stores.
 
-    SOURCE is the folder of a mouse as published, a zip of one (read in place), or a folder of such folders and zips.
+    SOURCE is the folder of a mouse as published, a zip of one (read in place), an HDF5 file of one, or a folder of such
+    folders and files.
     Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
     """
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}

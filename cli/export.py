@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..convert import Exported, export_mouse
-from ..convert.export import EXPORT_FORMATS, ExportFormat
+from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
 from ..store import layout
 from . import options
 from .display import progress_bar, show, show_json, size
@@ -19,6 +19,8 @@ Examples:
   trialpack export stores/mouse.zarr --to published --as npy
   trialpack export stores/mouse.zarr --to published --as npy --statistics-pkl
   trialpack export stores/mouse.zarr --to archives --as zip
+  trialpack export stores/mouse.zarr --to matlab --as hdf5
+  trialpack export stores/mouse.zarr --to scratch --as hdf5 --hdf5-filter none
 """
 
 
@@ -29,21 +31,44 @@ Examples:
     "--as",
     "form",
     required=True,
-    type=click.Choice(EXPORT_FORMATS),
-    help="npy: the folder of files that the mouse was published as. zip: a zip of it.",
+    type=click.Choice(list(EXPORT_FORMATS)),
+    help="npy: the folder of files that the mouse was published as. zip: a zip of it. hdf5: one file for h5py, MATLAB "
+    "and the like, with the arrays of the store.",
 )
 @click.option("--statistics-pkl", is_flag=True, help="Add the train statistics as the public pipeline reads them.")
+@click.option(
+    "--hdf5-filter",
+    type=click.Choice(HDF5_FILTERS),
+    help="How --as hdf5 packs. gzip: readable everywhere, slow to write. lz4, zstd: fast, but readers need a plugin "
+    "(of Python: hdf5plugin). none: fastest, readable everywhere. [default: gzip]",
+)
 @options.workers
 @options.json_output
-def export(store: Path, to: Path, form: ExportFormat, statistics_pkl: bool, workers: int | None, as_json: bool) -> None:
-    """Make the published files of STORE's mouse again.
+def export(
+    store: Path,
+    to: Path,
+    form: ExportFormat,
+    statistics_pkl: bool,
+    hdf5_filter: Hdf5Filter | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Make the published files of STORE's mouse again, or one HDF5 file.
 
     They have the content of those that the store was made from, bit for bit, unless the store was made with another
     precision or with bounds on errors. Each value is checked before it is written; DIR/<mouse> is there complete, or
     not at all.
     """
     with progress_bar(layout.short_name(store.name)) as bar:
-        made = export_mouse(store, to, format=form, statistics=statistics_pkl, workers=workers, progress=bar)
+        made = export_mouse(
+            store,
+            to,
+            format=form,
+            statistics=statistics_pkl,
+            hdf5_filter=hdf5_filter,
+            workers=workers,
+            progress=bar,
+        )
     _report(made, as_json=as_json)
 
 
@@ -52,7 +77,8 @@ def _report(made: Exported, *, as_json: bool) -> None:
         show_json(made.describe())
         return
     rate = made.nbytes / 1e9 / made.seconds
+    files = "1 file" if made.files == 1 else f"{made.files} files"
     show(
-        f"{made.path}: {made.files} files, {size(made.nbytes)}, in {made.seconds:.1f} s ({rate:.2f} GB/s)",
+        f"{made.path}: {files}, {size(made.nbytes)}, in {made.seconds:.1f} s ({rate:.2f} GB/s)",
         f"To pack it again: trialpack convert {shlex.quote(str(made.path))} --to DIR",
     )

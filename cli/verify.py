@@ -23,7 +23,9 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @options.existing_store
-@click.option("--source", type=click.Path(path_type=Path), help="Compare every array with this folder or zip, too.")
+@click.option(
+    "--source", type=click.Path(path_type=Path), help="Compare every array with this folder, zip or HDF5 file, too."
+)
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
 @options.json_output
@@ -59,7 +61,7 @@ def _compare(store: Path, source: Path, workers: int) -> None:
     survey = open_source(source).survey()
     with progress_bar(store.name[:24]) as bar:
         bar.start("comparing", survey.nbytes, survey.files)
-        compare_with_source(store, source, workers=workers, report=lambda nbytes: bar.advance(nbytes, 1))
+        compare_with_source(store, source, workers=workers, report=bar.advance)
 
 
 def _report(index: StoreIndex, *, quick: bool, source: Path | None, as_json: bool) -> None:

@@ -25,11 +25,11 @@ from .unit import stored_values
 _ADVICE = "convert the mouse again, or give the source that the store was made from"
 _SUMMING = 1e-9
 """Relative, how far sums of the same numbers may be apart that different versions of numpy take."""
-Report = Callable[[int], object]
+Report = Callable[[int, int], object]
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str, *, workers: int, report: Report = lambda _: None
+    store: Path | str, source: Path | str, *, workers: int, report: Report = lambda nbytes, files: None
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
@@ -38,11 +38,11 @@ def compare_with_source(
     store
         The store.
     source
-        Folder or zip of the mouse.
+        Folder, zip or HDF5 file of the mouse.
     workers
         Threads.
     report
-        Called, from any thread, with the bytes of each file of the source that was compared.
+        Called, from any thread, with bytes and files of the source that were compared since the last call.
 
     Raises
     ------
@@ -145,7 +145,7 @@ class _Comparison:
     def _small(self, one: Any) -> list[Problem]:
         array, wanted = small_values(self._source, one)
         found = self._index.small(array.path)
-        self._report(wanted.nbytes)
+        self._report(wanted.nbytes, 1)
         if found.shape == wanted.shape and _same_bits(found, wanted):
             return []
         return [self._problem(array.path, f"differs from {one.source}")]
@@ -160,7 +160,7 @@ class _Comparison:
                     for start, rows in shard.groups():
                         for row, stored in enumerate(rows, start):
                             trial = reader.read(variable.name, ids[row])
-                            self._report(trial.nbytes)
+                            self._report(trial.nbytes, trial.files)
                             difference = self._difference(variable, row, stored, trial)
                             if difference:
                                 what = f"row {row} {difference} trial {ids[row]} of the source"

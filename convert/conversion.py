@@ -159,11 +159,12 @@ def convert_mouse(
     Parameters
     ----------
     source
-        Folder or zip of a mouse as published.
+        Folder or zip of a mouse as published, or an HDF5 file of one.
     to
         The folder that is to hold the store ``<mouse>.zarr``; made if it is not there.
     precision
-        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``.
+        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``; what was exported of such a
+        store becomes one again.
     max_error
         How far values may be from those of the source, for the variables that are to be smaller: in the variable's
         unit, such as ``{"responses": 0.001}``, or as ``"0.1%std"``, a part of the standard deviation of the train

@@ -206,6 +206,8 @@ def make_plan(
         From the source.
     to
         The folder that is to hold the store.
+    precision
+        As of `convert_mouse`; of a source that was rounded before, it is the one of that.
     max_error
         Variable -> how far its values may be from the source; they are then float32.
     statistics
@@ -219,6 +221,7 @@ def make_plan(
         Two arrays cannot both have the place in the store that they would have.
     """
     bounds = dict(max_error or {})
+    precision = precision if survey.precision == "source" else survey.precision
     small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
     _check_paths(survey, small)
     recorded, rows = _recorded(survey, precision, codec, bounds)

@@ -174,7 +174,7 @@ class _Writing:
             try:
                 trial = reader.read(variable.name, trial_id)
                 members[variable.name] = trial.member
-                self._report(trial.nbytes, 1)
+                self._report(trial.nbytes, trial.files)
                 values = writer.convert(trial, trial_id)
                 self._examine(variable, trial, values, trial_id, lengths)
             except SourceError as error:

@@ -14,7 +14,7 @@ from ...store import StoreIndex, layout
 from ...store.chunk_codecs import flat_bytes
 from ...store.integrity import intact_rows
 from ...store.layout import VARIABLES, ArrayLayout
-from ..npy import header_bytes
+from ..npy import as_published, header_bytes, narrowed
 
 CONFIG = "config.json"
 
@@ -100,7 +100,7 @@ class PublishedTree:
                 yield PublishedFile(name, (flat_bytes(values),))
             else:
                 descr, fortran = array.attributes[layout.A_SOURCE_DTYPE], array.attributes[layout.A_SOURCE_FORTRAN]
-                yield _npy(name, _as_published(values, descr), descr, fortran=fortran)
+                yield _npy(name, as_published(values, descr), descr, fortran=fortran)
 
     def trials(self, array: ArrayLayout, number: int) -> Iterator[PublishedFile]:
         """Yield the files of the trials of a shard.
@@ -138,19 +138,7 @@ def _header(array: ArrayLayout, row: int) -> tuple[str, bool]:
     """Return dtype and memory order of a trial's file; values that were rounded to float32 stay such."""
     of_row = array.attributes.get(layout.A_HEADER_OF_ROW)
     descr, fortran = array.attributes[layout.A_HEADERS][of_row[row] if of_row else 0]
-    if np.dtype(descr).itemsize > array.numpy_dtype.itemsize:
-        descr = f"{descr[0]}{array.numpy_dtype.str[1:]}"
-    return descr, fortran
-
-
-def _as_published(values: NDArray[Any], descr: str) -> NDArray[Any]:
-    """Return a small array with its dtype in the source: text and dates are kept as something else."""
-    dtype = np.dtype(descr)
-    if dtype.kind == "S":
-        return np.ascontiguousarray(values).view(dtype).reshape(values.shape[:-1])
-    if dtype.kind in "mM":
-        return values.view(dtype.newbyteorder("=")).astype(dtype)
-    return values.astype(dtype)
+    return narrowed(descr, array.numpy_dtype), fortran
 
 
 def _npy(name: str, values: NDArray[Any], descr: str, *, fortran: bool, buffer: _Buffer | None = None) -> PublishedFile:
