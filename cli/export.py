@@ -9,9 +9,10 @@ import click
 
 from ..convert import Exported, export_mouse
 from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
-from ..store import layout
+from ..store import check_quick, layout
 from . import options
 from .display import progress_bar, show, show_json, size
+from .space import with_space
 
 _EPILOG = """
 \b
@@ -59,17 +60,27 @@ def export(
     precision or with bounds on errors. Each value is checked before it is written; DIR/<mouse> is there complete, or
     not at all.
     """
-    with progress_bar(layout.short_name(store.name)) as bar:
-        made = export_mouse(
-            store,
-            to,
-            format=form,
-            statistics=statistics_pkl,
-            hdf5_filter=hdf5_filter,
-            workers=workers,
-            progress=bar,
-        )
+    try:
+        with progress_bar(layout.short_name(store.name)) as bar:
+            made = export_mouse(
+                store,
+                to,
+                format=form,
+                statistics=statistics_pkl,
+                hdf5_filter=hdf5_filter,
+                workers=workers,
+                progress=bar,
+            )
+    except OSError as error:
+        raise with_space(error, to, lambda: _need(store, form), "the same command begins anew") from None
     _report(made, as_json=as_json)
+
+
+def _need(store: Path, form: ExportFormat) -> tuple[int, int]:
+    """Return the bytes and files that an export takes at most."""
+    arrays = check_quick(store).arrays.values()
+    nbytes, files = sum(array.nbytes for array in arrays), sum(array.shape[0] if array.shard else 1 for array in arrays)
+    return nbytes, files if form == "npy" else 1
 
 
 def _report(made: Exported, *, as_json: bool) -> None:

@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable
@@ -357,3 +360,19 @@ def test_an_exported_tree_is_a_mouse_again(packed: dict[str, Path], tmp_path: Pa
     folder = export_mouse(packed["float64"], tmp_path).path
     store = convert_mouse(zip_mouse(folder), tmp_path / "stores").store
     assert open_mouse(store).name == folder.name
+
+
+def test_a_full_disk_is_said_in_one_line(packed: dict[str, Path], tmp_path: Path) -> None:
+    """A limit on the size of files stands for it: what is needed, what is free, and nothing is left."""
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+    code = (
+        limit + "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from trialpack.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "export", str(packed["dynamic"]), "--to", str(tmp_path), "--as", "npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert re.search(
+        r"File too large \(up to [\d.]+ kB are needed; [\d.]+ [GMT]B free in .*\); the same command begins", line
+    )
+    assert os.listdir(tmp_path) == []
