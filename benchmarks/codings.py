@@ -19,6 +19,8 @@ from trialpack.store.chunk_codecs import BLOSC, PCODEC_LEVEL, ChunkCodec, Compre
 from trialpack.store.shards import read_exactly
 
 Array = NDArray[Any]
+Shuffle = Literal["", "byte", "bit"]
+_SHUFFLES: Mapping[str, Shuffle] = {"noshuffle": "", "shuffle": "byte", "bitshuffle": "bit"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Coding:
 
     name: Literal["none", "lz4", "zstd", "plain zstd", "pcodec"]
     level: int = 0
-    shuffle: Literal["", "byte", "bit"] = ""
+    shuffle: Shuffle = ""
 
     @property
     def label(self) -> str:
@@ -44,8 +46,8 @@ class Coding:
     @property
     def of_format(self) -> Compressor | None:
         """The format's name of exactly this; None where the format does not have it."""
-        known = {Coding("none"): "none", Coding("pcodec", PCODEC_LEVEL): "pcodec"}
-        known |= {Coding(cast(Any, name), level, "byte"): name for name, (_, level) in BLOSC.items()}
+        known: dict[Coding, str] = {Coding("none"): "none", Coding("pcodec", PCODEC_LEVEL): "pcodec"}
+        known |= {Coding(one.name, one.level, _SHUFFLES[one.shuffle]): name for name, one in BLOSC.items()}
         return cast("Compressor | None", known.get(self))
 
     def encode(self, stored: Array) -> bytes:

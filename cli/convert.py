@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,19 +12,22 @@ import click
 from rich.table import Table
 
 from ..convert import Plan, Summary, convert_mouse, find_sources, plan_mouse
+from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.plan import describe
 from ..convert.sources import Source
 from ..store import TrialpackError
-from ..store.layout import CODECS, short_name
+from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from . import options
-from .display import complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .display import bound_texts, complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .space import with_space
 
 _EPILOG = """
 \b
 Examples:
   trialpack convert dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zip --to stores
   trialpack convert downloads/*.zip --to stores --precision float32
+  trialpack convert downloads/*.zip --to stores --max-error responses=0.1%std --max-error videos=0.5
   trialpack convert downloads --to stores --dry-run
 
 A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there.
@@ -56,6 +57,14 @@ class _Outcome:
     help="The source's bits, or exactly what array.astype(float32) gives.",
 )
 @click.option(
+    "--max-error",
+    "max_error",
+    multiple=True,
+    metavar="VARIABLE=E",
+    help="Round a variable to float32 within E of the source, proven for every value: E in the variable's unit, or "
+    "such as 0.1%std, of the train trials' standard deviation of each neuron or channel. Repeatable.",
+)
+@click.option(
     "--codec",
     type=click.Choice(list(CODECS)),
     default="fast",
@@ -82,6 +91,7 @@ def convert(
     sources: tuple[Path, ...],
     to: Path,
     precision: str,
+    max_error: tuple[str, ...],
     codec: str,
     statistics: bool,
     dry_run: bool,
@@ -90,10 +100,12 @@ def convert(
 ) -> None:
     """Pack mice into Zarr stores.
 
-    SOURCE is the folder of a mouse as published, a zip of one (read in place), or a folder of such folders and zips.
+    SOURCE is the folder of a mouse as published, a zip of one (read in place), an HDF5 file of one, or a folder of such
+    folders and files.
     Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
     """
-    kept: dict[str, Any] = {"precision": precision, "codec": codec, "statistics": statistics}
+    bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
+    kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     outcome = _Outcome()
     for source in _find(sources, outcome):
         try:
@@ -106,6 +118,12 @@ def convert(
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Return the variable and the bound that stand on both sides of the equals sign."""
+    name, _, bound = text.partition("=")
+    return name.strip(), bound.strip()
 
 
 def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
@@ -124,19 +142,11 @@ def _convert(source: Source, to: Path, **settings: Any) -> Summary:
 
 
 def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any]) -> BaseException:
-    """Say, of an error of the system, how much space is needed and free, and that the work done so far is kept."""
-    if isinstance(error, TrialpackError) or not isinstance(error, OSError):
-        return error
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OSError(f"{error.filename or to}: {error.strerror}")
-    folder = next(path for path in (to, *to.resolve().parents) if path.exists())
-    plan, status = plan_mouse(source, to, **kept), os.statvfs(folder)
-    # Each file takes a block more than its bytes, and metadata.
-    needed, free = size(plan.nbytes + plan.files * status.f_frsize), size(status.f_bavail * status.f_frsize)
-    if status.f_files and status.f_favail < plan.files:
-        needed, free = f"{needed} in {plan.files} files", f"{free} and {status.f_favail} files"
-    space = f"the store needs up to {needed}; {free} free in {folder}"
-    return OSError(f"{error.filename or to}: {error.strerror} ({space}); the same command goes on from here")
+    def need() -> tuple[int, int]:
+        plan = plan_mouse(source, to, **kept)
+        return plan.nbytes, plan.files
+
+    return with_space(error, to, need, "the same command goes on from here")
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
@@ -206,13 +216,17 @@ def _plan_table(plan: Plan) -> Table:
     return made
 
 
+def _rounded(plan: Plan) -> str:
+    return "".join(f", {text}" for text in bound_texts(describe(plan)[A_MAX_ERROR]))
+
+
 def _plan_notes(plan: Plan) -> list[str]:
     survey = plan.survey
     return [
         f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {size(survey.nbytes)} → {plan.files} files, {size(plan.nbytes)} before compression "
-        f"(precision {plan.precision}, codec {plan.codec})",
+        f"(precision {plan.precision}{_rounded(plan)}, codec {plan.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         *filter(None, [_missing(plan)]),
     ]

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,6 +113,17 @@ def grouped(paths: Sequence[str]) -> dict[str, list[int]]:
         parts = path.split("/")
         rows.setdefault(path if parts[0] != layout.STATISTICS else "/".join(parts[:2]), []).append(place)
     return {name if len(found) == 1 else f"{name} ({len(found)} arrays)": found for name, found in rows.items()}
+
+
+def bound_texts(bounds: Mapping[str, float | str]) -> list[str]:
+    """Say how far rounded variables may be from the source.
+
+    Examples
+    --------
+    >>> bound_texts({"responses": "0.1%std", "videos": 0.5})
+    ['responses within 0.1%std', 'videos within 0.5']
+    """
+    return [f"{name} within {bound}" for name, bound in bounds.items()]
 
 
 def shape_text(shape: Sequence[int] | None) -> str:

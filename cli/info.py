@@ -11,7 +11,7 @@ from rich.table import Table
 from ..readers import summarize
 from ..store import TrialpackError
 from . import options
-from .display import grouped, lines, shape_text, show, show_json, size, table
+from .display import bound_texts, grouped, lines, shape_text, show, show_json, size, table
 
 _LENGTHS = 5
 
@@ -42,7 +42,7 @@ def _facts(found: dict[str, Any]) -> Table:
         "trials": f"{sum(found['trials'].values())}: {trials}; responses withheld in {found['withheld']}",
         "neurons": f"{found['neurons']}",
         **({"frames": _frames(found)} if "frames" in found else {}),
-        "precision": f"{found['precision']} (codec {found['codec']})",
+        "precision": ", ".join([found["precision"], *bound_texts(found["max_error"])]) + f" (codec {found['codec']})",
         "size": f"{size(found['bytes_store'])} in {found['files_store']} files; "
         f"the source had {size(found['bytes_source'])} in {found['files_source']} "
         f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",

@@ -12,6 +12,7 @@ import click
 from ..store import TrialpackError, files
 from .convert import convert
 from .display import complain, console
+from .export import export
 from .info import info
 from .sample import sample
 from .show import show
@@ -29,6 +30,7 @@ Start with a sample, if you have no data at hand:
 
 _AFTER_INTERRUPT = {
     "convert": "; the same command goes on from here",
+    "export": "; the same command begins anew",
     "sample": "; delete what it wrote before trying again",
 }
 
@@ -42,7 +44,7 @@ def commands() -> None:
     """
 
 
-for command in (convert, verify, info, stats, show, sample):
+for command in (convert, verify, info, stats, show, export, sample):
     commands.add_command(command)
 
 

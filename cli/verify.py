@@ -10,7 +10,7 @@ from ..convert import compare_with_source, open_source
 from ..store import CorruptStoreError, StoreFormatError, StoreIndex, TrialpackError, check_full, check_quick
 from ..store.manifest import read_manifest
 from . import options
-from .display import lines, progress_bar, show_json, size
+from .display import bound_texts, lines, progress_bar, show_json, size
 
 _EPILOG = """
 \b
@@ -23,7 +23,9 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @options.existing_store
-@click.option("--source", type=click.Path(path_type=Path), help="Compare every array with this folder or zip, too.")
+@click.option(
+    "--source", type=click.Path(path_type=Path), help="Compare every array with this folder, zip or HDF5 file, too."
+)
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
 @options.json_output
@@ -31,7 +33,8 @@ def verify(store: Path, source: Path | None, quick: bool, workers: int | None, a
     """Check that STORE is what its manifest says.
 
     In full: the SHA-256 of every file, every chunk decoded, every trial's values against the digest taken when they
-    were packed. With --source, every array is also compared with the published one, bit for bit.
+    were packed. With --source, every array is also compared with the published one: bit for bit, or value by value
+    within the bound that it was made with.
     """
     if quick and source:
         raise click.UsageError("--quick and --source exclude one another")
@@ -58,7 +61,7 @@ def _compare(store: Path, source: Path, workers: int) -> None:
     survey = open_source(source).survey()
     with progress_bar(store.name[:24]) as bar:
         bar.start("comparing", survey.nbytes, survey.files)
-        compare_with_source(store, source, workers=workers, report=lambda nbytes: bar.advance(nbytes, 1))
+        compare_with_source(store, source, workers=workers, report=bar.advance)
 
 
 def _report(index: StoreIndex, *, quick: bool, source: Path | None, as_json: bool) -> None:
@@ -69,5 +72,6 @@ def _report(index: StoreIndex, *, quick: bool, source: Path | None, as_json: boo
         show_json({**found, "source": str(source) if source else None, "problems": []})
         return
     what = "names, sizes and metadata" if quick else "every byte and every value"
-    compared = f"; equal to {source}, bit for bit" if source else ""
+    rounded = "".join(f", {text}" for text in bound_texts({name: str(bound) for name, bound in index.bounds.items()}))
+    compared = f"; equal to {source}, bit for bit{rounded}" if source else ""
     click.echo(f"{index.root}: intact ({files} files, {size(nbytes)}; {what}){compared}")

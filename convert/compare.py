@@ -1,4 +1,4 @@
-"""Compare a store with the source that it was made from, bit for bit."""
+"""Compare a store with the source that it was made from: bit for bit, or within the bounds that it was made with."""
 
 from __future__ import annotations
 
@@ -14,30 +14,35 @@ from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_q
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import VARIABLES, ArrayLayout, Variable
 from ..store.shards import ShardReader
+from .bounds import largest_errors, limits_of
 from .contents import small_values
 from .plan import Plan, make_plan
+from .rounding import Excess, find_excess
 from .sources import Source, SourceTrial, open_source
+from .train_std import Moments, moments_of
 from .unit import stored_values
 
 _ADVICE = "convert the mouse again, or give the source that the store was made from"
-Report = Callable[[int], object]
+_SUMMING = 1e-9
+"""Relative, how far sums of the same numbers may be apart that different versions of numpy take."""
+Report = Callable[[int, int], object]
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str, *, workers: int, report: Report = lambda _: None
+    store: Path | str, source: Path | str, *, workers: int, report: Report = lambda nbytes, files: None
 ) -> StoreIndex:
-    """Compare every array of a store with its source, bit for bit, NaN payloads included.
+    """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
     Parameters
     ----------
     store
         The store.
     source
-        Folder or zip of the mouse.
+        Folder, zip or HDF5 file of the mouse.
     workers
         Threads.
     report
-        Called, from any thread, with the bytes of each file of the source that was compared.
+        Called, from any thread, with bytes and files of the source that were compared since the last call.
 
     Raises
     ------
@@ -48,8 +53,10 @@ def compare_with_source(
 
     Notes
     -----
-    A store of ``float32`` precision is compared with ``array.astype(float32)`` of the source. Each thread holds one
-    group of trials of one variable.
+    A store of ``float32`` precision is compared with ``array.astype(float32)`` of the source. Variables that were
+    rounded are compared value by value: none may be further from the source than the bound, NaN, infinities and signed
+    zeros must be such in both; where the bound is a part of the standard deviation of the train trials, that is
+    computed again. Each thread holds one group of trials of one variable.
     """
     index, opened = check_quick(Path(store)), open_source(source)
     settings = index.attributes
@@ -57,6 +64,7 @@ def compare_with_source(
         opened.survey(),
         index.root.parent,
         precision=settings[layout.A_PRECISION],
+        max_error=index.bounds,
         codec=settings[layout.A_CODEC],
         statistics=False,
     )
@@ -65,6 +73,7 @@ def compare_with_source(
     if not problems:
         with ThreadPoolExecutor(workers, "trialpack-compare") as pool:
             problems = [problem for found in pool.map(_call, comparison.tasks()) for problem in found]
+        problems = problems or comparison.bounds()
     if problems:
         raise CorruptStoreError(problems)
     return index
@@ -75,6 +84,9 @@ class _Comparison:
 
     def __init__(self, index: StoreIndex, source: Source, plan: Plan, report: Report) -> None:
         self._index, self._source, self._plan, self._report = index, source, plan, report
+        self._stored_largest = {one.path: index.small(one.path) for one in plan.largest_errors if self._has(one)}
+        self._limits = limits_of(plan, self._stored_largest)
+        self._moments = [dict[str, Moments]() for _ in range(index.recorded[0].files)]
 
     def outline(self) -> list[Problem]:
         """Compare what is known without reading trials: names, shapes, dtypes, trial ids, tiers, config.json."""
@@ -102,6 +114,18 @@ class _Comparison:
             for number in range(array.files):
                 yield lambda v=variable, a=array, n=number: self._shard(v, a, n)
 
+    def bounds(self) -> list[Problem]:
+        """Compare the largest errors of channels with those that follow from the trials, after all were read."""
+        return [
+            self._problem(path, "are not that part of the standard deviation of the source's train trials")
+            for path, wanted in largest_errors(self._plan, self._moments).items()
+            if not np.allclose(self._stored_largest[path], wanted, rtol=_SUMMING, atol=0)
+        ]
+
+    def _has(self, array: ArrayLayout) -> bool:
+        found = self._index.arrays.get(array.path)
+        return found is not None and (found.shape, found.dtype) == (array.shape, array.dtype)
+
     def _stored_outline(self, path: str, like: tuple[Any, str] | None) -> object:
         array = self._index.arrays.get(path)
         if array is None:
@@ -121,7 +145,7 @@ class _Comparison:
     def _small(self, one: Any) -> list[Problem]:
         array, wanted = small_values(self._source, one)
         found = self._index.small(array.path)
-        self._report(wanted.nbytes)
+        self._report(wanted.nbytes, 1)
         if found.shape == wanted.shape and _same_bits(found, wanted):
             return []
         return [self._problem(array.path, f"differs from {one.source}")]
@@ -136,24 +160,39 @@ class _Comparison:
                     for start, rows in shard.groups():
                         for row, stored in enumerate(rows, start):
                             trial = reader.read(variable.name, ids[row])
-                            self._report(trial.nbytes)
-                            if not self._same_trial(variable, row, stored, trial):
-                                what = f"row {row} differs from trial {ids[row]} of the source"
+                            self._report(trial.nbytes, trial.files)
+                            difference = self._difference(variable, row, stored, trial)
+                            if difference:
+                                what = f"row {row} {difference} trial {ids[row]} of the source"
                                 problems.append(self._problem(variable.name, what, ids[row]))
+                            self._measure(variable, number, row, trial)
         except ChunkError as error:
             problems.append(self._problem(array.shard_path(number), str(error)))
         except SourceError as error:
             problems += error.problems
         return problems
 
-    def _same_trial(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> bool:
+    def _measure(self, variable: Variable, number: int, row: int, trial: SourceTrial) -> None:
+        """Take note of how much a train trial varies, if a bound depends on it; one thread has all rows of a shard."""
+        if layout.bound_path(variable.name) in self._stored_largest:
+            if self._plan.survey.tiers[row] == layout.TRAIN_TIER:
+                known, found = self._moments[number].get(variable.name), moments_of(variable, trial.values)
+                self._moments[number][variable.name] = found if known is None else known.joined(found)
+
+    def _difference(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> str:
+        """Say how a row is related to the trial that it should be; nothing if it is that trial."""
         attributes = self._index.arrays[variable.name].attributes
         headers, of_row = attributes[layout.A_HEADERS], attributes.get(layout.A_HEADER_OF_ROW)
         if headers[of_row[row] if of_row else 0] != [trial.descr, trial.fortran_order]:
-            return False
+            return "differs from"
+        limits = self._limits.get(variable.name)
+        if limits is not None:
+            excess = find_excess(trial.values.transpose(variable.axes), stored, limits)
+            return "" if excess is None else _excess_text(excess)
         if self._plan.precision == "source" and trial.values.dtype.itemsize < stored.dtype.itemsize:
             stored = stored.astype(trial.values.dtype.newbyteorder("="))
-        return _same_bits(stored, stored_values(variable, trial.values, stored.dtype.name))
+        same = _same_bits(stored, stored_values(variable, trial.values, stored.dtype.name))
+        return "" if same else "differs from"
 
     def _differs(self, member: str, wanted: object, found: object) -> Problem:
         texts = [text if len(text := str(value)) <= 80 else f"{text[:80]}…" for value in (wanted, found)]
@@ -161,6 +200,12 @@ class _Comparison:
 
     def _problem(self, member: str, what: str, trial: int | None = None) -> Problem:
         return Problem(str(self._index.root), what, _ADVICE, member, trial)
+
+
+def _excess_text(excess: Excess) -> str:
+    if np.isnan(excess.error):
+        return "has other NaN, infinities or zeros than"
+    return f"is further than {excess.allowed:.6g} (largest error {excess.error:.6g}) from"
 
 
 def _call(task: Callable[[], list[Problem]]) -> list[Problem]:

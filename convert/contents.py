@@ -65,6 +65,14 @@ def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
     return records
 
 
+def write_largest_errors(root: Path, plan: Plan, largest: Mapping[str, NDArray[np.float64]]) -> Records:
+    """Write the largest errors of the channels of variables; they are given by their paths."""
+    records = Records()
+    for array in plan.largest_errors:
+        records |= write_array(root, array, largest[array.path])
+    return records
+
+
 def write_statistics(root: Path, plan: Plan, trial_ids: NDArray[np.int64], results: Results) -> Records:
     """Write the train statistics, and the list of the trials that they come from."""
     values = {
@@ -115,7 +123,7 @@ def merge(records: list[UnitRecord]) -> UnitRecord:
 def root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[str, Any]:
     """Return the attributes of the root group; the store's id is computed from all that is known of its content."""
     survey = plan.survey
-    attributes = {
+    attributes: dict[str, Any] = {
         layout.A_FORMAT: layout.FORMAT_VERSION,
         layout.A_MOUSE: survey.mouse,
         layout.A_LETTER: plan.published.letter if plan.published else None,
@@ -128,6 +136,8 @@ def root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[st
         layout.A_SOFTWARE: software(),
         layout.A_WARNINGS: [*plan.warnings, *merged.warnings],
     }
+    if plan.bounds:
+        attributes[layout.A_MAX_ERROR] = {name: bound.document for name, bound in plan.bounds.items()}
     content = [attributes, merged.values, {path: record.sha256 for path, record in sorted(records.items())}]
     return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}
 

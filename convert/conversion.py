@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, s
 from ..store.shards import FileRecord
 from ..store.small import write_group
 from . import workers as where
+from .bounds import Largest, MaxError, largest_errors, limits_of, measuring, read_bounds
 from .contents import (
     Results,
     merge,
@@ -31,14 +33,30 @@ from .contents import (
     software,
     write_described,
     write_groups,
+    write_largest_errors,
     write_small,
     write_statistics,
 )
-from .plan import Plan, describe, make_plan
+from .plan import Plan, check_bounds, describe, make_plan
 from .sources import Source, open_source
-from .unit import Unit, UnitRecord, run_unit
+from .train_std import measure
+from .unit import Unit, run_unit
 
 DEFAULT_MAX_MEMORY = 2 << 30
+_Found = TypeVar("_Found")
+
+
+class _Work(Protocol):
+    """Work on some trials of the source."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def extent(self) -> tuple[int, int]: ...
+
+
+_W = TypeVar("_W", bound=_Work)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ def plan_mouse(
     to: Path | str,
     *,
     precision: Precision = "source",
+    max_error: MaxError | None = None,
     codec: CodecName = "fast",
     statistics: bool = True,
 ) -> Plan:
@@ -95,18 +114,28 @@ def plan_mouse(
 
     Parameters
     ----------
-    source, to, precision, codec, statistics
+    source, to, precision, max_error, codec, statistics
         As of `convert_mouse`.
 
     Raises
     ------
     SourceError
         With every problem that can be seen without reading the trials.
+    OptionError
+        An option cannot be had; of bounds, all that cannot.
     """
     _check_codec(codec)
+    bounds = read_bounds((max_error or {}).items())
     opened = open_source(source) if isinstance(source, (str, Path)) else source
+    check_bounds(opened.survey(), bounds)
     return make_plan(
-        opened.survey(), Path(to), precision=precision, codec=codec, statistics=statistics, overhead=opened.overhead
+        opened.survey(),
+        Path(to),
+        precision=precision,
+        max_error=bounds,
+        codec=codec,
+        statistics=statistics,
+        overhead=opened.overhead,
     )
 
 
@@ -115,6 +144,7 @@ def convert_mouse(
     to: Path | str,
     *,
     precision: Precision = "source",
+    max_error: MaxError | None = None,
     codec: CodecName = "fast",
     statistics: bool = True,
     workers: int | None = None,
@@ -129,11 +159,17 @@ def convert_mouse(
     Parameters
     ----------
     source
-        Folder or zip of a mouse as published.
+        Folder or zip of a mouse as published, or an HDF5 file of one.
     to
         The folder that is to hold the store ``<mouse>.zarr``; made if it is not there.
     precision
-        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``.
+        ``source``: the bits of the source. ``float32``: exactly ``array.astype(float32)``; what was exported of such a
+        store becomes one again.
+    max_error
+        How far values may be from those of the source, for the variables that are to be smaller: in the variable's
+        unit, such as ``{"responses": 0.001}``, or as ``"0.1%std"``, a part of the standard deviation of the train
+        trials, of each neuron or channel (of videos and images over everything). Such variables are float32 whatever
+        the precision; each of their values is rounded, and compared with the source's, before it is written.
     codec
         ``fast``, ``none``, ``small`` or ``pcodec``; see `layout.CODECS`.
     statistics
@@ -159,7 +195,8 @@ def convert_mouse(
     Raises
     ------
     SourceError
-        Something is wrong with the source, every problem of it reported; nothing is left of the conversion.
+        Something is wrong with the source, every problem of it reported, or float32 does not hold it within
+        `max_error`; nothing is left of the conversion.
     StoreExistsError, StoreBusyError
         The destination is taken, or held by another converter.
     OptionError
@@ -178,7 +215,7 @@ def convert_mouse(
     """
     begun = time.perf_counter()
     opened = open_source(source) if isinstance(source, (str, Path)) else source
-    plan = plan_mouse(opened, to, precision=precision, codec=codec, statistics=statistics)
+    plan = plan_mouse(opened, to, precision=precision, max_error=max_error, codec=codec, statistics=statistics)
     _check_outside(opened, Path(to))
     limit = parse_memory(plan.survey.label, max_memory)
     threads = plan.workers(workers or available_cores(), limit)
@@ -223,13 +260,15 @@ class _Conversion:
         self._check_cluster(pool)
         for array in plan.recorded:
             files.make_folder(stage.root / array.path)
+        largest = self._largest_errors(pool)
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
-        units = [self._unit(stage, number, rows) for number, rows in enumerate(plan.units)]
+        units = [self._unit(stage, number, rows, largest) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
         with where.local(1) as beside:
             small = beside.executor.submit(write_small, self._source, stage.root, plan)
-            merged = merge(self._run(pool, units))
+            merged = merge(self._run(pool, run_unit, units))
             record = small.result() | beside.executor.submit(write_described, stage.root, plan, merged).result()
+            record |= beside.executor.submit(write_largest_errors, stage.root, plan, largest).result()
             self._rest_is_done(units)
             if plan.statistics:
                 written = plan.recording(stage.root, merged.n_frames, merged.withheld)
@@ -249,7 +288,14 @@ class _Conversion:
         self._progress.start("verifying", manifest.nbytes, len(manifest.files))
         check_full(stage.root, workers=threads, report=lambda nbytes: self._progress.advance(nbytes, 1))
 
-    def _unit(self, stage: Stage, number: int, rows: range) -> Unit:
+    def _largest_errors(self, pool: where.Pool) -> Largest:
+        """Read the train trials as far as bounds depend on how much they vary."""
+        works = measuring(self._plan, self._source)
+        if works:
+            self._progress.start("measuring", *map(sum, zip(*(work.extent for work in works), strict=True)))
+        return largest_errors(self._plan, self._run(pool, measure, works))
+
+    def _unit(self, stage: Stage, number: int, rows: range, largest: Largest) -> Unit:
         plan = self._plan
         trial_ids = plan.survey.trial_ids[rows.start : rows.stop]
         return Unit(
@@ -258,6 +304,7 @@ class _Conversion:
             part=self._source.part(trial_ids),
             kind=plan.survey.kind,
             precision=plan.precision,
+            limits=limits_of(plan, largest),
             number=number,
             trial_ids=trial_ids,
             recorded=plan.recorded,
@@ -273,7 +320,7 @@ class _Conversion:
 
     def _rest_is_done(self, units: list[Unit]) -> None:
         """Tell the progress of what is beside the trials."""
-        survey, done = self._plan.survey, [unit.part.extent for unit in units]
+        survey, done = self._plan.survey, [unit.extent for unit in units]
         self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
 
     def _statistics(self, written: Recording, rows: NDArray[np.int64], pool: where.Pool) -> Results:
@@ -287,23 +334,23 @@ class _Conversion:
             progress=self._progress,
         )
 
-    def _run(self, pool: where.Pool, units: list[Unit]) -> list[UnitRecord]:
-        """Run all units, and report the problems of all of them; any other failure ends the run at once."""
-        # A cluster's workers cannot call back: there, progress is told a unit at a time.
+    def _run(self, pool: where.Pool, function: Callable[..., _Found], works: Sequence[_W]) -> list[_Found]:
+        """Do all work, and report the problems of all of it; any other failure ends the run at once."""
+        # A cluster's workers cannot call back: there, progress is told a piece of work at a time.
         arguments = () if pool.client else (self._progress.advance,)
-        futures = {pool.executor.submit(run_unit, unit, *arguments): unit for unit in units}
-        records, problems = dict[int, UnitRecord](), list[Problem]()
+        futures = {pool.executor.submit(function, work, *arguments): work for work in works}
+        found, problems = dict[int, _Found](), list[Problem]()
         for future in as_completed(futures):
-            unit = futures[future]
+            work = futures[future]
             try:
-                records[unit.number] = future.result()
+                found[work.number] = future.result()
                 if pool.client:
-                    self._progress.advance(*unit.part.extent)
+                    self._progress.advance(*work.extent)
             except SourceError as error:
                 problems += error.problems
         if problems:
             raise SourceError(sorted(problems, key=lambda problem: (problem.trial or 0, problem.member or "")))
-        return [records[number] for number in sorted(records)]
+        return [found[number] for number in sorted(found)]
 
 
 def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:

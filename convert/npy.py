@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import math
 from dataclasses import dataclass
 from typing import Any, cast
@@ -93,6 +94,25 @@ def read_header(start: memoryview) -> Header:
     return _parse(bytes(start[begin : begin + length]), begin + length)
 
 
+@functools.lru_cache(maxsize=256)
+def header_bytes(descr: str, shape: tuple[int, ...], *, fortran_order: bool) -> bytes:
+    """Return the start of a file, up to its values, as numpy writes it; cached, since all trials have the same."""
+    text, fields = io.BytesIO(), {"descr": descr, "fortran_order": fortran_order, "shape": shape}
+    np.lib.format.write_array_header_1_0(text, fields)
+    return text.getvalue()
+
+
+def narrowed(descr: str, dtype: np.dtype[Any]) -> str:
+    """Return the dtype of a file whose values were rounded to a smaller one: in its byte order.
+
+    Examples
+    --------
+    >>> narrowed(">f8", np.dtype("float32")), narrowed("<f4", np.dtype("float64"))
+    ('>f4', '<f4')
+    """
+    return f"{descr[0]}{dtype.str[1:]}" if np.dtype(descr).itemsize > dtype.itemsize else descr
+
+
 def as_array(data: memoryview, header: Header) -> NDArray[Any]:
     """View the bytes of a whole file as its array.
 
@@ -116,6 +136,16 @@ def as_array(data: memoryview, header: Header) -> NDArray[Any]:
     if flat.dtype.kind == "U":
         _check_text(data[header.offset :], flat.dtype)
     return flat.reshape(header.shape, order="F" if header.fortran_order else "C")
+
+
+def as_published(values: NDArray[Any], descr: str) -> NDArray[Any]:
+    """Return a small array of a store with its dtype in the source: bytes and dates are kept as something else."""
+    dtype = np.dtype(descr)
+    if dtype.kind == "S":
+        return np.ascontiguousarray(values).view(dtype).reshape(values.shape[:-1])
+    if dtype.kind in "mM":
+        return values.view(dtype.newbyteorder("=")).astype(dtype)
+    return values.astype(dtype)
 
 
 def check_size(header: Header, size: int) -> None:
@@ -149,10 +179,17 @@ def _parse(text: bytes, offset: int) -> Header:
         raise NpyError("the header is damaged (expected a Python dictionary)") from None
     if not isinstance(fields, dict) or set(cast("dict[object, object]", fields)) != _KEYS:
         raise NpyError(f"the header is damaged (expected exactly the keys {', '.join(sorted(_KEYS))})")
-    return Header(_descr(fields["descr"]), _order(fields["fortran_order"]), _shape(fields["shape"]), offset)
+    return Header(parse_descr(fields["descr"]), _order(fields["fortran_order"]), _shape(fields["shape"]), offset)
 
 
-def _descr(value: object) -> str:
+def parse_descr(value: object) -> str:
+    """Return numpy's name of a dtype, such as ``<f4``, if that is what it is.
+
+    Raises
+    ------
+    NpyError
+        Not a text, not a dtype, or one of Python objects or of several fields.
+    """
     if not isinstance(value, str):
         raise NpyError("holds records with named fields (expected numbers or text)", "save each field as an array")
     try:

@@ -16,7 +16,9 @@ from ..readers.memory import PROCESS_BYTES
 from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
 from ..store import OptionError, Problem, SourceError, layout
+from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
+from . import rounding
 from .published import PublishedMouse, find_published
 from .sources.source import SmallArray, Survey
 
@@ -43,8 +45,12 @@ class Plan:
         What was found in the source.
     destination
         The store's path.
+    bounds
+        Variable -> how far its values may be from the source; of those that are rounded.
     recorded
         Layouts of the recorded variables, in the order of `layout.VARIABLES`.
+    largest_errors
+        Layouts of the largest errors of channels: of bounds that are a part of the standard deviation.
     coordinates
         Layouts of trial_id, tier, n_frames (dynamic mice) and withheld.
     statistics
@@ -61,7 +67,9 @@ class Plan:
     destination: Path
     precision: Precision
     codec: CodecName
+    bounds: Mapping[str, Bound]
     recorded: tuple[ArrayLayout, ...]
+    largest_errors: tuple[ArrayLayout, ...]
     coordinates: tuple[ArrayLayout, ...]
     statistics: tuple[ArrayLayout, ...]
     small: tuple[SmallPlan, ...]
@@ -91,7 +99,8 @@ class Plan:
     @property
     def arrays(self) -> tuple[ArrayLayout, ...]:
         """All arrays of the store."""
-        return (*self.recorded, *self.coordinates, *self.statistics, *(one.layout for one in self.small))
+        beside = (one.layout for one in self.small)
+        return (*self.recorded, *self.largest_errors, *self.coordinates, *self.statistics, *beside)
 
     @property
     def units(self) -> tuple[range, ...]:
@@ -184,6 +193,7 @@ def make_plan(
     to: Path,
     *,
     precision: Precision = "source",
+    max_error: Mapping[str, Bound] | None = None,
     codec: CodecName = "fast",
     statistics: bool = True,
     overhead: int = 1,
@@ -196,14 +206,25 @@ def make_plan(
         From the source.
     to
         The folder that is to hold the store.
+    precision
+        As of `convert_mouse`; of a source that was rounded before, it is the one of that.
+    max_error
+        Variable -> how far its values may be from the source; they are then float32.
     statistics
         Whether the store is to have statistics of its train trials.
     overhead
         How many bytes of memory reading one byte of the source takes.
+
+    Raises
+    ------
+    SourceError
+        Two arrays cannot both have the place in the store that they would have.
     """
+    bounds = dict(max_error or {})
+    precision = precision if survey.precision == "source" else survey.precision
     small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
     _check_paths(survey, small)
-    recorded, rows = _recorded(survey, precision, codec)
+    recorded, rows = _recorded(survey, precision, codec, bounds)
     n_train = survey.tiers.count(layout.TRAIN_TIER) if statistics else 0
     reading = overhead * max(spec.nbytes for spec in survey.variables.values())
     return Plan(
@@ -211,13 +232,40 @@ def make_plan(
         destination=to / f"{survey.mouse}{layout.SUFFIX}",
         precision=precision,
         codec=codec,
+        bounds=bounds,
         recorded=recorded,
+        largest_errors=tuple(
+            layout.bound_layout(array, variable)
+            for variable, array in zip(layout.VARIABLES[survey.kind], recorded, strict=True)
+            if variable.name in bounds and bounds[variable.name].of_std
+        ),
         coordinates=_coordinates(survey),
         statistics=layout.statistics_layouts(recorded, survey.kind, n_train) if n_train else (),
         small=small,
         rows_per_shard=rows,
-        unit_memory=reading + sum(_writing_memory(array) for array in recorded),
+        unit_memory=reading + sum(_writing_memory(array) for array in recorded) + bool(bounds) * rounding.SCRATCH_BYTES,
     )
+
+
+def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:
+    """See that a mouse has what bounds are given for.
+
+    Raises
+    ------
+    OptionError
+        With every bound of a variable that there is not, or of the standard deviation of no train trials.
+    """
+    problems, known = list[Problem](), [variable.name for variable in layout.VARIABLES[survey.kind]]
+    for name, bound in bounds.items():
+        option = f"{layout.A_MAX_ERROR} of {name!r}"
+        if name not in known:
+            what, advice = "there is no such variable", f"choose of {', '.join(known)}"
+            problems.append(Problem(survey.label, f"{option}: {what}", advice))
+        elif bound.of_std and layout.TRAIN_TIER not in survey.tiers:
+            what = f"{bound} needs the standard deviation of train trials, of which there are none"
+            problems.append(Problem(survey.label, f"{option}: {what}", "give it in the variable's unit"))
+    if problems:
+        raise OptionError(problems)
 
 
 def _check_paths(survey: Survey, small: tuple[SmallPlan, ...]) -> None:
@@ -234,15 +282,29 @@ def _check_paths(survey: Survey, small: tuple[SmallPlan, ...]) -> None:
         raise SourceError(problems)
 
 
-def _recorded(survey: Survey, precision: Precision, codec: CodecName) -> tuple[tuple[ArrayLayout, ...], int]:
+def _recorded(
+    survey: Survey, precision: Precision, codec: CodecName, bounds: Mapping[str, Bound]
+) -> tuple[tuple[ArrayLayout, ...], int]:
     variables = layout.VARIABLES[survey.kind]
     shapes = {v.name: tuple(survey.variables[v.name].shape[axis] for axis in v.axes) for v in variables}
-    dtypes = {v.name: "float32" if precision == "float32" else survey.variables[v.name].dtype for v in variables}
+    dtypes = {
+        v.name: "float32" if precision == "float32" or v.name in bounds else survey.variables[v.name].dtype
+        for v in variables
+    }
     sizes = {name: math.prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
     n_trials = len(survey.trial_ids)
     rows = layout.rows_per_shard(n_trials, sizes)
     arrays = (
-        variable_layout(v, shapes[v.name], dtypes[v.name], n_trials=n_trials, rows=rows, codec=codec) for v in variables
+        variable_layout(
+            v,
+            shapes[v.name],
+            dtypes[v.name],
+            n_trials=n_trials,
+            rows=rows,
+            codec=codec,
+            bound=bounds.get(v.name),
+        )
+        for v in variables
     )
     return tuple(arrays), rows
 
@@ -318,6 +380,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         layout.A_LETTER: plan.published.letter if plan.published else None,
         layout.A_KIND: plan.survey.kind,
         layout.A_PRECISION: plan.precision,
+        layout.A_MAX_ERROR: {name: bound.document for name, bound in plan.bounds.items()},
         layout.A_CODEC: plan.codec,
         "trials": plan.trials_by_tier(),
         "arrays": [_describe_array(array) for array in plan.arrays],

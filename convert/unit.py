@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from ..store.metadata import array_document
 from ..store.publish import Stage, record_unit, recorded_unit
 from ..store.shards import ShardWriter
 from .npy import COPY_AGAIN
+from .rounding import Limits, round_within
 from .sources.source import SourcePart, SourceTrial, TrialReader
 from .trial import holds_nan, is_withheld, valid_frames
 
@@ -39,6 +40,8 @@ class Unit:
         Which shard of every array.
     trial_ids
         Of its rows.
+    limits
+        Variable -> how far its values may be from the source; of those that are rounded.
     recorded
         Layouts of the recorded variables, in the order of `VARIABLES`.
     """
@@ -48,19 +51,26 @@ class Unit:
     part: SourcePart
     kind: Kind
     precision: Precision
+    limits: Mapping[str, Limits]
     number: int
     trial_ids: tuple[int, ...]
     recorded: tuple[ArrayLayout, ...]
     software: dict[str, str]
 
     @property
+    def extent(self) -> tuple[int, int]:
+        """Bytes and files of the source to be read."""
+        return self.part.extent
+
+    @property
     def fingerprint(self) -> str:
-        """Changes with anything that the unit's shards depend on: files, layouts, precision, versions."""
+        """Changes with anything that the unit's shards depend on: files, layouts, precision, bounds, versions."""
         facts = [
             layout.FORMAT_VERSION,
             self.number,
             self.trial_ids,
             self.precision,
+            {name: limits.fingerprint for name, limits in self.limits.items()},
             self.software,
             [array_document(array) for array in self.recorded],
             self.part.fingerprint,
@@ -103,7 +113,7 @@ def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRec
     fingerprint = unit.fingerprint
     known = recorded_unit(unit.stage, fingerprint, {array.shard_path(unit.number) for array in unit.recorded})
     if known is not None:
-        report(*unit.part.extent)
+        report(*unit.extent)
         return UnitRecord(**known)
     record = _Writing(unit, report).run()
     record_unit(unit.stage, fingerprint, vars(record))
@@ -164,9 +174,9 @@ class _Writing:
             try:
                 trial = reader.read(variable.name, trial_id)
                 members[variable.name] = trial.member
-                self._report(trial.nbytes, 1)
+                self._report(trial.nbytes, trial.files)
                 values = writer.convert(trial, trial_id)
-                self._examine(variable, values, trial_id, lengths)
+                self._examine(variable, trial, values, trial_id, lengths)
             except SourceError as error:
                 self._problems += error.problems
                 continue
@@ -174,12 +184,15 @@ class _Writing:
                 writer.append(values, trial)
         self._compare_lengths(lengths, members, trial_id)
 
-    def _examine(self, variable: Variable, values: NDArray[Any], trial_id: int, lengths: dict[str, int]) -> None:
+    def _examine(
+        self, variable: Variable, trial: SourceTrial, values: NDArray[Any], trial_id: int, lengths: dict[str, int]
+    ) -> None:
         axis, n_frames = variable.frame_axis, 0
         if axis is not None:
             n_frames = lengths[variable.name] = valid_frames(values, axis)
         if variable.name == layout.RESPONSES:
-            self._record.withheld.append(is_withheld(values))
+            # Of the source: what was rounded may be zeros throughout, and is no placeholder.
+            self._record.withheld.append(is_withheld(trial.values))
         if holds_nan(values, axis, n_frames):
             self._record.warnings.append(f"{variable.name} of trial {trial_id} hold NaN among their valid values")
 
@@ -212,7 +225,8 @@ class _Rows:
 
     def __init__(self, unit: Unit, variable: Variable, array: ArrayLayout) -> None:
         self.variable, self._array, self._exact = variable, array, unit.precision == "source"
-        self._unit = unit
+        self._unit, self._limits = unit, unit.limits.get(variable.name)
+        self._rounded = np.empty(array.shape[1:] if self._limits else 0, np.float32)
         self._shard = ShardWriter(unit.stage.root, array, unit.number)
         self.name, self.digests, self.headers = self._shard.name, list[str](), list[Any]()
         self._shared = array.chunk[0]
@@ -226,13 +240,16 @@ class _Rows:
         self._shard.close()
 
     def convert(self, trial: SourceTrial, trial_id: int) -> NDArray[Any]:
-        """Return the trial's values as the store holds them.
+        """Return the trial's values as the store holds them, valid until the next call.
 
         Raises
         ------
         SourceError
-            A trial of another dtype than the array's does not come back as it was.
+            A trial of another dtype than the array's does not come back as it was; or the store does not hold its
+            values within their bound.
         """
+        if self._limits is not None:
+            return self._round(self._limits, trial, trial_id)
         values = stored_values(self.variable, trial.values, self._array.dtype)
         if self._exact and trial.values.dtype.itemsize != values.dtype.itemsize:
             back = stored_values(self.variable, trial.values, trial.values.dtype.newbyteorder("=").str)
@@ -240,6 +257,17 @@ class _Rows:
                 what = f"{trial.descr} values that float64 does not hold exactly (a signalling NaN)"
                 raise SourceError(Problem(self._unit.source, what, COPY_AGAIN, trial.member, trial_id))
         return values
+
+    def _round(self, limits: Limits, trial: SourceTrial, trial_id: int) -> NDArray[np.float32]:
+        excess = round_within(trial.values.transpose(self.variable.axes), limits, self._rounded)
+        if excess is None:
+            return self._rounded
+        what = (
+            f"float32 does not hold all values within {excess.allowed:.6g} (largest error {excess.error:.6g}, "
+            f"{layout.A_MAX_ERROR} {self._array.attributes[layout.A_MAX_ERROR]})"
+        )
+        advice = f"give a larger {layout.A_MAX_ERROR} for {self.variable.name}, or none"
+        raise SourceError(Problem(self._unit.source, what, advice, trial.member, trial_id))
 
     def append(self, values: NDArray[Any], trial: SourceTrial) -> None:
         """Add one row; `values` is not kept."""

@@ -89,7 +89,8 @@ def _public(variable: Variable, found: Reduced) -> dict[str, NDArray[np.float32]
     }
 
 
-def _pickle(statistics: Statistics) -> bytes:
+def public_pickle(statistics: Statistics) -> bytes:
+    """Return the content of the public pipeline's ``statistics.pkl``."""
     return dumps(public_structure(statistics))
 
 
@@ -105,4 +106,4 @@ def _npz(statistics: Statistics) -> memoryview:
     return data.getbuffer()
 
 
-_FORMATS = {".pkl": _pickle, ".npz": _npz}
+_FORMATS = {".pkl": public_pickle, ".npz": _npz}

@@ -23,8 +23,8 @@ def summarize(store: Path | str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Mouse, kind, precision, codec; trials by tier, neurons, frames; for each array shape, dtype, chunk and bytes;
-        which statistics there are; digests.
+        Mouse, kind, precision, bounds on errors, codec; trials by tier, neurons, frames; for each array shape, dtype,
+        chunk and bytes; which statistics there are; digests.
 
     Raises
     ------
@@ -36,6 +36,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
     return {
         "store": str(index.root),
         **{key: facts[key] for key in _FACTS},
+        layout.A_MAX_ERROR: {name: bound.document for name, bound in index.bounds.items()},
         "trials": recording.trials_by_tier,
         "frames_by_trial": _frames(recording),
         "withheld": int(recording.withheld.sum()),

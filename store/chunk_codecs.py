@@ -22,11 +22,28 @@ from numpy.typing import NDArray
 
 from . import other_codecs
 
-Compressor = Literal["none", "lz4", "zstd", "pcodec", "utf8", "other"]
+Compressor = Literal["none", "lz4", "lz4 plain", "lz4 bits", "zstd", "pcodec", "utf8", "other"]
 
 CHECKSUM_BYTES = 4
-BLOSC: Mapping[str, tuple[str, int]] = {"lz4": ("lz4", 9), "zstd": ("zstd", 5)}
-"""Name -> blosc's own name and level. Levels are the outcome of ``python -m benchmarks codecs``."""
+
+
+@dataclass(frozen=True)
+class Blosc:
+    """Settings of blosc: its own names of compressor and shuffle, and the level."""
+
+    name: Literal["lz4", "zstd"]
+    level: int
+    shuffle: Literal["noshuffle", "shuffle", "bitshuffle"]
+
+
+BLOSC: Mapping[str, Blosc] = {
+    "lz4": Blosc("lz4", 9, "shuffle"),
+    "lz4 plain": Blosc("lz4", 9, "noshuffle"),
+    "lz4 bits": Blosc("lz4", 9, "bitshuffle"),
+    "zstd": Blosc("zstd", 5, "shuffle"),
+}
+"""Levels and shuffles are the outcome of ``python -m benchmarks codecs`` and ``precision``."""
+_SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 PCODEC_LEVEL = 8
 _CHECKSUM: dict[str, Any] = {"name": "crc32c"}
 _HEADER = struct.Struct("<4xI4xI")  # blosc's own: bytes decoded, and bytes of all that is stored
@@ -43,7 +60,7 @@ class ChunkCodec:
     Attributes
     ----------
     compressor
-        ``none``; ``lz4`` or ``zstd`` (blosc with byte shuffle); ``pcodec``; ``utf8`` for text (Zarr's ``vlen-utf8``);
+        ``none``; those of `BLOSC`; ``pcodec``; ``utf8`` for text (Zarr's ``vlen-utf8``);
         ``other``: whatever zarr-python makes of `chain`.
     order
         The chunk's axes in the order in which they are stored, as of Zarr's ``transpose``; empty for C order.
@@ -132,8 +149,9 @@ class ChunkCodec:
             return memoryview(VLenUTF8().encode(stored.astype(object).reshape(-1)))
         if self.compressor == "pcodec":
             return memoryview(_pcodec().encode(stored))
-        name, level = BLOSC[self.compressor]
-        return memoryview(blosc.compress(stored, name.encode(), level, blosc.SHUFFLE, 0))
+        chosen = BLOSC[self.compressor]
+        shuffle = _SHUFFLES[chosen.shuffle]
+        return memoryview(blosc.compress(stored, chosen.name.encode(), chosen.level, shuffle, 0))
 
 
 def flat_bytes(array: NDArray[Any]) -> memoryview:
@@ -197,8 +215,14 @@ def _core(compressor: Compressor, itemsize: int) -> list[dict[str, Any]]:
     plain = {"name": "bytes", "configuration": {"endian": "little"}} if itemsize > 1 else {"name": "bytes"}
     if compressor == "none":
         return [plain]
-    name, level = BLOSC[compressor]
-    settings = {"typesize": itemsize, "cname": name, "clevel": level, "shuffle": "shuffle", "blocksize": 0}
+    chosen = BLOSC[compressor]
+    settings = {
+        "typesize": itemsize,
+        "cname": chosen.name,
+        "clevel": chosen.level,
+        "shuffle": chosen.shuffle,
+        "blocksize": 0,
+    }
     return [plain, {"name": "blosc", "configuration": settings}]
 
 

@@ -30,11 +30,11 @@ _NOT_OFFERED = (errno.ENOSYS, errno.EINVAL)
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
-def create(path: Path) -> int:
+def create(path: Path, access: int = os.O_WRONLY) -> int:
     """Create a file, in place of one that is there, and return its descriptor."""
     # What an interrupted run left may be read-only, and whatever it is, it is not written into.
     path.unlink(missing_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    return os.open(path, access | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
 
 def append(descriptor: int, parts: Sequence[memoryview]) -> int:
@@ -46,6 +46,18 @@ def append(descriptor: int, parts: Sequence[memoryview]) -> int:
         while written < wanted:
             written += os.write(descriptor, rest[written:])
     return wanted
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all bytes to a place in a file."""
+    done = 0
+    while done < data.nbytes:
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def truncate(descriptor: int, size: int) -> None:
+    """Cut a file to a size, or lengthen it."""
+    os.ftruncate(descriptor, size)
 
 
 def start_sync(descriptor: int, offset: int, size: int) -> None:

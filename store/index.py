@@ -11,6 +11,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from . import layout
+from .bounds import Bound, parse_bound
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import StoreFolder
 from .layout import ArrayLayout
@@ -44,6 +45,11 @@ class StoreIndex:
         """The arrays of recorded variables, in the order of `layout.VARIABLES`."""
         kind: layout.Kind = self.attributes[layout.A_KIND]
         return [self.arrays[variable.name] for variable in layout.VARIABLES[kind]]
+
+    @property
+    def bounds(self) -> dict[str, Bound]:
+        """Variable -> how far its values may be from those of the source; of those that were rounded."""
+        return {name: parse_bound(bound) for name, bound in self.attributes.get(layout.A_MAX_ERROR, {}).items()}
 
     @property
     def nbytes(self) -> int:
@@ -136,7 +142,23 @@ def _contradictions(index: StoreIndex) -> Iterator[Problem]:
     for path in sorted(set(departures(index.attributes, index.arrays))):
         what = "is not as every store of this format has it"
         yield Problem(str(index.root), what, "copy or convert the mouse again", f"{path}/{layout.METADATA}")
+    yield from _unequal_bounds(index, names)
     yield from _sizes(index.root, index.arrays.values())
+
+
+def _unequal_bounds(index: StoreIndex, names: set[str]) -> Iterator[Problem]:
+    """Yield where the root, a variable, and the largest errors of its channels do not say the same."""
+    bounds: dict[str, Any] = index.attributes.get(layout.A_MAX_ERROR, {})
+    for name in sorted(names | bounds.keys()):
+        array = index.arrays.get(name)
+        found = None if array is None else array.attributes.get(layout.A_MAX_ERROR)
+        if found != bounds.get(name):
+            what = f"has the {layout.A_MAX_ERROR} {found}, the store {bounds.get(name)}"
+            yield Problem(str(index.root), what, "copy or convert the mouse again", f"{name}/{layout.METADATA}")
+        of_std = name in bounds and parse_bound(bounds[name]).of_std
+        if of_std != (layout.bound_path(name) in index.arrays):
+            what = "expected, for the bound is a part of the standard deviation" if of_std else "of no bound"
+            yield Problem(str(index.root), what, "copy or convert the mouse again", layout.bound_path(name))
 
 
 def _sizes(root: Path, arrays: Iterable[ArrayLayout]) -> Iterator[Problem]:

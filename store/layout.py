@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .bounds import Bound
 from .chunk_codecs import ChunkCodec, Compressor
 
 FORMAT_VERSION = 1
@@ -23,6 +24,7 @@ MANIFEST = "manifest.json"
 # Groups and the arrays that trialpack adds.
 TRIALS, NEURONS, STATISTICS, META, FILES = "trials", "neurons", "statistics", "meta", "files"
 SOURCE_STATISTICS, TRAIN_STATISTICS = f"{STATISTICS}/source", f"{STATISTICS}/train"
+MAX_ERROR = "max_error"
 TRIAL_ID, TIER, N_FRAMES, WITHHELD = "trial_id", "tier", "n_frames", "withheld"
 
 # Root attributes.
@@ -33,6 +35,8 @@ ROOT_ATTRIBUTES = {
     A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND, A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG, A_SOFTWARE, A_WARNINGS,
     A_ROWS_PER_SHARD,
 }  # fmt: skip
+A_MAX_ERROR = "max_error"
+"""Of the root and of arrays: only where values were rounded."""
 # Array attributes.
 A_UNITS, A_LONG_NAME, A_HEADERS, A_HEADER_OF_ROW = "units", "long_name", "source_headers", "source_header_of_row"
 A_SOURCE_NAME, A_SOURCE_DTYPE, A_SOURCE_FORTRAN = "source_name", "source_dtype", "source_fortran_order"
@@ -78,6 +82,11 @@ class Variable:
     def frame_axis(self) -> int | None:
         """Where frames are among the dimensions of a trial; None without frames."""
         return self.dimensions.index(FRAME) if FRAME in self.dimensions else None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The dimension along which values are of different things, in different units; none of a stimulus."""
+        return () if self.name in STIMULUS.values() else self.dimensions[:1]
 
     @property
     def reductions(self) -> dict[Reduction, tuple[str, ...]]:
@@ -151,6 +160,9 @@ CODECS: Mapping[CodecName, CodecChoice] = {
     "pcodec": CodecChoice("pcodec", frame_major=False),
 }
 """Chosen by ``python -m benchmarks codecs``; the table is in docs/benchmarks.md."""
+ROUNDED_SPARSE, ROUNDED_DENSE = CodecChoice("lz4 plain", frame_major=False), CodecChoice("lz4 bits", frame_major=True)
+"""What ``fast`` stands for where values were rounded. Nine in ten responses are zero then, in runs along time, which
+lz4 skips fastest where bytes are not shuffled; other values have bits that are never set."""
 
 CHUNK_FRAMES = 30
 """Frames in a chunk of a trial that has chunks of its own: models read windows of 16 to 150 of the usual 300."""
@@ -295,7 +307,14 @@ def _shared(trial_nbytes: int) -> int:
 
 
 def variable_layout(
-    variable: Variable, trial_shape: tuple[int, ...], dtype: str, *, n_trials: int, rows: int, codec: CodecName
+    variable: Variable,
+    trial_shape: tuple[int, ...],
+    dtype: str,
+    *,
+    n_trials: int,
+    rows: int,
+    codec: CodecName,
+    bound: Bound | None = None,
 ) -> ArrayLayout:
     """Lay out the array of a recorded variable.
 
@@ -305,8 +324,10 @@ def variable_layout(
         Shape of one trial in the store, in the order of `variable.dimensions`.
     rows
         Trials in a shard, from `rows_per_shard`.
+    bound
+        Of values that are rounded; None for values as they are.
     """
-    choice = CODECS[codec]
+    choice = _codec_choice(variable, codec, rounded=bound is not None)
     shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(dtype).itemsize)
     chunk = [shared, *trial_shape]
     axis = variable.frame_axis
@@ -321,8 +342,15 @@ def variable_layout(
         chunk=tuple(chunk),
         shard=tuple(shard),
         codec=ChunkCodec(choice.compressor, _order(axis, len(chunk)) if choice.frame_major else ()),
-        attributes={A_UNITS: variable.units, A_LONG_NAME: variable.long_name},
+        attributes={A_UNITS: variable.units, A_LONG_NAME: variable.long_name}
+        | ({} if bound is None else {A_MAX_ERROR: bound.document}),
     )
+
+
+def _codec_choice(variable: Variable, codec: CodecName, *, rounded: bool) -> CodecChoice:
+    if codec == "fast" and rounded:
+        return ROUNDED_SPARSE if variable.name == RESPONSES else ROUNDED_DENSE
+    return CODECS[codec]
 
 
 def _order(frame_axis: int | None, ndim: int) -> tuple[int, ...]:
@@ -356,6 +384,18 @@ def coordinate_layouts(kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
         small_layout(f"{TRIALS}/{name}", (n_trials,), dtype, (TRIAL,), {A_LONG_NAME: long_name})
         for name, (dtype, long_name) in described.items()
     )
+
+
+def bound_layout(recorded: ArrayLayout, variable: Variable) -> ArrayLayout:
+    """Lay out the largest errors of a variable whose bound is a part of the standard deviation: one a channel."""
+    shape = recorded.shape[1 : 1 + len(variable.channels)]
+    attributes = {A_UNITS: variable.units, A_LONG_NAME: f"largest error of {variable.name}"}
+    return small_layout(bound_path(variable.name), shape, "float64", variable.channels, attributes)
+
+
+def bound_path(variable: str) -> str:
+    """Return where the store has the largest errors of a variable."""
+    return f"{MAX_ERROR}/{variable}"
 
 
 def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from . import layout
+from .bounds import parse_bound
 from .layout import ArrayLayout, Precision
 
 _ROOT: Mapping[str, type | tuple[type, ...]] = {
@@ -41,7 +42,16 @@ def are_root_attributes(found: Mapping[str, Any]) -> bool:
         and _are_texts(found[layout.A_SOFTWARE].values())
         and _are_texts(found[layout.A_WARNINGS])
         and type(found[layout.A_ROWS_PER_SHARD]) is int
+        and are_bounds(found.get(layout.A_MAX_ERROR))
     )
+
+
+def are_bounds(found: Any) -> bool:
+    """Tell whether the root's bounds on errors are absent, or such as this format writes."""
+    try:
+        return found is None or bool(found) and all(parse_bound(one).document == one for one in found.values())
+    except (ValueError, AttributeError):
+        return False
 
 
 def are_array_attributes(found: Any, array: ArrayLayout) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from trialpack.convert import export_mouse
+from trialpack.convert.npy import read_header
 
 Array = NDArray[Any]
 
@@ -122,7 +125,10 @@ def assert_same_bits(found: Array, expected: Array, what: str = "") -> None:
 
 
 def assert_holds_mouse(store: Path, folder: Path) -> None:
-    """Read a store with zarr-python and compare every trial and every other array and file with those of a folder."""
+    """Compare every trial and every other array and file of a store with those of a folder, in both directions.
+
+    Its arrays are read with zarr-python; then the store is exported.
+    """
     group = open_store(store)
     ids = trial_ids(folder)
     assert group["trials/trial_id"][:].tolist() == ids
@@ -137,6 +143,32 @@ def assert_holds_mouse(store: Path, folder: Path) -> None:
     _assert_holds_meta(store, folder)
     config = folder / "config.json"
     assert group.attrs["config_json"] == (config.read_text("utf-8") if config.exists() else None)
+    with tempfile.TemporaryDirectory() as place:
+        assert_same_tree(export_mouse(store, place).path, folder)
+
+
+def assert_same_tree(found: Path, expected: Path) -> None:
+    """Compare all files of two mice by their content: of arrays, how and what they hold, not how headers are spelt."""
+    names = {name for name in published_files(expected) if not is_junk(name)}
+    assert published_files(found) == names
+    for name in names:
+        if name.endswith(".npy"):
+            assert content(found / name) == content(expected / name), name
+        else:
+            assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def published_files(folder: Path) -> set[str]:
+    """Return the names of those files of a mouse that belong to it."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if name.split("/")[0] in ("data", "meta", "config.json")}
+
+
+def content(path: Path) -> tuple[object, ...]:
+    """Return dtype with byte order, memory order, shape and bytes of an array's file."""
+    data = memoryview(path.read_bytes())
+    header = read_header(data)
+    return header.descr, header.fortran_order, header.shape, bytes(data[header.offset :])
 
 
 def _assert_holds_meta(store: Path, folder: Path) -> None:

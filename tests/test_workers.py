@@ -23,8 +23,12 @@ def digests(store):
     return {str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_any_number_of_workers_makes_the_same_bytes(source, tmp_path):
-    stores = [convert_mouse(source, tmp_path / f"{n}", workers=n) for n in (1, 2, 5)]
+BOUNDS = {"responses": "0.1%std", "videos": 0.5}
+
+
+@pytest.mark.parametrize("bounds", [{}, BOUNDS], ids=["exact", "rounded"])
+def test_any_number_of_workers_makes_the_same_bytes(source, tmp_path, bounds):
+    stores = [convert_mouse(source, tmp_path / f"{n}", workers=n, max_error=bounds) for n in (1, 2, 5)]
     assert len(stores[0].plan.units) >= 5
     first = digests(stores[0].store)
     assert all(digests(one.store) == first for one in stores[1:])
@@ -42,9 +46,10 @@ def scheduler():
 
 @pytest.mark.filterwarnings("default")  # distributed warns about its own sockets and event loops while it shuts down
 def test_a_cluster_makes_the_same_bytes_and_reports_the_same_problems(source, tmp_path, scheduler):
-    here = convert_mouse(source, tmp_path / "here")
-    there = convert_mouse(source, tmp_path / "there", scheduler=scheduler)
-    assert digests(there.store) == digests(here.store)
+    for name, bounds in (("exact", {}), ("rounded", BOUNDS)):
+        here = convert_mouse(source, tmp_path / "here" / name, max_error=bounds)
+        there = convert_mouse(source, tmp_path / "there" / name, max_error=bounds, scheduler=scheduler)
+        assert digests(there.store) == digests(here.store)
     path = source / "data" / "responses" / "6.npy"
     data = bytearray(path.read_bytes())
     data[0:6] = b"\x93NUMPX"

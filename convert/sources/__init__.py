@@ -1,16 +1,21 @@
-"""Where mice come from: folders and zips of the published layout."""
+"""Where mice come from: folders and zips of the published layout, and HDF5 files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ...store import Problem, SourceError
+from ..hdf5 import SUFFIXES, is_hdf5
 from .archive import ZipTree
 from .folder import FolderTree
+from .hdf5 import Hdf5Mouse
 from .mouse_tree import MouseTree
 from .source import Source, SourcePart, SourceTrial, Survey, TrialReader, TrialSpec
 
 __all__ = ["Source", "SourcePart", "SourceTrial", "Survey", "TrialReader", "TrialSpec", "find_sources", "open_source"]
+
+
+_SUFFIXES = (".zip", *SUFFIXES)
 
 
 def open_source(path: Path | str) -> Source:
@@ -19,7 +24,7 @@ def open_source(path: Path | str) -> Source:
     Parameters
     ----------
     path
-        The folder of a mouse, a folder with nothing but one in it, or a zip of one.
+        The folder of a mouse, a folder with nothing but one in it, or a zip or an HDF5 file of one.
 
     Raises
     ------
@@ -39,7 +44,7 @@ def find_sources(path: Path | str) -> list[Source]:
     Parameters
     ----------
     path
-        The folder of a mouse, a zip of one, or a folder of such folders and zips.
+        The folder of a mouse, a zip or an HDF5 file of one, or a folder of such folders and files.
 
     Raises
     ------
@@ -48,18 +53,23 @@ def find_sources(path: Path | str) -> list[Source]:
     """
     path = Path(path)
     if path.is_file():
-        return [MouseTree(ZipTree(path))]
+        return [_in_file(path)]
     if not path.is_dir():
         raise SourceError(Problem(str(path), "no such file or folder", "check the path"))
     if _is_mouse(path):
         return [MouseTree(FolderTree(path))]
     children = sorted(child for child in path.iterdir() if not child.name.startswith((".", "__")))
-    zips: list[Source] = [MouseTree(ZipTree(child)) for child in children if child.suffix == ".zip" and child.is_file()]
+    files: list[Source] = [_in_file(child) for child in children if child.suffix in _SUFFIXES and child.is_file()]
     folders: list[Source] = [MouseTree(FolderTree(child)) for child in children if _is_mouse(child)]
-    if not zips and not folders:
-        what = "no mouse here (expected folders data and meta, a zip of them, or a folder of such)"
-        raise SourceError(Problem(str(path), what, "give the folder or zip of a mouse"))
-    return sorted([*folders, *zips], key=lambda source: source.label)
+    if not files and not folders:
+        what = "no mouse here (expected folders data and meta, a zip of them, an HDF5 file, or a folder of such)"
+        raise SourceError(Problem(str(path), what, "give the folder, zip or HDF5 file of a mouse"))
+    return sorted([*folders, *files], key=lambda source: source.label)
+
+
+def _in_file(path: Path) -> Source:
+    """Return the source of a file: a zip, unless it begins as an HDF5 file or is called one."""
+    return Hdf5Mouse(path) if path.suffix in SUFFIXES or is_hdf5(path) else MouseTree(ZipTree(path))
 
 
 def _is_mouse(path: Path) -> bool:

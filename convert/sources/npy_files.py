@@ -13,12 +13,13 @@ from .. import npy
 from ..npy import COPY_AGAIN, Header, NpyError
 from .tree import Entry, ReadError, Tree, TreeReader
 
-_FLOATS = ("f4", "f8")
+FLOATS = ("f4", "f8")
+"""What trials may be, as numpy calls it without the byte order."""
 
 
 def trial_problem(header: Header, shape: tuple[int, ...]) -> tuple[str, str] | None:
     """Say what is wrong with a trial of this header, and what to do; None if its shape and dtype may be."""
-    if header.dtype.str[1:] not in _FLOATS:
+    if header.dtype.str[1:] not in FLOATS:
         return f"expected float32 or float64, found {header.descr}", "save it as one of them"
     if header.shape != shape:
         return f"expected shape {shape} as of the other trials, found {header.shape}", COPY_AGAIN

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ...store.layout import Kind
+from ...store.layout import Kind, Precision
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrialSpec:
     dtype
         The smallest of float32 and float64 that holds every trial exactly.
     nbytes
-        Bytes that the largest of its files takes.
+        Bytes that the largest of its files takes, or that reading the largest of its trials does.
     """
 
     shape: tuple[int, ...]
@@ -83,6 +83,8 @@ class Survey:
         Of the whole source.
     warnings
         What is unusual, but loses nothing.
+    precision
+        How exact the values are already: ``float32`` if the source comes from a store that rounded them.
     """
 
     mouse: str
@@ -97,6 +99,7 @@ class Survey:
     files: int
     nbytes: int
     warnings: tuple[str, ...] = ()
+    precision: Precision = "source"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class SourceTrial:
         How the source wrote it.
     nbytes
         Bytes of its file.
+    files
+        How many files it took: none, if one holds many trials.
     """
 
     member: str
@@ -120,6 +125,7 @@ class SourceTrial:
     descr: str
     fortran_order: bool
     nbytes: int
+    files: int = 1
 
 
 class TrialReader(Protocol):

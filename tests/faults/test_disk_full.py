@@ -120,7 +120,7 @@ def assert_refused(fork: Fork, disk: SmallDisk, name: str, error: str = "No spac
     (line,) = fork.said.splitlines()
     assert line.startswith(f"trialpack: {disk.mounted}/"), line
     size = r"[\d.,]+ (bytes|kB|MB|GB)"
-    assert re.search(rf"{error} \(the store needs up to {size}( in \d+ files)?; {size}( and \d+ files)? free in ", line)
+    assert re.search(rf"{error} \(up to {size}( in \d+ files)? are needed; {size}( and \d+ files)? free in ", line)
     assert line.endswith("; the same command goes on from here"), line
 
 
@@ -195,7 +195,7 @@ def test_a_disk_that_can_have_no_more_files_is_said_in_one_line(
         tally.inject()
         fork = convert(disk, recording)
         assert_refused(fork, disk, recording.name)
-        assert f"in {needs.files} files; " in fork.said
+        assert f"in {needs.files} files are needed; " in fork.said
         disk.enlarge()
         assert_goes_on(disk, recording, reference)
         tally.survive()

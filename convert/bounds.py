@@ -1,0 +1,84 @@
+"""Bounds on errors: from what a person asks for to the limits of every value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store import OptionError, Problem, layout
+from ..store.bounds import Bound, parse_bound
+from ..store.layout import VARIABLES
+from .plan import Plan
+from .rounding import Limits, absolute, by_channel
+from .sources import Source
+from .train_std import Measuring, Moments, std_of
+
+MaxError = Mapping[str, float | str]
+"""Variable -> a number in its unit, or a text such as ``0.1%std``."""
+Largest = Mapping[str, NDArray[np.float64]]
+"""Path in the store -> the largest errors of the channels of a variable."""
+_ADVICE = "give one such as responses=0.001 or responses=0.1%std"
+
+
+def read_bounds(given: Iterable[tuple[str, object]]) -> dict[str, Bound]:
+    """Read what was asked for, as pairs of a variable and its bound.
+
+    Raises
+    ------
+    OptionError
+        With every pair that cannot be had.
+    """
+    bounds, problems = dict[str, Bound](), list[Problem]()
+    known = sorted({variable.name for variables in VARIABLES.values() for variable in variables})
+    for name, text in given:
+        option = f"--max-error {name}={text}"
+        if name not in known:
+            problems.append(Problem(option, f"there is no variable {name!r}", f"choose of {', '.join(known)}"))
+        elif name in bounds:
+            problems.append(Problem(option, f"{name} has a bound already ({bounds[name]})", "give one"))
+        else:
+            try:
+                bounds[name] = parse_bound(text)
+            except ValueError as error:
+                problems.append(Problem(option, str(error), _ADVICE))
+    if problems:
+        raise OptionError(problems)
+    return bounds
+
+
+def measuring(plan: Plan, source: Source) -> list[Measuring]:
+    """Return the work of finding out how much the train trials vary, as far as bounds depend on it."""
+    survey, works = plan.survey, list[Measuring]()
+    files = tuple(
+        (variable, survey.variables[variable.name].nbytes)
+        for variable in VARIABLES[survey.kind]
+        if variable.name in plan.bounds and plan.bounds[variable.name].of_std
+    )
+    for number, rows in enumerate(plan.units) if files else ():
+        chosen = tuple(survey.trial_ids[row] for row in rows if survey.tiers[row] == layout.TRAIN_TIER)
+        if chosen:
+            works.append(Measuring(source.part(chosen), number, chosen, files))
+    return works
+
+
+def largest_errors(plan: Plan, parts: Sequence[Mapping[str, Moments]]) -> Largest:
+    """Return the largest errors of channels, from what is known of parts of the train trials, in their order."""
+    variables = {layout.bound_path(variable.name): variable for variable in VARIABLES[plan.survey.kind]}
+    found = dict[str, NDArray[np.float64]]()
+    for array in plan.largest_errors:
+        variable = variables[array.path]
+        found[array.path] = std_of(parts, variable, array.shape) * (plan.bounds[variable.name].value / 100)
+    return found
+
+
+def limits_of(plan: Plan, largest: Largest) -> dict[str, Limits]:
+    """Return the limits of the variables that have bounds."""
+    limits = dict[str, Limits]()
+    for array in plan.recorded:
+        bound, ndim = plan.bounds.get(array.path), len(array.shape) - 1
+        if bound is not None:
+            of_channels = largest.get(layout.bound_path(array.path))
+            limits[array.path] = absolute(bound.value, ndim) if of_channels is None else by_channel(of_channels, ndim)
+    return limits

@@ -1,0 +1,47 @@
+"""Where an export appears: complete under its name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+
+from ...store import Problem, StoreBusyError, StoreExistsError, files
+
+
+@contextlib.contextmanager
+def appearing(destination: Path) -> Generator[Path]:
+    """Give a hidden path beside a destination, to make a file or folder there; at the end it gets its name.
+
+    Raises
+    ------
+    StoreExistsError
+        Something has the name.
+    StoreBusyError
+        Another export to the destination is under way.
+
+    Notes
+    -----
+    After any error the hidden path is removed. What a killed process left there is removed by the next export to the
+    same destination.
+    """
+    files.make_folder_durably(destination.parent)
+    hidden = destination.with_name(f".{destination.name}.partial")
+    with files.locked(destination.with_name(f".{destination.name}.lock")) as held:
+        if not held:
+            what = "is being written by another export"
+            raise StoreBusyError(Problem(str(destination), what, "wait for it, or choose another folder with --to"))
+        if destination.exists() or destination.is_symlink():
+            raise StoreExistsError(_taken(destination))
+        files.remove(hidden)
+        try:
+            yield hidden
+            files.rename_new(hidden, destination)
+        except FileExistsError:
+            raise StoreExistsError(_taken(destination)) from None
+        finally:
+            files.remove(hidden)
+
+
+def _taken(destination: Path) -> Problem:
+    return Problem(str(destination), "exists already", "move it away, or choose another folder with --to")

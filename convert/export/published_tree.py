@@ -1,0 +1,152 @@
+"""The files that a mouse was published as, made again from its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...readers.statistics_files import in_published_axes
+from ...store import StoreIndex, layout
+from ...store.chunk_codecs import flat_bytes
+from ...store.integrity import intact_rows
+from ...store.layout import VARIABLES, ArrayLayout
+from ..npy import as_published, header_bytes, narrowed
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of the tree.
+
+    Attributes
+    ----------
+    name
+        Below the mouse's folder, such as ``data/responses/17.npy``.
+    parts
+        Its bytes, one part behind another; valid until the next file is asked for.
+    """
+
+    name: str
+    parts: tuple[memoryview, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return sum(part.nbytes for part in self.parts)
+
+
+class PublishedTree:
+    """The files that a mouse was published as.
+
+    Parameters
+    ----------
+    index
+        Of its store.
+    extra
+        Further files.
+
+    Notes
+    -----
+    Arrays of a store of precision ``source`` are those of the source: dtype and byte order, shape, memory order, every
+    bit of every value. The trials of other stores, and of variables that were rounded, have the values that the store
+    holds, as float32.
+    """
+
+    def __init__(self, index: StoreIndex, extra: Sequence[PublishedFile] = ()) -> None:
+        self._index, self._extra = index, extra
+        self._variables = {variable.name: variable for variable in VARIABLES[index.attributes[layout.A_KIND]]}
+        self._trial_ids: list[int] = index.small(f"{layout.TRIALS}/{layout.TRIAL_ID}").tolist()
+
+    @property
+    def mouse(self) -> str:
+        """Name of the mouse, and of its folder."""
+        return self._index.attributes[layout.A_MOUSE]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Bytes of all arrays, about, and how many files there are."""
+        recorded = self._index.recorded
+        small = [array for array in self._index.arrays.values() if layout.A_SOURCE_NAME in array.attributes]
+        others = len(small) + len(self._extra) + (self._config is not None)
+        return sum(array.nbytes for array in (*recorded, *small)), len(recorded) * len(self._trial_ids) + others
+
+    @property
+    def worker_memory(self) -> int:
+        """Bytes that making the trials of one shard holds at most: a group of rows, one trial, and a chunk."""
+        arrays = self._index.recorded
+        return max(array.trial_nbytes * (array.chunk[0] + 1) + 2 * array.chunk_nbytes for array in arrays)
+
+    @property
+    def shards(self) -> list[tuple[ArrayLayout, int]]:
+        """All shards: each is the trials of one variable that are read together."""
+        return [(array, number) for array in self._index.recorded for number in range(array.files)]
+
+    def small(self) -> Iterator[PublishedFile]:
+        """Yield all files but those of trials."""
+        yield from self._extra
+        if self._config is not None:
+            yield PublishedFile(CONFIG, (memoryview(self._config.encode()),))
+        for array in self._index.arrays.values():
+            name = array.attributes.get(layout.A_SOURCE_NAME)
+            if name is None:
+                continue
+            values = self._index.small(array.path)
+            if array.path.startswith(f"{layout.FILES}/"):
+                yield PublishedFile(name, (flat_bytes(values),))
+            else:
+                descr, fortran = array.attributes[layout.A_SOURCE_DTYPE], array.attributes[layout.A_SOURCE_FORTRAN]
+                yield _npy(name, as_published(values, descr), descr, fortran=fortran)
+
+    def trials(self, array: ArrayLayout, number: int) -> Iterator[PublishedFile]:
+        """Yield the files of the trials of a shard.
+
+        Raises
+        ------
+        CorruptStoreError
+            The shard is damaged, or holds other values than were packed.
+        """
+        variable, buffer = self._variables[array.path], _Buffer()
+        for row, values in intact_rows(self._index, array, number):
+            descr, fortran = _header(array, row)
+            name = f"data/{variable.name}/{self._trial_ids[row]}.npy"
+            yield _npy(name, in_published_axes(variable, values), descr, fortran=fortran, buffer=buffer)
+
+    @property
+    def _config(self) -> str | None:
+        return self._index.attributes[layout.A_CONFIG]
+
+
+class _Buffer:
+    """Memory for one trial in the order of its file, used again and again."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        nbytes = int(np.prod(shape)) * dtype.itemsize
+        if self._memory.nbytes < nbytes:
+            self._memory = np.empty(nbytes, np.uint8)
+        return self._memory[:nbytes].view(dtype).reshape(shape)
+
+
+def _header(array: ArrayLayout, row: int) -> tuple[str, bool]:
+    """Return dtype and memory order of a trial's file; values that were rounded to float32 stay such."""
+    of_row = array.attributes.get(layout.A_HEADER_OF_ROW)
+    descr, fortran = array.attributes[layout.A_HEADERS][of_row[row] if of_row else 0]
+    return narrowed(descr, array.numpy_dtype), fortran
+
+
+def _npy(name: str, values: NDArray[Any], descr: str, *, fortran: bool, buffer: _Buffer | None = None) -> PublishedFile:
+    header = header_bytes(descr, values.shape, fortran_order=fortran)
+    # In the order of the file, first axis slowest.
+    laid = values.T if fortran else values
+    if not laid.flags.c_contiguous or laid.dtype != np.dtype(descr):
+        out = (buffer or _Buffer()).array(laid.shape, np.dtype(descr))
+        np.copyto(out, laid, casting="same_kind")
+        laid = out
+    return PublishedFile(name, (memoryview(header), flat_bytes(laid)))

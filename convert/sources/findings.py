@@ -1,0 +1,157 @@
+"""What a survey finds wrong or unusual, and the checks that do not depend on how a source keeps its arrays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store import Problem, SourceError
+from ...store.errors import printable
+from ...store.layout import RESPONSES, STIMULUS, VARIABLES, Kind
+from ..npy import COPY_AGAIN
+from ..published import NO_TIER
+from .source import TrialSpec
+
+# Names become folders of the store: letters that every file system takes, and that mean nothing else to Zarr.
+_SAFE_NAME = re.compile(r"(?!__)[A-Za-z0-9_][A-Za-z0-9_ .+=@-]{0,120}")
+_ZARRS_OWN = {"zarr.json", "c"}
+MAX_SMALL_FILE = 1 << 30
+"""Bytes of an array or file beside the trials; a larger one is not believed."""
+_MAX_ITEM = 1 << 16
+REMOVE = "remove it from the mouse"
+
+
+class Findings:
+    """Collects all that is wrong with a source, and what is unusual.
+
+    Parameters
+    ----------
+    label
+        The folder or file as the person knows it.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.problems, self.warnings = list[Problem](), list[str]()
+
+    def problem(self, what: str, advice: str, member: str | None = None, trial: int | None = None) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(self.label, what, advice, member, trial))
+
+    def raise_any(self) -> None:
+        """Raise all problems, if there are any."""
+        if self.problems:
+            raise SourceError(self.problems)
+
+    def leave_out(self, name: str) -> None:
+        """Note that something has no place in a store: nothing is left behind in silence."""
+        self.warnings.append(f"{printable(name)} is not part of the published layout and was left out")
+
+    def check_name(self, name: str, member: str) -> bool:
+        """See that a name such as ``meta/neurons/area.npy`` can be one of a store; `member` is what it names."""
+        parts = name.removesuffix(".npy").split("/")
+        safe = all(_SAFE_NAME.fullmatch(part) for part in parts) and _ZARRS_OWN.isdisjoint(parts)
+        if not safe:
+            what = "a name that a store cannot have (expected letters, digits, _ . + = @ -)"
+            self.problem(what, "rename it", member)
+        return safe
+
+    def check_small(self, nbytes: int, member: str) -> bool:
+        """See that what lies beside the trials is small."""
+        if nbytes > MAX_SMALL_FILE:
+            self.problem(f"too large (expected {MAX_SMALL_FILE} bytes at most)", REMOVE, member)
+        return nbytes <= MAX_SMALL_FILE
+
+    def check_dtype(self, descr: str, member: str) -> bool:
+        """See that a store can hold an array of this dtype."""
+        dtype = np.dtype(descr)
+        long_double = dtype.kind == "f" and dtype.itemsize > 8
+        fits = dtype.kind in "biufUSmM" and dtype.itemsize <= _MAX_ITEM and not long_double
+        if not fits:
+            self.problem(f"dtype {descr} is not supported (expected numbers or text)", "save it again as such", member)
+        return fits
+
+    def check_complete(self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int]) -> None:
+        """See that every variable has every trial.
+
+        Parameters
+        ----------
+        names
+            Variable -> what the source calls a trial of it, with ``{}`` for the number.
+        trials
+            Variable -> the trials that it has; one without any is reported by its caller.
+        """
+        for variable, found in trials.items():
+            for trial in ids if found else ():
+                if trial not in found:
+                    member = names[variable].format(trial)
+                    self.problem(f"missing (other variables have trial {trial})", COPY_AGAIN, member, trial)
+
+    def tiers(self, values: NDArray[Any], ids: Sequence[int], member: str) -> dict[int, str]:
+        """Return the tier of each trial; the file number is the index."""
+        if values.ndim != 1 or values.dtype.kind != "U":
+            what = f"expected one text a trial, found shape {values.shape} {values.dtype.str}"
+            self.problem(what, COPY_AGAIN, member)
+            return dict.fromkeys(ids, "")
+        if ids and ids[-1] >= len(values):
+            what = f"too short (expected {ids[-1] + 1} or more, for trial {ids[-1]}; found {len(values)})"
+            self.problem(what, COPY_AGAIN, member)
+        tiers = {number: str(tier) for number, tier in enumerate(values)}
+        self._check_tiers(tiers, set(ids), member)
+        return {trial: tiers.get(trial, "") for trial in ids}
+
+    def _check_tiers(self, tiers: dict[int, str], ids: set[int], member: str) -> None:
+        for trial, tier in tiers.items():
+            if trial not in ids and tier != NO_TIER:
+                what = f"trial {trial} is of tier {tier!r} but has no file in any variable"
+                self.problem(what, f"copy the mouse again, or set its tier to {NO_TIER!r}", member, trial)
+            elif trial in ids and tier.strip().lower() in ("", "nan"):
+                self.problem(f"trial {trial} has no tier (found {tier!r})", COPY_AGAIN, member, trial)
+            elif trial in ids and tier == NO_TIER:
+                self.warnings.append(f"trial {trial} has files, yet its tier is {NO_TIER!r}")
+
+    def widest(self, variable: str, dtypes: Iterable[str]) -> str:
+        """Return the dtype that holds trials of all of these, and say so if they are not all the same."""
+        distinct = set(dtypes)
+        if len(distinct) > 1:
+            self.warnings.append(f"{variable} has trials of float32 and of float64; all are kept as float64")
+        return max(distinct)
+
+    def check_frames(self, kind: Kind, specs: Mapping[str, TrialSpec], names: Mapping[str, str]) -> None:
+        """All variables of a mouse have the same number of frames, whatever the valid lengths of its trials.
+
+        Parameters
+        ----------
+        names
+            Variable -> what the source calls it.
+        """
+        lengths = {
+            variable.name: specs[variable.name].shape[variable.axes[variable.frame_axis]]
+            for variable in VARIABLES[kind]
+            if variable.name in specs and variable.frame_axis is not None
+        }
+        expected = lengths.get(STIMULUS[kind])
+        for name, found in lengths.items():
+            if expected is not None and found != expected:
+                what = f"expected {expected} frames as in {STIMULUS[kind]}, found {found}"
+                self.problem(what, COPY_AGAIN, names[name])
+
+    def check_neurons(self, specs: Mapping[str, TrialSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """See that what is said of neurons is said of as many as there are responses of.
+
+        Parameters
+        ----------
+        shapes
+            Array -> its shape.
+        """
+        if RESPONSES not in specs:
+            return
+        expected = specs[RESPONSES].shape[0]
+        for member, shape in shapes.items():
+            if shape[:1] != (expected,):
+                what = f"expected {expected} neurons as in {RESPONSES}, found shape {shape}"
+                self.problem(what, COPY_AGAIN, member)

@@ -1,0 +1,136 @@
+"""Look at the parts of a file that all layouts have, and note what is wrong with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+
+import numpy as np
+
+from ....store import SourceError
+from ....store.layout import NEURON, VARIABLES, Kind, Variable
+from ...npy import COPY_AGAIN
+from ..findings import Findings
+from ..npy_files import FLOATS
+from ..source import SmallArray
+from ..tree import ReadError
+from .access import Hdf5Reader, named_errors
+from .contents import TIERS, Contents, SmallPlace, VariablePlace, specs
+from .dataset import Dataset
+
+_META = "meta/"
+
+
+class Collecting:
+    """Collects where a file holds what.
+
+    Parameters
+    ----------
+    file
+        Open.
+    """
+
+    def __init__(self, file: Hdf5Reader) -> None:
+        self.file, self.found = file, Findings(file.path.label)
+        self.small = dict[str, SmallPlace]()
+
+    @contextlib.contextmanager
+    def noting(self, member: str, trial: int | None = None) -> Generator[None]:
+        """Note what goes wrong with one part of the file, and go on with the next."""
+        try:
+            with named_errors(self.found.label, member, trial):
+                yield
+        except SourceError as error:
+            self.found.problems += error.problems
+
+    def stack(self, variable: Variable, path: str, axes: Sequence[str]) -> Dataset | None:
+        """Examine the dataset of a variable whose trials are its rows; None if it cannot be one.
+
+        Parameters
+        ----------
+        axes
+            What they are called in messages, the trials' left out.
+        """
+        with self.noting(path):
+            dataset = self.file.dataset(path)
+            if len(dataset.shape) != 1 + len(axes) or 0 in dataset.shape:
+                raise ReadError(f"expected the axes (trial, {', '.join(axes)}), found shape {dataset.shape}")
+            check_float(dataset)
+            return dataset
+        return None
+
+    def check_rows(self, stacks: Mapping[str, Dataset], expected: int, of: str) -> None:
+        """See that all variables have the same number of trials."""
+        for dataset in stacks.values():
+            if dataset.shape[0] != expected:
+                what = f"expected {expected} trials as in {of}, found {dataset.shape[0]}"
+                self.found.problem(what, COPY_AGAIN, dataset.path)
+
+    def add_small(self, name: str, path: str) -> None:
+        """Look at an array beside the trials, to be kept under the name that a published tree has for it."""
+        if not self.found.check_name(name, path):
+            return
+        if name in self.small:
+            what = f"would be {name} as {self.small[name].dataset} is"
+            self.found.problem(what, "rename or remove one of them", path)
+            return
+        with self.noting(path):
+            dataset = self.file.dataset(path)
+            if dataset.dtype == object:
+                words: list[str] = self.file.values(dataset).reshape(-1).tolist()
+                descr = f"<U{max(1, *map(len, words))}" if words else "<U1"
+            else:
+                descr = dataset.dtype.str
+            if self.found.check_small(dataset.nbytes, path):
+                self.small[name] = SmallPlace(path, SmallArray(name, dataset.shape, descr, False, dataset.nbytes))
+
+    def add_group(self, group: str, prefix: str, rename: Callable[[str], str] = str) -> None:
+        """Look at all arrays below a group, if it is there."""
+        if group not in self.file.kinds():
+            return
+        with self.noting(group):
+            for path in self.file.datasets(group):
+                self.add_small(f"{prefix}{rename(path.removeprefix(f'{group}/'))}.npy", path)
+
+    def finish(self, kind: Kind, ids: Sequence[int], variables: Mapping[str, VariablePlace]) -> Contents:
+        """Check what depends on more than one array; return what there is, or raise all problems."""
+        tiers = self._tiers(ids)
+        complete = {name: place for name, place in variables.items() if place.trials}
+        found = specs(complete)
+        self.found.check_frames(kind, found, {v.name: v.name for v in VARIABLES[kind]})
+        of_neurons = {
+            place.dataset: place.array.shape
+            for name, place in self.small.items()
+            if name.startswith(f"{_META}{NEURON}s/")
+        }
+        self.found.check_neurons(found, of_neurons)
+        self.found.raise_any()
+        return Contents(
+            kind=kind,
+            trial_ids=tuple(ids),
+            tiers=tuple(tiers[trial] for trial in ids),
+            variables=complete,
+            small=self.small,
+            warnings=tuple(self.found.warnings),
+        )
+
+    def _tiers(self, ids: Sequence[int]) -> dict[int, str]:
+        place = self.small.get(TIERS)
+        if place is not None:
+            with self.noting(place.dataset):
+                values = self.file.values(self.file.dataset(place.dataset))
+                texts = values.astype("U") if values.dtype == object else values
+                return self.found.tiers(texts, ids, place.dataset)
+        return dict.fromkeys(ids, "")
+
+
+def check_float(dataset: Dataset) -> None:
+    """See that a dataset holds what trials may be."""
+    if dataset.dtype.str[1:] not in FLOATS:
+        found = "text" if dataset.dtype == object else dataset.dtype.str
+        raise ReadError(f"expected float32 or float64, found {found}", "save it as one of them")
+
+
+def row_nbytes(dataset: Dataset) -> int:
+    """Return the bytes of the values of one row."""
+    return int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize

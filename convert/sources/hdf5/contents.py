@@ -1,0 +1,142 @@
+"""Where a file holds what: plain data that a layout makes of a file, and by which files of all layouts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ....store.layout import Kind, Precision
+from ..source import SmallArray, TrialSpec
+
+NO_CACHE = (0, 1)
+TIERS = "meta/trials/tiers.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlace:
+    """One variable of one trial.
+
+    Attributes
+    ----------
+    dataset, row
+        Where it is; row None for a dataset of its own.
+    frames
+        How many there are, of a trial that may be shorter than others; None where all trials have the same shape.
+    descr, fortran_order
+        As of `SourceTrial`.
+    nbytes
+        Of its values in the file.
+    digest
+        Of its values; None if the file does not say.
+    """
+
+    dataset: str
+    row: int | None
+    frames: int | None
+    descr: str
+    fortran_order: bool
+    nbytes: int
+    digest: str | None = None
+
+    @property
+    def member(self) -> str:
+        """What it is called in messages."""
+        return self.dataset if self.row is None else f"{self.dataset}[{self.row}]"
+
+
+@dataclass(frozen=True)
+class VariablePlace:
+    """All trials of a variable, or those of a part.
+
+    Attributes
+    ----------
+    shape
+        Of one trial as it is read; frames first where trials may be shorter than others.
+    dtype
+        As of `TrialSpec`.
+    axes
+        For each axis of the published array, the one of `shape`.
+    memory
+        Bytes that reading a trial takes, beside the cache.
+    cache
+        Of unpacked chunks: bytes, and places in its hash table.
+    trials
+        By trial_id.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    axes: tuple[int, ...]
+    memory: int
+    cache: tuple[int, int]
+    trials: Mapping[int, TrialPlace]
+
+    def part(self, trial_ids: Sequence[int]) -> VariablePlace:
+        """Return it with some of the trials only."""
+        return replace(self, trials={trial: self.trials[trial] for trial in trial_ids})
+
+
+@dataclass(frozen=True)
+class SmallPlace:
+    """An array or file beside the trials.
+
+    Attributes
+    ----------
+    array
+        As a published tree has it.
+    digest
+        Of the dataset's values; None if the file does not say.
+    """
+
+    dataset: str
+    array: SmallArray
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds, and where.
+
+    Attributes
+    ----------
+    variables
+        By their published names.
+    small, verbatim
+        Arrays beside the trials, and files that are kept byte by byte, by the names that a published tree has.
+    mouse
+        Its name; None where the file does not say.
+    config, precision, warnings
+        As of `Survey`.
+    """
+
+    kind: Kind
+    trial_ids: tuple[int, ...]
+    tiers: tuple[str, ...]
+    variables: Mapping[str, VariablePlace]
+    small: Mapping[str, SmallPlace]
+    warnings: tuple[str, ...]
+    verbatim: Mapping[str, SmallPlace] = field(default_factory=dict[str, SmallPlace])
+    mouse: str | None = None
+    config: str | None = None
+    precision: Precision = "source"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, unpacked."""
+        trials = (trial.nbytes for place in self.variables.values() for trial in place.trials.values())
+        return sum(trials) + sum(place.array.nbytes for place in (*self.small.values(), *self.verbatim.values()))
+
+
+def specs(variables: Mapping[str, VariablePlace]) -> dict[str, TrialSpec]:
+    """Return what all trials of each variable have in common, as a published tree has it.
+
+    Notes
+    -----
+    One thread reads all variables of a trial in turn, and keeps a cache for each.
+    """
+    reading = max((place.memory for place in variables.values()), default=0)
+    reading += sum(place.cache[0] for place in variables.values())
+    return {
+        name: TrialSpec(tuple(place.shape[axis] for axis in place.axes), place.dtype, reading)
+        for name, place in variables.items()
+    }

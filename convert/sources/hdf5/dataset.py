@@ -1,0 +1,208 @@
+"""What one dataset of an HDF5 file is, and whether its values can be read."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from ....store import OptionError
+from ... import hdf5
+from ...hdf5 import Rows
+from ...npy import COPY_AGAIN, MAX_AXES, MAX_SIZE
+from ..findings import MAX_SMALL_FILE
+from ..tree import ReadError
+
+_SAVE_AGAIN = "save it again as numbers or text"
+_SAVE_INSIDE = "save a copy of the file that holds them"
+_MAX_CHUNK = 1 << 30
+_MAX_SPARE = 1 << 26
+"""How much larger than the dataset a chunk may be: one that is to grow has room."""
+_MAX_CACHE = 1 << 26
+_SLOTS = 100
+"""Places in the hash table of a cache for each chunk that is to stay in it, as HDF5 advises."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset whose values can be read.
+
+    Attributes
+    ----------
+    path
+        In the file.
+    dtype
+        Byte order as in the file; object for text.
+    chunk
+        Its chunks; None if it is not cut into any.
+    identity
+        h5py's low-level object.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk: tuple[int, ...] | None
+    identity: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values; text counts as eight bytes a word."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def row_cache(self) -> int:
+        """Bytes of unpacked chunks to keep while rows are read in turn, so that none is unpacked again."""
+        if self.chunk is None or self.chunk[0] == 1:
+            return 0
+        return min(_MAX_CACHE, self.chunk_nbytes * self._chunks_of_row)
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """Bytes of a chunk; 0 without."""
+        return math.prod(self.chunk) * self.dtype.itemsize if self.chunk else 0
+
+    @property
+    def row_memory(self) -> int:
+        """Bytes that reading a row takes beside the cache: the row, a chunk, and a chunk as it is packed."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize + 2 * self.chunk_nbytes
+
+    @property
+    def cache_slots(self) -> int:
+        """Places in the hash table of the cache."""
+        return _SLOTS * self._chunks_of_row
+
+    @property
+    def _chunks_of_row(self) -> int:
+        return _chunk_count(self.shape[1:], self.chunk[1:]) if self.chunk else 1
+
+
+def examine(h5py: Any, path: str, identity: Any) -> Dataset:
+    """Find out what a dataset is, in an order in which no other file is opened and nothing large is made.
+
+    Raises
+    ------
+    ReadError
+        Its values lie in other files, cannot be unpacked, or are neither numbers nor text.
+    """
+    h5d, settings = h5py.h5d, identity.get_create_plist()
+    if settings.get_layout() == h5d.VIRTUAL:
+        raise ReadError("a virtual dataset: its values lie in other files, which are not opened", _SAVE_INSIDE)
+    if settings.get_external_count():
+        raise ReadError("its values lie in other files, which are not opened", _SAVE_INSIDE)
+    _check_filters(h5py, settings)
+    dtype = _dtype(h5py, identity.get_type())
+    space = identity.get_space()
+    if space.get_simple_extent_type() == h5py.h5s.NULL:
+        raise ReadError("holds nothing (expected an array)", COPY_AGAIN)
+    shape = tuple(space.get_simple_extent_dims())
+    if len(shape) > MAX_AXES or math.prod(shape) > MAX_SIZE:
+        raise ReadError(f"shape {shape} is not believed", COPY_AGAIN)
+    chunk = tuple(settings.get_chunk()) if settings.get_layout() == h5d.CHUNKED else None
+    found = Dataset(path, shape, dtype, chunk, identity)
+    limit = min(_MAX_CHUNK, found.nbytes + _MAX_SPARE)
+    if found.chunk_nbytes > limit:
+        what = f"its chunks are too large (expected {limit} bytes at most, found {found.chunk_nbytes})"
+        raise ReadError(what, "save it again in smaller chunks")
+    return found
+
+
+def _check_filters(h5py: Any, settings: Any) -> None:
+    codes = [settings.get_filter(place) for place in range(settings.get_nfilters())]
+    for code, _, _, name in codes:
+        if h5py.h5z.filter_avail(code):
+            continue
+        with contextlib.suppress(OptionError):
+            hdf5.plugins("")
+        if not h5py.h5z.filter_avail(code):
+            what = f"is packed by the HDF5 filter {code} ({name.decode('utf-8', 'replace')}), which is not installed"
+            raise ReadError(what, "pip install hdf5plugin, or install the plugin of that filter")
+
+
+def _dtype(h5py: Any, kind: Any) -> np.dtype[Any]:
+    h5t = h5py.h5t
+    if kind.get_class() == h5t.STRING:
+        return np.dtype(object)
+    if not is_number(h5py, kind):
+        raise ReadError(f"holds {_name_of_class(h5t, kind.get_class())} (expected numbers or text)", _SAVE_AGAIN)
+    return np.dtype(kind.dtype.str)
+
+
+def check_written(h5py: Any, dataset: Dataset) -> None:
+    """See that there is what is declared: of what was never written, the library makes up values."""
+    identity, h5d = dataset.identity, h5py.h5d
+    if dataset.chunk is not None:
+        expected, found, parts = _chunk_count(dataset.shape, dataset.chunk), identity.get_num_chunks(), "chunks"
+    elif identity.get_create_plist().get_layout() == h5d.CONTIGUOUS:
+        size = math.prod(dataset.shape) * identity.get_type().get_size()
+        expected, found, parts = size, identity.get_storage_size(), "bytes"
+    else:
+        return
+    if found < expected:
+        what = f"declares shape {dataset.shape}, but {found} of its {expected} {parts} were ever written"
+        raise ReadError(what, COPY_AGAIN)
+
+
+def read_texts(h5py: Any, dataset: Dataset) -> list[str]:
+    """Read texts, of variable length one at a time: many small references could stand for one large text."""
+    kind = dataset.identity.get_type()
+    if not kind.is_variable_str():
+        if math.prod(dataset.shape) * kind.get_size() > MAX_SMALL_FILE:
+            raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
+        words = np.empty(dataset.shape, kind.dtype)
+        if words.size:
+            Rows(h5py, dataset.identity).read(None, words)
+        return [text_of(word) for word in cast("list[bytes]", words.reshape(-1).tolist())]
+    found, total, kept = list[str](), 0, h5py.h5t.py_create(kind.dtype)
+    space, memory, word = dataset.identity.get_space(), h5py.h5s.create_simple((1,)), np.empty(1, object)
+    for place in np.ndindex(dataset.shape):
+        if place:
+            space.select_hyperslab(place, (1,) * len(place))
+        dataset.identity.read(memory, space, word, kept)
+        found.append(text_of(word[0]))
+        total += len(found[-1])
+        if total > MAX_SMALL_FILE:
+            raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
+    return found
+
+
+def text_of(word: bytes | str) -> str:
+    """Return a text as h5py gives it, after seeing that it is one."""
+    try:
+        return word.decode() if isinstance(word, bytes) else word.encode().decode()
+    except UnicodeError:
+        raise ReadError("holds text that is not UTF-8", "save it again") from None
+
+
+def is_number(h5py: Any, kind: Any) -> bool:
+    """Tell whether a type is an integer, a float or a truth value that numpy has, bit for bit."""
+    h5t = h5py.h5t
+    if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM):
+        return False
+    try:
+        dtype = np.dtype(kind.dtype.str)
+    except TypeError:
+        return False
+    if dtype.itemsize > 8 or (kind.get_class() == h5t.ENUM and dtype.kind != "b"):
+        return False
+    return h5t.py_create(dtype, logical=True).equal(kind)
+
+
+def _name_of_class(h5t: Any, found: int) -> str:
+    known = {
+        h5t.COMPOUND: "records with named fields",
+        h5t.REFERENCE: "references",
+        h5t.VLEN: "lists of varying lengths",
+        h5t.ARRAY: "arrays in place of values",
+        h5t.ENUM: "an enumeration",
+        h5t.OPAQUE: "opaque bytes",
+        h5t.BITFIELD: "bit fields",
+    }
+    return known.get(found, "numbers of a kind that numpy does not have")
+
+
+def _chunk_count(shape: tuple[int, ...], chunk: tuple[int, ...]) -> int:
+    return math.prod(-(-size // step) for size, step in zip(shape, chunk, strict=True))

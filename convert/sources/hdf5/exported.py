@@ -1,0 +1,222 @@
+"""The layout of the files that trialpack exports: a store's own arrays, with its attributes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from ....store import layout
+from ....store.layout import VARIABLES, Kind, Variable
+from ...hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest
+from ...npy import NpyError, narrowed, parse_descr
+from ..npy_files import FLOATS
+from ..source import SmallArray
+from ..tree import ReadError
+from .access import EXPORT_AGAIN, Hdf5Reader, named_errors
+from .collecting import Collecting, row_nbytes
+from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
+from .dataset import Dataset
+
+_TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
+_MADE_ANEW = (
+    *(f"{layout.TRIALS}/{name}" for name in (layout.TRIAL_ID, layout.TIER, layout.N_FRAMES, layout.WITHHELD)),
+    f"{layout.TRAIN_STATISTICS}/",
+)
+"""What a conversion computes: these, and what begins with a name that ends in a slash."""
+_PRECISIONS = ("source", "float32")
+_LAST_TRIAL_ID = 999_999_999
+
+
+def read_exported(file: Hdf5Reader) -> Contents:
+    """Find out what a file of this layout holds; see `read_static`."""
+    return _Exported(file).contents()
+
+
+class _Exported:
+    """One file while it is looked at."""
+
+    def __init__(self, file: Hdf5Reader) -> None:
+        self._file, self._collecting = file, Collecting(file)
+        self._found, self._verbatim = self._collecting.found, dict[str, SmallPlace]()
+
+    def contents(self) -> Contents:
+        """Look at everything; return what there is, or raise all problems."""
+        with named_errors(self._found.label):
+            kind, facts = self._facts()
+        variables = VARIABLES[kind]
+        stacks = {v.name: self._collecting.stack(v, v.name, v.dimensions) for v in variables}
+        found = {name: stack for name, stack in stacks.items() if stack is not None}
+        ids = self._trial_ids()
+        self._collecting.check_rows(found, len(ids), _TRIAL_ID)
+        self._found.raise_any()
+        places = {v.name: self._place(v, found[v.name], ids) for v in variables}
+        self._beside_trials({variable.name for variable in variables})
+        contents = self._collecting.finish(kind, ids, places)
+        for name, place in places.items():
+            self._found.widest(name, (np.dtype(trial.descr).name for trial in place.trials.values()))
+        return replace(contents, verbatim=self._verbatim, warnings=tuple(self._found.warnings), **facts)
+
+    def _facts(self) -> tuple[Kind, dict[str, Any]]:
+        """Read the attributes of the root."""
+        attributes = self._file.attributes()
+        version = attributes.pop(A_LAYOUT)
+        if version != LAYOUT_VERSION:
+            what = f"version {version} of trialpack's HDF5 files is not known here (this trialpack reads 1)"
+            raise ReadError(what, "install the trialpack that wrote it")
+        facts = _Attributes(attributes)
+        kind, precision = facts.text(layout.A_KIND), facts.text(layout.A_PRECISION)
+        for name, value, known in ((layout.A_KIND, kind, VARIABLES), (layout.A_PRECISION, precision, _PRECISIONS)):
+            if value not in known:
+                raise ReadError(f"the attribute {name} is {value!r} (expected {' or '.join(known)})", EXPORT_AGAIN)
+        mouse, config = facts.text(layout.A_MOUSE), facts.get(layout.A_CONFIG, (str, type(None)))
+        if not _may_name_a_mouse(mouse):
+            raise ReadError(f"the name of the mouse is {mouse[:80]!r}, which no file can have", EXPORT_AGAIN)
+        return cast(Kind, kind), {"mouse": mouse, "config": config, "precision": precision}
+
+    def _trial_ids(self) -> list[int]:
+        with self._collecting.noting(_TRIAL_ID):
+            values = self._file.values(self._file.dataset(_TRIAL_ID))
+            if values.dtype.kind != "i" or values.ndim != 1 or not values.size:
+                raise ReadError(f"expected one whole number a trial, found shape {values.shape} {values.dtype}")
+            ids: list[int] = values.tolist()
+            if ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LAST_TRIAL_ID:
+                raise ReadError(f"expected numbers from 0 to {_LAST_TRIAL_ID}, ascending", EXPORT_AGAIN)
+            return ids
+        return []
+
+    def _place(self, variable: Variable, stack: Dataset, ids: Sequence[int]) -> VariablePlace:
+        """Note where the trials of a variable are, and how the source that the store was made of had written them."""
+        headers, digests = list[tuple[str, bool]](), list[str]()
+        with self._collecting.noting(stack.path):
+            attributes = _Attributes(self._file.attributes(stack.path))
+            headers, digests = _headers(attributes, stack.shape[0]), attributes.get(A_DIGEST, list)
+            if layout.A_MAX_ERROR in attributes:
+                # What was rounded within a bound is a source of its own, of the values that it has.
+                headers = [(narrowed(descr, stack.dtype), fortran) for descr, fortran in headers]
+            if len(digests) != stack.shape[0]:
+                what = f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts, found {len(digests)})"
+                raise ReadError(what, EXPORT_AGAIN)
+        rows = enumerate(zip(ids, headers, digests, strict=False))
+        nbytes = row_nbytes(stack)
+        return VariablePlace(
+            shape=stack.shape[1:],
+            dtype=stack.dtype.name,
+            axes=tuple(np.argsort(variable.axes).tolist()),
+            memory=stack.row_memory,
+            cache=(stack.row_cache, stack.cache_slots),
+            trials={
+                trial: TrialPlace(stack.path, row, None, descr, fortran, nbytes, digest)
+                for row, (trial, (descr, fortran), digest) in rows
+            },
+        )
+
+    def _beside_trials(self, recorded: set[str]) -> None:
+        """Look at all arrays that are none of the recorded variables."""
+        for name in self._file.kinds():
+            if name in recorded or name == DIMENSIONS:
+                continue
+            with self._collecting.noting(name):
+                for path in self._file.datasets(name):
+                    self._add(path)
+
+    def _add(self, path: str) -> None:
+        with self._collecting.noting(path):
+            attributes = self._file.attributes(path)
+            if layout.A_SOURCE_NAME in attributes:
+                self._add_of_source(path, _Attributes(attributes))
+            elif not path.startswith(_MADE_ANEW):
+                self._found.leave_out(path)
+
+    def _add_of_source(self, path: str, attributes: _Attributes) -> None:
+        name, dataset = attributes.text(layout.A_SOURCE_NAME), self._file.dataset(path)
+        verbatim = path.startswith(f"{layout.FILES}/")
+        known = self._verbatim if verbatim else self._collecting.small
+        if not name.startswith("meta/") or name.endswith(".npy") == verbatim:
+            raise ReadError(f"the attribute {layout.A_SOURCE_NAME} is {name[:80]!r}", EXPORT_AGAIN)
+        if name in known:
+            raise ReadError(f"would be {name} as {known[name].dataset} is", "remove one of them")
+        if not self._found.check_name(name, path) or not self._found.check_small(dataset.nbytes, path):
+            return
+        array = _bytes(name, dataset) if verbatim else self._array(name, dataset, attributes)
+        known[name] = SmallPlace(path, array, attributes.text(A_DIGEST))
+
+    def _array(self, name: str, dataset: Dataset, attributes: _Attributes) -> SmallArray:
+        """Return what the file was of which the array comes."""
+        fortran, descr = attributes.get(layout.A_SOURCE_FORTRAN, bool), attributes.text(layout.A_SOURCE_DTYPE)
+        try:
+            shape, kept = _as_stored(dataset, parse_descr(descr))
+        except NpyError as error:
+            raise ReadError(f"the attribute {layout.A_SOURCE_DTYPE}: {error.what}", EXPORT_AGAIN) from None
+        if kept != dataset.dtype:
+            raise ReadError(f"is of dtype {dataset.dtype}, which cannot stand for {descr} of the source", EXPORT_AGAIN)
+        self._found.check_dtype(descr, dataset.path)
+        return SmallArray(name, shape, descr, fortran, dataset.nbytes)
+
+
+class _Attributes:
+    """The attributes of one node, after they were compared with their digest; each of a type that is asked for."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        ours = (A_DIGEST, A_ATTRIBUTES_DIGEST)
+        self._found = found
+        if found.get(A_ATTRIBUTES_DIGEST) != attributes_digest({n: v for n, v in found.items() if n not in ours}):
+            raise ReadError("has other attributes than were exported", EXPORT_AGAIN)
+
+    def get(self, name: str, kinds: type | tuple[type, ...]) -> Any:
+        if name not in self._found:
+            raise ReadError(f"lacks the attribute {name}", EXPORT_AGAIN)
+        if not isinstance(self._found[name], kinds):
+            raise ReadError(f"the attribute {name} is of another type than was exported", EXPORT_AGAIN)
+        return self._found[name]
+
+    def text(self, name: str) -> str:
+        return self.get(name, str)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+
+def _headers(attributes: _Attributes, n_rows: int) -> list[tuple[str, bool]]:
+    """Return dtype and memory order of the file of each row."""
+    distinct = _parsed_headers(attributes.text(layout.A_HEADERS))
+    if layout.A_HEADER_OF_ROW not in attributes:
+        return [distinct[0]] * n_rows
+    numbers = attributes.get(layout.A_HEADER_OF_ROW, list)
+    if len(numbers) != n_rows or not set(numbers) <= set(range(len(distinct))):
+        raise ReadError(f"the attribute {layout.A_HEADER_OF_ROW} is damaged", EXPORT_AGAIN)
+    return [distinct[number] for number in numbers]
+
+
+def _as_stored(dataset: Dataset, descr: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape in the source, and the dtype in which a store keeps a dtype of the source."""
+    dtype = np.dtype(descr)
+    if dtype.kind == "S":
+        fits = dataset.shape[-1:] == (dtype.itemsize,)
+        return dataset.shape[:-1], np.dtype(np.uint8 if fits else np.void)
+    kept = {"U": np.dtype(object), "m": np.dtype(np.int64), "M": np.dtype(np.int64)}
+    return dataset.shape, kept.get(dtype.kind, dtype.newbyteorder("="))
+
+
+def _bytes(name: str, dataset: Dataset) -> SmallArray:
+    if dataset.dtype != np.uint8 or len(dataset.shape) != 1:
+        raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}")
+    return SmallArray(name, dataset.shape, dataset.dtype.str, False, dataset.nbytes)
+
+
+def _parsed_headers(text: str) -> list[tuple[str, bool]]:
+    try:
+        pairs = [(parse_descr(descr), fortran) for descr, fortran in json.loads(text)]
+        if pairs and all(np.dtype(descr).str[1:] in FLOATS and type(fortran) is bool for descr, fortran in pairs):
+            return pairs
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise ReadError(f"the attribute {layout.A_HEADERS} is damaged", EXPORT_AGAIN)
+
+
+def _may_name_a_mouse(text: str) -> bool:
+    """Tell whether a text can be the name of a file, and of nothing else: it comes from the file, and names a store."""
+    return 0 < len(text.encode()) <= 200 and "/" not in text and "\0" not in text and not text.startswith(".")

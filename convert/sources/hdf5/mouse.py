@@ -1,0 +1,183 @@
+"""A mouse in an HDF5 file, of any of the known layouts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....store import Problem, SourceError
+from ....store.manifest import values_digest
+from ... import hdf5
+from ...npy import COPY_AGAIN, as_published
+from ..source import SourceTrial, Survey
+from ..tree import ReadError
+from .access import Hdf5Path, Hdf5Reader, named_errors
+from .contents import Contents, SmallPlace, TrialPlace, VariablePlace, specs
+from .layouts import read_contents
+
+_DIFFERS = "holds other values than were exported"
+
+
+class Hdf5Mouse:
+    """A mouse in an HDF5 file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    overhead = 1
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def label(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def survey(self) -> Survey:
+        """Look at the types and shapes of all datasets, and at the values of those beside the trials."""
+        return self._survey
+
+    def part(self, trial_ids: Sequence[int]) -> Hdf5Part:
+        """Return the part that holds these trials."""
+        path, contents = self._known
+        return Hdf5Part(path, {name: place.part(trial_ids) for name, place in contents.variables.items()})
+
+    def read_small(self, name: str) -> NDArray[Any]:
+        """Read an array beside the trials, as a published tree has it."""
+        path, contents = self._known
+        place = contents.small[name]
+        values = _read_small(path, place)
+        if values.dtype == object and max(map(len, values.reshape(-1).tolist()), default=0) > _letters(place):
+            what = f"holds a text that is longer than its dtype {place.array.dtype}"
+            raise SourceError(Problem(self.label, what, COPY_AGAIN, place.dataset))
+        return as_published(values, place.array.dtype)
+
+    def read_verbatim(self, name: str) -> bytes:
+        """Read a file that is kept byte by byte."""
+        path, contents = self._known
+        return _read_small(path, contents.verbatim[name]).tobytes()
+
+    @cached_property
+    def _known(self) -> tuple[Hdf5Path, Contents]:
+        with named_errors(self.label):
+            if not hdf5.is_hdf5(self._path):
+                raise ReadError("not an HDF5 file", "download or export it again, or give the file of a mouse")
+        with Hdf5Path(self._path).open() as file, named_errors(self.label):
+            contents = read_contents(file)
+            file.check_unchanged()
+            return file.path, contents
+
+    @cached_property
+    def _survey(self) -> Survey:
+        _, contents = self._known
+        return Survey(
+            mouse=contents.mouse or self._path.stem,
+            label=self.label,
+            kind=contents.kind,
+            trial_ids=contents.trial_ids,
+            tiers=contents.tiers,
+            variables=specs(contents.variables),
+            small=tuple(contents.small[name].array for name in sorted(contents.small)),
+            verbatim=tuple(sorted(contents.verbatim)),
+            config=contents.config,
+            files=1,
+            nbytes=contents.nbytes,
+            warnings=contents.warnings,
+            precision=contents.precision,
+        )
+
+
+@dataclass(frozen=True)
+class Hdf5Part:
+    """Some trials of a mouse in an HDF5 file."""
+
+    path: Hdf5Path
+    variables: Mapping[str, VariablePlace]
+
+    @property
+    def fingerprint(self) -> object:
+        """Name, size and modification time of the file."""
+        return [self.path.path.name, *(self.path.stamp or ())]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Bytes of the part; the one file counts when all of it is done."""
+        trials = [trial for place in self.variables.values() for trial in place.trials.values()]
+        return sum(trial.nbytes for trial in trials), 0
+
+    @contextlib.contextmanager
+    def open(self) -> Generator[Hdf5TrialReader]:
+        """Open the file for one thread."""
+        with self.path.open() as file:
+            yield Hdf5TrialReader(file, self.variables)
+
+
+class Hdf5TrialReader:
+    """Reads trials out of an open file."""
+
+    def __init__(self, file: Hdf5Reader, variables: Mapping[str, VariablePlace]) -> None:
+        self._file, self._variables = file, variables
+        self._rows = dict[str, tuple[np.dtype[Any], hdf5.Rows]]()
+        self._memory = np.empty(0, np.uint8)
+
+    def read(self, variable: str, trial_id: int) -> SourceTrial:
+        """Read one variable of one trial; see `TrialReader.read`."""
+        place = self._variables[variable]
+        trial = place.trials[trial_id]
+        with named_errors(self._file.path.label, trial.member, trial_id):
+            values = self._read(place, trial)
+            self._file.check_unchanged()
+            if trial.digest is not None and values_digest(values) != trial.digest:
+                raise ReadError(_DIFFERS)
+        published = values.transpose(place.axes)
+        return SourceTrial(trial.member, published, trial.descr, trial.fortran_order, trial.nbytes, files=0)
+
+    def _read(self, place: VariablePlace, trial: TrialPlace) -> NDArray[Any]:
+        dtype, rows = self._opened(place, trial)
+        out = self._array(place.shape, dtype)
+        frames = len(out) if trial.frames is None else trial.frames
+        rows.read(trial.row, out[:frames])
+        out[frames:] = np.nan
+        return out
+
+    def _opened(self, place: VariablePlace, trial: TrialPlace) -> tuple[np.dtype[Any], hdf5.Rows]:
+        """Open the dataset of a trial, once if it holds others too."""
+        if trial.row is None:
+            dataset, rows = self._file.rows(trial.dataset, place.cache)
+            return dataset.dtype, rows
+        if trial.dataset not in self._rows:
+            dataset, rows = self._file.rows(trial.dataset, place.cache)
+            self._rows[trial.dataset] = dataset.dtype, rows
+        return self._rows[trial.dataset]
+
+    def _array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return memory for a trial, which is used again for the next."""
+        nbytes = int(np.prod(shape)) * dtype.itemsize
+        if self._memory.nbytes < nbytes:
+            self._memory = np.empty(nbytes, np.uint8)
+        return self._memory[:nbytes].view(dtype).reshape(shape)
+
+
+def _read_small(path: Hdf5Path, place: SmallPlace) -> NDArray[Any]:
+    with path.open() as file, named_errors(path.label, place.dataset):
+        values = file.values(file.dataset(place.dataset))
+        file.check_unchanged()
+        if place.digest is not None and hdf5.digest(values) != place.digest:
+            raise ReadError(_DIFFERS)
+        return values
+
+
+def _letters(place: SmallPlace) -> int:
+    """Return how many letters a text of an array may have."""
+    return np.dtype(place.array.dtype).itemsize // np.dtype("U1").itemsize

@@ -1,0 +1,134 @@
+"""The older layout of dynamic mice: one group a variable, one dataset a trial, frames first."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ....store.layout import FRAME, STIMULUS, VARIABLES
+from ...npy import COPY_AGAIN
+from ..findings import REMOVE
+from ..tree import ReadError
+from .access import Hdf5Reader
+from .collecting import Collecting, check_float
+from .contents import NO_CACHE, Contents, TrialPlace, VariablePlace
+from .dataset import Dataset
+from .static import statistic_name
+
+NAMES = {"videos": "inputs", "responses": "responses", "behavior": "behavior", "pupil_center": "eye_position"}
+"""Published name -> the group's; also of the statistics."""
+GROUPS = tuple(NAMES.values())
+DATASETS = ("tiers",)
+_AXES = {
+    "videos": ("channel", "frame", "height", "width"),
+    "responses": ("frame", "neuron"),
+    "behavior": ("frame", "channel"),
+    "pupil_center": ("frame", "axis"),
+}
+_READ_AXES = {"videos": (1, 2, 0)}
+"""For each axis of the published array, the one in the file, the channel's left out; (1, 0) for the others."""
+_OF_TRIALS = ("durations", "condition_hashes", "movie_names", "tiers", "trial_idx", "types")
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One dataset: its shape without the channel's axis, dtype, bytes, and the bytes that reading it takes."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    nbytes: int
+    memory: int
+
+
+def read_movies(file: Hdf5Reader) -> Contents:
+    """Find out what a file of this layout holds; see `read_static`."""
+    collecting, variables = Collecting(file), VARIABLES["dynamic"]
+    trials = {variable.name: _trials(collecting, variable.name) for variable in variables}
+    ids = sorted({trial for found in trials.values() for trial in found})
+    collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, trials, ids)
+    _check_lengths(collecting, trials)
+    places = {name: _place(collecting, name, found) for name, found in trials.items() if found}
+    top = file.kinds()
+    for name in _OF_TRIALS:
+        if name in top:
+            collecting.add_small(f"meta/trials/{name}.npy", name)
+    collecting.add_group("neurons", "meta/neurons/")
+    collecting.add_group("statistics", "meta/statistics/", _statistic_name)
+    for name in top:
+        if name not in (*GROUPS, *_OF_TRIALS, "neurons", "statistics"):
+            collecting.found.leave_out(name)
+    return collecting.finish("dynamic", ids, places)
+
+
+def _trials(collecting: Collecting, variable: str) -> dict[int, _Trial]:
+    """Examine every dataset of a variable."""
+    group, found, expected = NAMES[variable], dict[int, _Trial](), len(collecting.found.problems)
+    with collecting.noting(group):
+        for name in collecting.file.kinds(group):
+            path = f"{group}/{name}"
+            if not _NUMBER.fullmatch(name):
+                collecting.found.problem("not a trial (expected a number)", REMOVE, path)
+                continue
+            with collecting.noting(path, int(name)):
+                found[int(name)] = _trial(variable, collecting.file.dataset(path))
+    if not found and len(collecting.found.problems) == expected:
+        collecting.found.problem("empty (expected one dataset a trial)", COPY_AGAIN, group)
+    return dict(sorted(found.items()))
+
+
+def _trial(variable: str, dataset: Dataset) -> _Trial:
+    axes, shape = _AXES[variable], dataset.shape
+    if len(shape) != len(axes) or 0 in shape:
+        raise ReadError(f"expected the axes ({', '.join(axes)}), found shape {shape}")
+    if axes[0] != FRAME and shape[0] != 1:
+        raise ReadError(f"expected one channel, found shape {shape}", "save each channel as a mouse of its own")
+    check_float(dataset)
+    kept = shape if axes[0] == FRAME else shape[1:]
+    return _Trial(dataset.path, kept, dataset.dtype, dataset.nbytes, dataset.nbytes + 2 * dataset.chunk_nbytes)
+
+
+def _check_lengths(collecting: Collecting, trials: Mapping[str, Mapping[int, _Trial]]) -> None:
+    """See that all variables of a trial have as many frames as its video."""
+    stimulus = trials[STIMULUS["dynamic"]]
+    for found in trials.values():
+        for trial_id, trial in found.items():
+            video = stimulus.get(trial_id)
+            if video is not None and trial.shape[0] != video.shape[0]:
+                what = f"expected {video.shape[0]} frames as in {video.path}, found {trial.shape[0]}"
+                collecting.found.problem(what, COPY_AGAIN, trial.path, trial_id)
+
+
+def _place(collecting: Collecting, variable: str, trials: Mapping[int, _Trial]) -> VariablePlace:
+    """Note where the trials of a variable are; all have the same shape, but for their frames."""
+    usual = Counter(trial.shape[1:] for trial in trials.values()).most_common(1)[0][0]
+    for trial_id, trial in trials.items():
+        if trial.shape[1:] != usual:
+            what = f"expected shape {usual} of each frame as in the other trials, found {trial.shape[1:]}"
+            collecting.found.problem(what, COPY_AGAIN, trial.path, trial_id)
+    shape = (max(trial.shape[0] for trial in trials.values()), *usual)
+    dtype = collecting.found.widest(variable, (trial.dtype.name for trial in trials.values()))
+    return VariablePlace(
+        shape=shape,
+        dtype=dtype,
+        axes=_READ_AXES.get(variable, (1, 0)),
+        memory=max(trial.memory for trial in trials.values()) + int(np.prod(shape)) * np.dtype(dtype).itemsize,
+        cache=NO_CACHE,
+        trials={
+            trial_id: TrialPlace(trial.path, None, trial.shape[0], trial.dtype.str, False, trial.nbytes)
+            for trial_id, trial in trials.items()
+        },
+    )
+
+
+def _statistic_name(name: str) -> str:
+    """Return what a published tree calls a statistic: by the published name of its variable."""
+    group, slash, rest = statistic_name(name).partition("/")
+    published = {old: new for new, old in NAMES.items()}
+    return f"{published.get(group, group)}{slash}{rest}"

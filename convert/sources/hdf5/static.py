@@ -1,0 +1,61 @@
+"""The older layout of static mice: one dataset a variable, trials first; row and trial_id are the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....store.layout import STIMULUS, VARIABLES, Variable
+from .access import Hdf5Reader
+from .collecting import Collecting, row_nbytes
+from .contents import TIERS, Contents, TrialPlace, VariablePlace
+from .dataset import Dataset
+
+DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
+_GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}
+
+
+def read_static(file: Hdf5Reader) -> Contents:
+    """Find out what a file of this layout holds.
+
+    Raises
+    ------
+    SourceError
+        With every problem that can be seen without reading trials.
+    """
+    collecting, variables = Collecting(file), VARIABLES["static"]
+    stacks = {v.name: stack for v in variables if (stack := collecting.stack(v, v.name, v.dimensions)) is not None}
+    stimulus = stacks.get(STIMULUS["static"])
+    if stimulus is not None:
+        collecting.check_rows(stacks, stimulus.shape[0], stimulus.path)
+    collecting.add_small(TIERS, "tiers")
+    for group, prefix in _GROUPS.items():
+        collecting.add_group(group, prefix, statistic_name if group == "statistics" else str)
+    for name in file.kinds():
+        if name not in (*DATASETS, *_GROUPS):
+            collecting.found.leave_out(name)
+    ids = range(stimulus.shape[0] if stimulus is not None else 0)
+    places = {v.name: _place(v, stacks[v.name], ids) for v in variables if v.name in stacks}
+    return collecting.finish("static", ids, places)
+
+
+def statistic_name(name: str) -> str:
+    """Return what a published tree calls a statistic.
+
+    Examples
+    --------
+    >>> statistic_name("images/stimulus.Frame/mean")
+    'images/stimulus_frame/mean'
+    """
+    return name.replace(".", "_").lower()
+
+
+def _place(variable: Variable, stack: Dataset, ids: range) -> VariablePlace:
+    descr, nbytes = stack.dtype.str, row_nbytes(stack)
+    return VariablePlace(
+        shape=stack.shape[1:],
+        dtype=stack.dtype.name,
+        axes=tuple(np.argsort(variable.axes).tolist()),
+        memory=stack.row_memory,
+        cache=(stack.row_cache, stack.cache_slots),
+        trials={trial: TrialPlace(stack.path, trial, None, descr, False, nbytes) for trial in ids},
+    )
