@@ -6,13 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import codecs, convert, data, hdf5, precision, reductions, verify
+from . import codecs, convert, data, export, hdf5, precision, reductions, verify
 from .report import show, to_json, to_markdown
 from .stream import sections
 
 BENCHMARKS = {
     "convert": convert,
     "codecs": codecs,
+    "export": export,
     "hdf5": hdf5,
     "precision": precision,
     "statistics": reductions,
@@ -24,6 +25,7 @@ examples:
   python -m benchmarks convert                           conversion against cp, tar, and a plain zarr-python loop
   python -m benchmarks convert --memory                  peak memory too; needs 15 GB of disk
   python -m benchmarks codecs --markdown codecs.md       the measurement behind the choice of codecs
+  python -m benchmarks export                            export of the published files against cp -r
   python -m benchmarks hdf5                              export to and import from HDF5, with each filter
   python -m benchmarks precision --figure precision.png  size, speed and error by bound on errors
   python -m benchmarks statistics                        statistics of the train tier, and means of dask arrays
