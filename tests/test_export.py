@@ -334,7 +334,7 @@ def test_other_values_than_were_packed(store: Path, tmp_path: Path) -> None:
 
 def test_no_such_format(packed: dict[str, Path], tmp_path: Path) -> None:
     form: Any = "tar"
-    with pytest.raises(OptionError, match="there is no format 'tar'; choose npy or zip"):
+    with pytest.raises(OptionError, match="there is no format 'tar'; choose one of npy, zip, hdf5"):
         export_mouse(packed["dynamic"], tmp_path, format=form)
     assert os.listdir(tmp_path) == []
 

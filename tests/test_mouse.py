@@ -271,7 +271,7 @@ def test_only_a_full_check_reads_the_data(copied: Path) -> None:
     for shard in (next(copied.glob("pupil_center/c.0.*")), next(copied.glob("responses/c.1*"))):
         flip(shard)
         open_mouse(copied)
-        with pytest.raises(CorruptStoreError, match=f"{shard.relative_to(copied).as_posix()}: was changed"):
+        with pytest.raises(CorruptStoreError, match=f"{shard.relative_to(copied).as_posix()}: checksum differs"):
             open_mouse(copied, check="full")
 
 

@@ -26,7 +26,7 @@ from trialpack.store.publish import Stage
 
 SHARD_BYTES = 65_000  # three units of four trials
 PREFIX = """
-import sys, time
+import os, sys, time
 from trialpack.convert import convert_mouse
 from trialpack.store import files, layout
 layout.SHARD_BYTES = {shard_bytes}

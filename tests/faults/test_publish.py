@@ -216,7 +216,7 @@ def test_what_was_written_is_read_back_before_it_is_published(
         shard.write_bytes(data[:50] + bytes([data[50] ^ 8]) + data[51:])
 
     monkeypatch.setattr(conversion, "finish", damage)
-    with pytest.raises(CorruptStoreError, match=r"videos/c\.1\.0\.0\.0: was changed"):
+    with pytest.raises(CorruptStoreError, match=r"videos/c\.1\.0\.0\.0: checksum differs"):
         convert(recording, destination)
     assert not destination.exists()
     monkeypatch.undo()
