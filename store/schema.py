@@ -38,12 +38,24 @@ def are_root_attributes(found: Mapping[str, Any]) -> bool:
     )
     return (
         all(value in values for value, values in chosen)
+        and is_plain_name(found[layout.A_MOUSE])
         and _are_of(found[layout.A_SOURCE], _SOURCE)
         and _are_texts(found[layout.A_SOFTWARE].values())
         and _are_texts(found[layout.A_WARNINGS])
         and type(found[layout.A_ROWS_PER_SHARD]) is int
         and are_bounds(found.get(layout.A_MAX_ERROR))
     )
+
+
+def is_plain_name(text: str) -> bool:
+    """Tell whether a text names a file in a folder, and nothing elsewhere: an export makes files of such names.
+
+    Examples
+    --------
+    >>> is_plain_name("mouse 1"), is_plain_name(".."), is_plain_name("a/b")
+    (True, False, False)
+    """
+    return text not in ("", ".", "..") and "/" not in text and "\0" not in text
 
 
 def are_bounds(found: Any) -> bool:
@@ -62,6 +74,7 @@ def are_array_attributes(found: Any, array: ArrayLayout) -> bool:
     texts = (layout.A_UNITS, layout.A_LONG_NAME, layout.A_SOURCE_NAME)
     return (
         _are_texts(attributes[name] for name in texts if name in attributes)
+        and (layout.A_SOURCE_NAME not in attributes or _is_below_meta(attributes[layout.A_SOURCE_NAME]))
         and isinstance(attributes.get(layout.A_SOURCE_FORTRAN, False), bool)
         and (layout.A_SOURCE_DTYPE not in attributes or _is_source_dtype(attributes[layout.A_SOURCE_DTYPE], array))
         and (layout.A_HEADERS not in attributes or _are_headers(attributes, array))
@@ -110,6 +123,12 @@ def _is_like(found: ArrayLayout | None, expected: ArrayLayout) -> bool:
         expected.dtype,
         expected.dimensions,
     )
+
+
+def _is_below_meta(name: str) -> bool:
+    """Tell whether a file of the source is where all files beside the trials are."""
+    first, *others = name.split("/")
+    return first == layout.META and bool(others) and all(map(is_plain_name, others))
 
 
 def _is_source_dtype(found: object, array: ArrayLayout) -> bool:

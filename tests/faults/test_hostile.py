@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from trialpack.convert import export_mouse
 from trialpack.readers import open_mouse
 from trialpack.store import StoreFormatError, TrialpackError, layout, other_codecs
 from trialpack.store.manifest import read_manifest
@@ -214,6 +215,14 @@ def linked(name: str) -> Hostile:
     return link
 
 
+def with_attribute(document: str, name: str, value: str) -> Hostile:
+    return edited(document, lambda found: found["attributes"].update({name: value}))
+
+
+UPWARDS = ["../outside/made", "/made", "..", "", "a\0b"]
+ELSEWHERE = [*UPWARDS, "meta/../../outside/made.npy", "data/responses/0.npy", "meta"]
+"""No names of files below the folder that an export makes, or below ``meta`` in it."""
+TABLE = "trials/tiers/zarr.json"
 PICKLES = [
     "numcodecs.pickle", "pickle", "numcodecs.json2", "numcodecs.msgpack2", "numcodecs.categorize", "os.system",
     "builtins.eval", "__main__.Canary", "../outside/secret", "tests.faults.test_hostile.Canary",
@@ -239,6 +248,8 @@ HOSTILE: dict[str, Hostile] = {
     "upwards": listing_outside("../outside/secret"),
     "upwards inside": listing_outside("responses/../../outside/secret"),
     "absolute": listing_outside("{outside}/secret"),
+    **{f"source name {name!r}": with_attribute(TABLE, layout.A_SOURCE_NAME, name) for name in ELSEWHERE},
+    **{f"mouse {name!r}": with_attribute("zarr.json", layout.A_MOUSE, name) for name in UPWARDS},
     "storage transformer": edited(RESPONSES, lambda document: document["storage_transformers"].append({"name": "x"})),
     "keys elsewhere": edited(
         RESPONSES, lambda document: document["chunk_key_encoding"]["configuration"].update(separator="/../")
@@ -327,6 +338,20 @@ def test_what_is_opened_elsewhere_is_noticed(store: Path, tmp_path: Path, tally:
     linked(SHARD)(store, tmp_path / "outside")
     with pytest.raises(AssertionError, match="opened elsewhere"), harmless(tmp_path):
         (store / SHARD).resolve().read_bytes()
+    tally.notice()
+
+
+@pytest.mark.parametrize("form", ["npy", "zip"])
+def test_an_export_to_elsewhere_is_noticed(
+    store: Path, tmp_path: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch, form: Any
+) -> None:
+    """Were the names in a store not looked at."""
+    monkeypatch.setattr("trialpack.store.schema.is_plain_name", lambda text: True)
+    (tmp_path / "to" / "below").mkdir(parents=True)
+    with_attribute("zarr.json", layout.A_MOUSE, "../made")(store, tmp_path)
+    with pytest.raises(AssertionError, match="something was written"), harmless(tmp_path / "to"):
+        export_mouse(store, tmp_path / "to" / "below", format=form)
+    assert list((tmp_path / "to").glob("made*"))
     tally.notice()
 
 
