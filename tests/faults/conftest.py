@@ -29,6 +29,7 @@ from .conversions import (
     convert,
     digests,
 )
+from .damages import KINDS, TinyStores, copy_store
 from .promises import Tally, summed, table, versions
 
 _reported = list[Tally]()
@@ -192,3 +193,21 @@ def child() -> Iterator[Child]:
             return process
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> TinyStores:
+    """Tiny stores with all kinds of files: not to be written to."""
+    return TinyStores(tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture(params=list(KINDS))
+def store(request: pytest.FixtureRequest, stores: TinyStores, tmp_path: Path) -> Path:
+    """A writable copy of a store of each kind."""
+    return copy_store(stores(request.param, statistics=request.param == "dynamic"), tmp_path / "copy.zarr")
+
+
+@pytest.fixture
+def static_store(stores: TinyStores, tmp_path: Path) -> Path:
+    """A writable copy of a store of a static mouse."""
+    return copy_store(stores("static"), tmp_path / "copy.zarr")

@@ -32,11 +32,6 @@ Size = Callable[[int, int], int]
 Copier = Callable[[Path, Path], object]
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> TinyStores:
-    return TinyStores(tmp_path_factory.mktemp("stores"))
-
-
 # Copying
 
 

@@ -45,22 +45,6 @@ ALL = 1 << 30
 pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> TinyStores:
-    return TinyStores(tmp_path_factory.mktemp("stores"))
-
-
-@pytest.fixture(params=list(KINDS))
-def store(request: pytest.FixtureRequest, stores: TinyStores, tmp_path: Path) -> Path:
-    """A writable copy of a store with all kinds of files."""
-    return copy_store(stores(request.param, statistics=request.param == "dynamic"), tmp_path / "copy.zarr")
-
-
-@pytest.fixture
-def static_store(stores: TinyStores, tmp_path: Path) -> Path:
-    return copy_store(stores("static"), tmp_path / "copy.zarr")
-
-
 # Reading
 
 

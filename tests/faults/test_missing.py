@@ -36,11 +36,6 @@ Size = Callable[[int, int], int]
 pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> TinyStores:
-    return TinyStores(tmp_path_factory.mktemp("stores"))
-
-
 @pytest.fixture(params=list(KINDS))
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param

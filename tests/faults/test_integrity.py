@@ -14,13 +14,10 @@ from trialpack.store.manifest import read_manifest
 from trialpack.store.metadata import to_json
 from trialpack.store.shards import FileRecord
 
-from .faults.damages import (
-    KINDS,
+from .damages import (
     Check,
-    TinyStores,
     all_files,
     complaints,
-    copy_store,
     flip,
     full,
     lines_of,
@@ -31,22 +28,6 @@ from .faults.damages import (
     swap,
     truncate,
 )
-
-
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> TinyStores:
-    return TinyStores(tmp_path_factory.mktemp("stores"))
-
-
-@pytest.fixture(params=list(KINDS))
-def store(request: pytest.FixtureRequest, stores: TinyStores, tmp_path: Path) -> Path:
-    """A writable copy of a store."""
-    return copy_store(stores(request.param, statistics=request.param == "dynamic"), tmp_path / "copy.zarr")
-
-
-@pytest.fixture
-def static_store(stores: TinyStores, tmp_path: Path) -> Path:
-    return copy_store(stores("static"), tmp_path / "copy.zarr")
 
 
 def problems_of(store: Path, check: Check) -> dict[str, str]:
