@@ -152,7 +152,6 @@ def export_mouse(
     with appearing(destination) as path:
         heard.start("exporting", *output.extent)
         output.write(path, heard)
-        heard.listener.start("verifying", *output.extent)
         output.check(path, heard.listener)
     return Exported(destination, heard.nbytes, heard.files, time.perf_counter() - begun)
 

@@ -108,6 +108,7 @@ class Hdf5File:
         CorruptStoreError
             With everything that differs, or cannot be read.
         """
+        progress.start("verifying", *self.extent)
         problems = list[Problem]()
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
