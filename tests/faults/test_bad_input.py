@@ -1036,9 +1036,9 @@ def test_folder_and_zip_of_one_mouse(dynamic_folder: Path, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def forbid(request: pytest.FixtureRequest) -> Iterator[Mutation]:
-    """Return a function that forbids reading a file or folder, to root as well."""
-    forbidden = list[tuple[Path, int]]()
+def forbid(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mutation]:
+    """Return a function that forbids reading a file or folder of `tmp_path` for a test, to root as well."""
+    forbidden = list[tuple[Path, int]]()  # what is restored before `tmp_path` is removed
 
     def change(path: Path) -> None:
         forbidden.append((path, path.stat().st_mode))
