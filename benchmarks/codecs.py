@@ -26,7 +26,7 @@ CODINGS = (
     Coding("none"),
     *(Coding("lz4", level, "byte") for level in (1, 5, 9)),
     *(Coding("lz4", level, "bit") for level in (1, 5, 9)),
-    *(Coding("zstd", level, "byte") for level in (1, 3, 5, 9)),
+    *(Coding("zstd", level, "byte") for level in (1, 3, 5, 6, 9)),
     *(Coding("plain zstd", level) for level in (1, 3)),
     Coding("pcodec", 8),
 )

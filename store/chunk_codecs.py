@@ -40,7 +40,7 @@ BLOSC: Mapping[str, Blosc] = {
     "lz4": Blosc("lz4", 9, "shuffle"),
     "lz4 plain": Blosc("lz4", 9, "noshuffle"),
     "lz4 bits": Blosc("lz4", 9, "bitshuffle"),
-    "zstd": Blosc("zstd", 5, "shuffle"),
+    "zstd": Blosc("zstd", 6, "shuffle"),
 }
 """Levels and shuffles are the outcome of ``python -m benchmarks codecs`` and ``precision``."""
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}

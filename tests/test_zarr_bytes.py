@@ -133,7 +133,7 @@ def serializer_of(array: ArrayLayout) -> Any:
 
 
 def compressors_of(array: ArrayLayout) -> list[Any]:
-    levels = {"lz4": 9, "zstd": 5}
+    levels = {"lz4": 9, "zstd": 6}
     if array.codec.compressor not in levels:
         return [Crc32cCodec()]
     size = array.numpy_dtype.itemsize
