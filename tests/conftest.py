@@ -1,6 +1,7 @@
 """Tiny mice, made once a run; each test gets copies of its own."""
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from trialpack.convert.sample import write_sample
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
+
+# A shell starts jobs in the background with interrupts ignored, and all that they start would ignore them too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -455,7 +455,10 @@ def test_an_interrupt_ends_it(mouse: Mouse) -> None:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         threading.Event().wait(0.4)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt"), errors
     assert not re.search("Exception ignored|cannot schedule", errors), errors
