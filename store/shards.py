@@ -24,6 +24,8 @@ from .layout import ArrayLayout
 
 READ_AHEAD = 1 << 20
 """Bytes that are read at once of a shard that is read whole: its chunks may be small."""
+WRITE_BEHIND = 1 << 22
+"""Bytes of a shard after which the disk is asked to begin with them, while the next rows are read and compressed."""
 EMPTY = 2**64 - 1
 """Marks, in the index, a chunk that was not written: allowed only beyond the last trial."""
 
@@ -59,7 +61,8 @@ class ShardWriter:
         self._layout, self._codec = layout, layout.codec
         self._path = root / self.name
         self._descriptor = files.create(self._path)
-        self._digest, self._end, self._spans = hashlib.sha256(), 0, list[tuple[int, int]]()
+        self._digest, self._spans = hashlib.sha256(), list[tuple[int, int]]()
+        self._end = self._begun = 0
         self._stored = np.empty(self._codec.stored_shape(layout.chunk), layout.numpy_dtype)
 
     def append(self, rows: NDArray[Any]) -> None:
@@ -70,11 +73,11 @@ class ShardWriter:
         rows
             (n, …) of the array's dtype; n is the rows in a chunk, or fewer for the last group of the array.
         """
-        begun = self._end
         for block in self._layout.blocks():
             self._put(self._codec.encode(self._fill(rows[:, *block])))
-        # The disk works while the next rows are read and compressed.
-        files.start_sync(self._descriptor, begun, self._end - begun)
+        if self._end - self._begun >= WRITE_BEHIND:
+            files.start_sync(self._descriptor, self._begun, self._end - self._begun)
+            self._begun = self._end
 
     def finish(self) -> FileRecord:
         """Write the index, make the file durable, and close it."""
