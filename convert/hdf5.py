@@ -197,23 +197,28 @@ class Rows:
         self._shape: tuple[int, ...] = tuple(dataset.shape)
         self._file, self._memory = dataset.get_space(), h5py.h5s.create_simple(self._shape[1:] or (1,))
 
-    def read(self, row: int | None, out: NDArray[Any]) -> None:
-        """Read a row, or the whole.
+    def read(self, start: int, out: NDArray[Any]) -> None:
+        """Read rows that follow one another.
 
         Parameters
         ----------
         out
-            C-contiguous, of as many values of the dataset's dtype; overwritten.
+            As many rows as are wanted, C-contiguous, of the dataset's dtype; overwritten.
         """
-        wanted = self._shape if row is None else self._shape[1:]
+        self._expect((len(out), *self._shape[1:]), out)
+        self._file.select_hyperslab((start, *[0] * (len(self._shape) - 1)), out.shape)
+        # Memory of a row's own shape: with an axis of one before it, the library copies value by value.
+        memory = self._memory if len(out) == 1 else self._spaces.create_simple(out.shape)
+        self._dataset.read(memory, self._file, out)
+
+    def read_all(self, out: NDArray[Any]) -> None:
+        """Read the whole dataset; `out` as for `read`, with all axes that are longer than one."""
+        self._expect(self._shape, out)
+        self._dataset.read(self._spaces.ALL, self._spaces.ALL, out)
+
+    def _expect(self, wanted: tuple[int, ...], out: NDArray[Any]) -> None:
         if out.size != math.prod(wanted) or not out.flags.c_contiguous:
             raise ValueError(f"expected memory for shape {wanted}, found {out.shape}")
-        if row is None:
-            self._dataset.read(self._spaces.ALL, self._spaces.ALL, out)
-        else:
-            self._file.select_hyperslab((row, *[0] * len(wanted)), (1, *wanted))
-            # Memory of the row's own shape: with any other one the library copies value by value.
-            self._dataset.read(self._memory, self._file, out)
 
 
 def text_type(h5py: Any, texts: list[bytes]) -> Any:

@@ -221,7 +221,7 @@ class Hdf5File:
         self._check_attributes(dataset, _attributes(array, digest))
 
     def _check_rows(self, dataset: Any, array: ArrayLayout, progress: Progress) -> None:
-        reader, out = Rows(self._h5py, dataset.id), np.empty(array.shape[1:], array.numpy_dtype)
+        reader, out = Rows(self._h5py, dataset.id), np.empty((1, *array.shape[1:]), array.numpy_dtype)
         for row, expected in enumerate(self._index.manifest.values[array.path]):
             reader.read(row, out)
             if values_digest(out) != expected:

@@ -122,17 +122,10 @@ class Hdf5Reader:
         check_written(self._h5py, found)
         return found
 
-    def rows(self, path: str, cache: tuple[int, int]) -> tuple[Dataset, Rows]:
-        """Open a dataset to read its rows in turn.
-
-        Parameters
-        ----------
-        cache
-            Of unpacked chunks: bytes, and places in its hash table.
-        """
+    def rows(self, path: str) -> tuple[Dataset, Rows]:
+        """Open a dataset to read its rows; the library keeps none of its chunks."""
         settings = self._h5py.h5p.create(self._h5py.h5p.DATASET_ACCESS)
-        nbytes, slots = cache
-        settings.set_chunk_cache(max(1, slots), nbytes, 0.75)
+        settings.set_chunk_cache(1, 0, 0.75)
         found = examine(self._h5py, path, self._open(path, settings))
         return found, Rows(self._h5py, found.identity)
 
@@ -150,7 +143,7 @@ class Hdf5Reader:
             return np.array(read_texts(self._h5py, dataset), object).reshape(dataset.shape)
         out = np.empty(dataset.shape, dataset.dtype)
         if out.size:
-            Rows(self._h5py, dataset.identity).read(None, out)
+            Rows(self._h5py, dataset.identity).read_all(out)
         return out
 
     def attributes(self, path: str = "") -> dict[str, Any]:

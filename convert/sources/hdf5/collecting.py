@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 
-import numpy as np
-
 from ....store import SourceError
 from ....store.layout import NEURON, VARIABLES, Kind, Variable
 from ...npy import COPY_AGAIN
@@ -129,8 +127,3 @@ def check_float(dataset: Dataset) -> None:
     if dataset.dtype.str[1:] not in FLOATS:
         found = "text" if dataset.dtype == object else dataset.dtype.str
         raise ReadError(f"expected float32 or float64, found {found}", "save it as one of them")
-
-
-def row_nbytes(dataset: Dataset) -> int:
-    """Return the bytes of the values of one row."""
-    return int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from ....store.layout import Kind, Precision
 from ..source import SmallArray, TrialSpec
 
-NO_CACHE = (0, 1)
 TIERS = "meta/trials/tiers.npy"
 
 
@@ -56,10 +58,10 @@ class VariablePlace:
         As of `TrialSpec`.
     axes
         For each axis of the published array, the one of `shape`.
-    memory
-        Bytes that reading a trial takes, beside the cache.
-    cache
-        Of unpacked chunks: bytes, and places in its hash table.
+    unpacking
+        Bytes that the library takes while it reads.
+    together
+        Rows of a dataset that are read at once, and kept until others are.
     trials
         By trial_id.
     """
@@ -67,9 +69,14 @@ class VariablePlace:
     shape: tuple[int, ...]
     dtype: str
     axes: tuple[int, ...]
-    memory: int
-    cache: tuple[int, int]
+    unpacking: int
+    together: int
     trials: Mapping[int, TrialPlace]
+
+    @property
+    def kept(self) -> int:
+        """Bytes of what is read at once."""
+        return self.together * math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def part(self, trial_ids: Sequence[int]) -> VariablePlace:
         """Return it with some of the trials only."""
@@ -132,10 +139,10 @@ def specs(variables: Mapping[str, VariablePlace]) -> dict[str, TrialSpec]:
 
     Notes
     -----
-    One thread reads all variables of a trial in turn, and keeps a cache for each.
+    One thread reads all variables of a trial in turn, and keeps rows of each.
     """
-    reading = max((place.memory for place in variables.values()), default=0)
-    reading += sum(place.cache[0] for place in variables.values())
+    reading = max((place.unpacking for place in variables.values()), default=0)
+    reading += sum(place.kept for place in variables.values())
     return {
         name: TrialSpec(tuple(place.shape[axis] for axis in place.axes), place.dtype, reading)
         for name, place in variables.items()

@@ -21,9 +21,7 @@ _SAVE_INSIDE = "save a copy of the file that holds them"
 _MAX_CHUNK = 1 << 30
 _MAX_SPARE = 1 << 26
 """How much larger than the dataset a chunk may be: one that is to grow has room."""
-_MAX_CACHE = 1 << 26
-_SLOTS = 100
-"""Places in the hash table of a cache for each chunk that is to stay in it, as HDF5 advises."""
+_MAX_BLOCK = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,14 @@ class Dataset:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
-    def row_cache(self) -> int:
-        """Bytes of unpacked chunks to keep while rows are read in turn, so that none is unpacked again."""
-        if self.chunk is None or self.chunk[0] == 1:
-            return 0
-        return min(_MAX_CACHE, self.chunk_nbytes * self._chunks_of_row)
+    def row_nbytes(self) -> int:
+        """Bytes of a row's values."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def rows_together(self) -> int:
+        """Rows that are to be read at once, for they share chunks: less if they are very large."""
+        return max(1, min(self.chunk[0], self.shape[0], _MAX_BLOCK // self.row_nbytes)) if self.chunk else 1
 
     @property
     def chunk_nbytes(self) -> int:
@@ -66,18 +67,9 @@ class Dataset:
         return math.prod(self.chunk) * self.dtype.itemsize if self.chunk else 0
 
     @property
-    def row_memory(self) -> int:
-        """Bytes that reading a row takes beside the cache: the row, a chunk, and a chunk as it is packed."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize + 2 * self.chunk_nbytes
-
-    @property
-    def cache_slots(self) -> int:
-        """Places in the hash table of the cache."""
-        return _SLOTS * self._chunks_of_row
-
-    @property
-    def _chunks_of_row(self) -> int:
-        return _chunk_count(self.shape[1:], self.chunk[1:]) if self.chunk else 1
+    def unpacking(self) -> int:
+        """Bytes that the library takes while it reads: a chunk, and a chunk as it is packed."""
+        return 2 * self.chunk_nbytes
 
 
 def examine(h5py: Any, path: str, identity: Any) -> Dataset:
@@ -154,7 +146,7 @@ def read_texts(h5py: Any, dataset: Dataset) -> list[str]:
             raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
         words = np.empty(dataset.shape, kind.dtype)
         if words.size:
-            Rows(h5py, dataset.identity).read(None, words)
+            Rows(h5py, dataset.identity).read_all(words)
         return [text_of(word) for word in cast("list[bytes]", words.reshape(-1).tolist())]
     found, total, kept = list[str](), 0, h5py.h5t.py_create(kind.dtype)
     space, memory, word = dataset.identity.get_space(), h5py.h5s.create_simple((1,)), np.empty(1, object)

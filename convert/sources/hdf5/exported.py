@@ -17,7 +17,7 @@ from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
 from .access import EXPORT_AGAIN, Hdf5Reader, named_errors
-from .collecting import Collecting, row_nbytes
+from .collecting import Collecting
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
 from .dataset import Dataset
 
@@ -57,7 +57,8 @@ class _Exported:
         self._beside_trials({variable.name for variable in variables})
         contents = self._collecting.finish(kind, ids, places)
         for name, place in places.items():
-            self._found.widest(name, (np.dtype(trial.descr).name for trial in place.trials.values()))
+            distinct = {trial.descr for trial in place.trials.values()}
+            self._found.widest(name, (np.dtype(descr).name for descr in distinct))
         return replace(contents, verbatim=self._verbatim, warnings=tuple(self._found.warnings), **facts)
 
     def _facts(self) -> tuple[Kind, dict[str, Any]]:
@@ -101,13 +102,13 @@ class _Exported:
                 what = f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts, found {len(digests)})"
                 raise ReadError(what, EXPORT_AGAIN)
         rows = enumerate(zip(ids, headers, digests, strict=False))
-        nbytes = row_nbytes(stack)
+        nbytes = stack.row_nbytes
         return VariablePlace(
             shape=stack.shape[1:],
             dtype=stack.dtype.name,
             axes=tuple(np.argsort(variable.axes).tolist()),
-            memory=stack.row_memory,
-            cache=(stack.row_cache, stack.cache_slots),
+            unpacking=stack.unpacking,
+            together=stack.rows_together,
             trials={
                 trial: TrialPlace(stack.path, row, None, descr, fortran, nbytes, digest)
                 for row, (trial, (descr, fortran), digest) in rows

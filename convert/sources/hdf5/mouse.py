@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from ..source import SourceTrial, Survey
 from ..tree import ReadError
 from .access import Hdf5Path, Hdf5Reader, named_errors
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace, specs
+from .dataset import Dataset
 from .layouts import read_contents
 
 _DIFFERS = "holds other values than were exported"
@@ -128,45 +130,59 @@ class Hdf5TrialReader:
 
     def __init__(self, file: Hdf5Reader, variables: Mapping[str, VariablePlace]) -> None:
         self._file, self._variables = file, variables
-        self._rows = dict[str, tuple[np.dtype[Any], hdf5.Rows]]()
-        self._memory = np.empty(0, np.uint8)
+        self._blocks = {name: _Block(file, place) for name, place in variables.items()}
 
     def read(self, variable: str, trial_id: int) -> SourceTrial:
         """Read one variable of one trial; see `TrialReader.read`."""
         place = self._variables[variable]
         trial = place.trials[trial_id]
         with named_errors(self._file.path.label, trial.member, trial_id):
-            values = self._read(place, trial)
+            values = self._blocks[variable].read(trial)
             self._file.check_unchanged()
             if trial.digest is not None and values_digest(values) != trial.digest:
                 raise ReadError(_DIFFERS)
         published = values.transpose(place.axes)
         return SourceTrial(trial.member, published, trial.descr, trial.fortran_order, trial.nbytes, files=0)
 
-    def _read(self, place: VariablePlace, trial: TrialPlace) -> NDArray[Any]:
-        dtype, rows = self._opened(place, trial)
-        out = self._array(place.shape, dtype)
-        frames = len(out) if trial.frames is None else trial.frames
-        rows.read(trial.row, out[:frames])
-        out[frames:] = np.nan
+
+class _Block:
+    """What is read at once of a variable: rows that share chunks, so that none is unpacked twice, or one dataset."""
+
+    def __init__(self, file: Hdf5Reader, place: VariablePlace) -> None:
+        self._file, self._place = file, place
+        self._memory = np.empty(place.kept, np.uint8)
+        self._stack: tuple[Dataset, hdf5.Rows] | None = None
+        self._rows = range(0)
+
+    def read(self, trial: TrialPlace) -> NDArray[Any]:
+        """Return the values of a trial, valid until the next call."""
+        return self._movie(trial) if trial.row is None else self._row(trial.dataset, trial.row)
+
+    def _movie(self, trial: TrialPlace) -> NDArray[Any]:
+        """Read a dataset that is one trial, and fill up what it has less than the longest."""
+        dataset, rows = self._file.rows(trial.dataset)
+        out = self._array(1, dataset.dtype)[0]
+        rows.read_all(out[: trial.frames])
+        out[trial.frames :] = np.nan
         return out
 
-    def _opened(self, place: VariablePlace, trial: TrialPlace) -> tuple[np.dtype[Any], hdf5.Rows]:
-        """Open the dataset of a trial, once if it holds others too."""
-        if trial.row is None:
-            dataset, rows = self._file.rows(trial.dataset, place.cache)
-            return dataset.dtype, rows
-        if trial.dataset not in self._rows:
-            dataset, rows = self._file.rows(trial.dataset, place.cache)
-            self._rows[trial.dataset] = dataset.dtype, rows
-        return self._rows[trial.dataset]
+    def _row(self, path: str, row: int) -> NDArray[Any]:
+        """Return a row of the dataset of all trials; read it with those that share its chunks, unless it was."""
+        if self._stack is None:
+            self._stack = self._file.rows(path)
+        dataset, rows = self._stack
+        if row not in self._rows:
+            start = row // self._place.together * self._place.together
+            wanted = range(start, min(start + self._place.together, dataset.shape[0]))
+            self._rows = range(0)
+            rows.read(start, self._array(len(wanted), dataset.dtype))
+            self._rows = wanted
+        return self._array(len(self._rows), dataset.dtype)[row - self._rows.start]
 
-    def _array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return memory for a trial, which is used again for the next."""
-        nbytes = int(np.prod(shape)) * dtype.itemsize
-        if self._memory.nbytes < nbytes:
-            self._memory = np.empty(nbytes, np.uint8)
-        return self._memory[:nbytes].view(dtype).reshape(shape)
+    def _array(self, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the memory as so many trials."""
+        shape = (count, *self._place.shape)
+        return self._memory[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def _read_small(path: Hdf5Path, place: SmallPlace) -> NDArray[Any]:

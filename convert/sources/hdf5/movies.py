@@ -16,7 +16,7 @@ from ..findings import REMOVE
 from ..tree import ReadError
 from .access import Hdf5Reader
 from .collecting import Collecting, check_float
-from .contents import NO_CACHE, Contents, TrialPlace, VariablePlace
+from .contents import Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
 from .static import statistic_name
 
@@ -38,13 +38,13 @@ _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One dataset: its shape without the channel's axis, dtype, bytes, and the bytes that reading it takes."""
+    """One dataset: its shape without the channel's axis, dtype, bytes, and the bytes that unpacking it takes."""
 
     path: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     nbytes: int
-    memory: int
+    unpacking: int
 
 
 def read_movies(file: Hdf5Reader) -> Contents:
@@ -91,7 +91,7 @@ def _trial(variable: str, dataset: Dataset) -> _Trial:
         raise ReadError(f"expected one channel, found shape {shape}", "save each channel as a mouse of its own")
     check_float(dataset)
     kept = shape if axes[0] == FRAME else shape[1:]
-    return _Trial(dataset.path, kept, dataset.dtype, dataset.nbytes, dataset.nbytes + 2 * dataset.chunk_nbytes)
+    return _Trial(dataset.path, kept, dataset.dtype, dataset.nbytes, dataset.unpacking)
 
 
 def _check_lengths(collecting: Collecting, trials: Mapping[str, Mapping[int, _Trial]]) -> None:
@@ -118,8 +118,8 @@ def _place(collecting: Collecting, variable: str, trials: Mapping[int, _Trial]) 
         shape=shape,
         dtype=dtype,
         axes=_READ_AXES.get(variable, (1, 0)),
-        memory=max(trial.memory for trial in trials.values()) + int(np.prod(shape)) * np.dtype(dtype).itemsize,
-        cache=NO_CACHE,
+        unpacking=max(trial.unpacking for trial in trials.values()),
+        together=1,
         trials={
             trial_id: TrialPlace(trial.path, None, trial.shape[0], trial.dtype.str, False, trial.nbytes)
             for trial_id, trial in trials.items()

@@ -6,7 +6,7 @@ import numpy as np
 
 from ....store.layout import STIMULUS, VARIABLES, Variable
 from .access import Hdf5Reader
-from .collecting import Collecting, row_nbytes
+from .collecting import Collecting
 from .contents import TIERS, Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
 
@@ -50,12 +50,12 @@ def statistic_name(name: str) -> str:
 
 
 def _place(variable: Variable, stack: Dataset, ids: range) -> VariablePlace:
-    descr, nbytes = stack.dtype.str, row_nbytes(stack)
+    descr, nbytes = stack.dtype.str, stack.row_nbytes
     return VariablePlace(
         shape=stack.shape[1:],
         dtype=stack.dtype.name,
         axes=tuple(np.argsort(variable.axes).tolist()),
-        memory=stack.row_memory,
-        cache=(stack.row_cache, stack.cache_slots),
+        unpacking=stack.unpacking,
+        together=stack.rows_together,
         trials={trial: TrialPlace(stack.path, trial, None, descr, False, nbytes) for trial in ids},
     )
