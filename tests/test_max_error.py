@@ -216,8 +216,30 @@ def test_export_writes_what_the_store_holds(float64_folder: Path, converted: Con
         assert found.dtype == np.dtype("<f4") and not (np.abs(found.astype(np.float64) - source) > 0.001).any()
         videos = [trial_path(one, "videos", trial).read_bytes() for one in (float64_folder, folder)]
         assert videos[0] == videos[1]
+    compare_with_source(store, folder, workers=1)
     again = converted(folder, max_error={"responses": 0.001}, replace=True)
     assert np.array_equal(open_store(again)["responses"][:], open_store(store)["responses"][:], equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "float64"])
+@pytest.mark.parametrize("format", ["npy", "hdf5"])
+@pytest.mark.parametrize("options", [{"max_error": {"responses": "1%std", "videos": 0.5}}, {"precision": "float32"}])
+def test_an_export_is_compared_bit_for_bit(
+    kind: str, format: Any, options: Any, fresh: Fresh, converted: Convert, tmp_path: Path
+) -> None:
+    """What was exported holds what the store holds; its standard deviations are not those of the source."""
+    if format == "hdf5":
+        pytest.importorskip("h5py")
+    source = fresh(f"{kind}_folder")
+    store = converted(source, **options)
+    path = export_mouse(store, tmp_path / "exported", format=format).path
+    compare_with_source(store, path, workers=2)
+    if format == "npy":
+        changed = trial_path(path, "responses", trial_ids(path)[0])
+        edit(changed, lambda values: np.nextafter(values, np.float32(1)))
+        with pytest.raises(CorruptStoreError) as caught:
+            compare_with_source(store, path, workers=2)
+        assert "responses" in str(caught.value)
 
 
 # --- What is refused ---------------------------------------------------------------------------------------------
