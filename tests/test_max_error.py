@@ -148,6 +148,16 @@ def test_a_neuron_that_only_other_trials_excite(float64_folder: Path, converted:
     compare_with_source(store, float64_folder, workers=1)
 
 
+def test_a_bound_of_more_than_all_numbers_lets_none_become_infinite(float64_folder: Path, converted: Convert) -> None:
+    for trial in trial_ids(float64_folder):
+        path = trial_path(float64_folder, "responses", trial)
+        edit(path, lambda values: np.where(values[:1] > 0, 3.4028236e38, values))
+    store = converted(float64_folder, max_error={"responses": "1e300%std"}, statistics=False)
+    assert np.isfinite(open_store(store)["max_error/responses"][:]).all()
+    assert not np.isinf(open_store(store)["responses"][:]).any()
+    compare_with_source(store, float64_folder, workers=1)
+
+
 def test_stores_without_a_bound_say_nothing_of_bounds(dynamic_folder: Path, tmp_path: Path) -> None:
     one = convert_mouse(dynamic_folder, tmp_path / "one").store
     other = convert_mouse(dynamic_folder, tmp_path / "other", max_error={}).store
