@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from trialpack.convert import compare_with_source, conversion, convert_mouse, export_mouse, plan_mouse
+from trialpack.convert.train_std import moments_of
 from trialpack.readers import TrialLoader, open_mouse
 from trialpack.store import (
     CorruptStoreError,
@@ -146,6 +147,17 @@ def test_a_neuron_that_only_other_trials_excite(float64_folder: Path, converted:
     assert bounds[0] == 0 and (bounds[1:] > 0).all()
     assert set(np.unique(open_store(store)["responses"][:, 0])) == {np.float32(0), np.float32(2.1)}
     compare_with_source(store, float64_folder, workers=1)
+
+
+@pytest.mark.parametrize("constant", [0.1, -127.3, 1e-7])
+@pytest.mark.parametrize("name", ["responses", "videos"])
+def test_what_does_not_vary_has_a_standard_deviation_of_zero(name: str, constant: float) -> None:
+    """Not next to zero: that would depend on the order in which numpy adds, and so on its version."""
+    variable = next(one for one in layout.VARIABLES["dynamic"] if one.name == name)
+    values = np.full((3, 300), constant)
+    values[1, ::7], values[2, 100:] = np.nan, np.nan
+    known = moments_of(variable, values).joined(moments_of(variable, np.full((3, 324), constant)))
+    assert np.array_equal(known.std, np.zeros(len(known.std)))
 
 
 def test_a_bound_of_more_than_all_numbers_lets_none_become_infinite(float64_folder: Path, converted: Convert) -> None:
