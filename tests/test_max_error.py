@@ -242,6 +242,28 @@ def test_export_writes_what_the_store_holds(float64_folder: Path, converted: Con
     assert np.array_equal(open_store(again)["responses"][:], open_store(store)["responses"][:], equal_nan=True)
 
 
+@pytest.mark.parametrize("form", ["npy", "zip", "hdf5"])
+def test_exports_say_that_they_are_rounded(form: str, float64_folder: Path, converted: Convert, tmp_path: Path) -> None:
+    """And so does a store that is made of one: its values are those of the export, not of the source."""
+    if form == "hdf5":
+        pytest.importorskip("h5py")
+    bounds = {"responses": "0.1%std", "videos": 0.5}
+    store = converted(float64_folder, max_error=bounds)
+    done = run("export", store, "--to", tmp_path / "exported", "--as", form)
+    assert "Rounded: responses within 0.1%std of the published values" in done.stdout
+    made = export_mouse(store, tmp_path / "again", format=form)
+    assert made.describe()["max_error"] == bounds
+    if form == "npy":
+        assert json.loads((made.path / "rounded.json").read_text()) == {"max_error": bounds}
+    again = convert_mouse(made.path, tmp_path / "of the export")
+    words = ["responses were rounded before, within 0.1%std", "videos were rounded before, within 0.5"]
+    expected = words if form == "hdf5" else ["rounded.json is not part of the published layout"]
+    assert len(again.warnings) == len(expected) and json.loads(run("info", again.store, "--json").stdout)["warnings"]
+    assert all(warning.startswith(start) for warning, start in zip(sorted(again.warnings), expected, strict=True))
+    for name in bounds:
+        assert np.array_equal(open_store(again.store)[name][:], open_store(store)[name][:], equal_nan=True)
+
+
 # --- What is refused ---------------------------------------------------------------------------------------------
 
 
