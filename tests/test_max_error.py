@@ -160,6 +160,16 @@ def test_what_does_not_vary_has_a_standard_deviation_of_zero(name: str, constant
     assert np.array_equal(known.std, np.zeros(len(known.std)))
 
 
+def test_an_infinity_in_the_train_trials_leaves_no_standard_deviation(float64_folder: Path, tmp_path: Path) -> None:
+    tiers = np.load(float64_folder / "meta/trials/tiers.npy")
+    trial = next(trial for trial in trial_ids(float64_folder) if tiers[trial] == "train")
+    edit(trial_path(float64_folder, "videos", trial), lambda values: np.where(values == values.flat[0], np.inf, values))
+    with pytest.raises(SourceError, match=r"within 0 .*, max_error 1.0%std\); give .*one in its unit, or none"):
+        convert_mouse(float64_folder, tmp_path, max_error={"videos": "1%std"})
+    store = convert_mouse(float64_folder, tmp_path, max_error={"videos": 0.5}).store
+    compare_with_source(store, float64_folder, workers=1)
+
+
 def test_a_bound_of_more_than_all_numbers_lets_none_become_infinite(float64_folder: Path, converted: Convert) -> None:
     for trial in trial_ids(float64_folder):
         path = trial_path(float64_folder, "responses", trial)
