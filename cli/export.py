@@ -11,7 +11,7 @@ from ..convert import Exported, export_mouse
 from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
 from ..store import check_quick, layout
 from . import options
-from .display import progress_bar, show, show_json, size
+from .display import bound_texts, progress_bar, show, show_json, size
 from .space import with_space
 
 _EPILOG = """
@@ -57,8 +57,8 @@ def export(
     """Make the published files of STORE's mouse again, or one HDF5 file.
 
     They have the content of those that the store was made from, bit for bit, unless the store was made with another
-    precision or with bounds on errors. Each value is checked before it is written; DIR/<mouse> is there complete, or
-    not at all.
+    precision or with bounds on errors; rounded.json, or the attributes of the HDF5 file, then have the bounds. Each
+    value is checked before it is written; DIR/<mouse> is there complete, or not at all.
     """
     try:
         with progress_bar(layout.short_name(store.name)) as bar:
@@ -91,5 +91,6 @@ def _report(made: Exported, *, as_json: bool) -> None:
     files = "1 file" if made.files == 1 else f"{made.files} files"
     show(
         f"{made.path}: {files}, {size(made.nbytes)}, in {made.seconds:.1f} s ({rate:.2f} GB/s)",
+        *(f"Rounded: {text} of the published values" for text in bound_texts(made.max_error)),
         f"To pack it again: trialpack convert {shlex.quote(str(made.path))} --to DIR",
     )

@@ -11,7 +11,7 @@ from ..store import OptionError, Problem, layout
 from ..store.bounds import Bound, parse_bound
 from ..store.layout import VARIABLES
 from .plan import Plan
-from .rounding import Limits, absolute, by_channel
+from .rounding import LARGEST, Limits, absolute, by_channel
 from .sources import Source
 from .train_std import Measuring, Moments, std_of
 
@@ -69,7 +69,10 @@ def largest_errors(plan: Plan, parts: Sequence[Mapping[str, Moments]]) -> Larges
     found = dict[str, NDArray[np.float64]]()
     for array in plan.largest_errors:
         variable = variables[array.path]
-        found[array.path] = std_of(parts, variable, array.shape) * (plan.bounds[variable.name].value / 100)
+        with np.errstate(over="ignore"):
+            errors = std_of(parts, variable, array.shape) * (plan.bounds[variable.name].value / 100)
+        # An infinite bound would let finite values become infinite.
+        found[array.path] = np.minimum(errors, LARGEST)
     return found
 
 

@@ -18,11 +18,12 @@ from ..readers.streaming.normalization import THRESHOLD
 
 Floats = NDArray[np.float64]
 
-SCRATCH_BYTES = 1 << 19
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that float32 holds."""
+SCRATCH_BYTES = 3 << 18
 """What rounding and checking hold at most, beside values of which one row is larger than a block."""
 _BLOCK = 1 << 14
 """Values that are worked on at once: all that is made of them stays in the processor's cache."""
-_LARGEST = float(np.finfo(np.float32).max)
 _FINEST_STEP, _COARSEST_STEP = -149, 127
 """Powers of two, of float32 itself: multiples of less, and of more, it does not hold."""
 _TO_INTEGERS = 1.5 * 2.0**52
@@ -187,7 +188,7 @@ def _error(source: Floats, stored: NDArray[np.float32], out: Floats) -> Floats:
 
 def _nearest(source: Floats) -> NDArray[np.float32]:
     """Return the finite float32 that are nearest to values; infinities as they are."""
-    return np.where(np.isinf(source), source, np.clip(source, -_LARGEST, _LARGEST)).astype(np.float32)
+    return np.where(np.isinf(source), source, np.clip(source, -LARGEST, LARGEST)).astype(np.float32)
 
 
 def _furthest(error: Floats, allowed: Floats, wrong: NDArray[np.bool_]) -> Excess | None:

@@ -86,10 +86,14 @@ def _moments(rows: NDArray[Any]) -> Moments:
     count = rows.shape[1] - np.count_nonzero(missing, axis=1)
     numbers[missing] = 0
     with np.errstate(over="ignore", invalid="ignore"):
+        # Distances from the first number: where none varies they are zero, and so is all that follows, in any order.
+        first = np.take_along_axis(numbers, missing.argmin(axis=1)[:, None], axis=1)
+        numbers -= first
+        numbers[missing] = 0
         mean = numbers.sum(axis=1) / np.maximum(count, 1)
         numbers -= mean[:, None]
         numbers[missing] = 0
-        return Moments(count, mean, np.square(numbers, out=numbers).sum(axis=1))
+        return Moments(count, first[:, 0] + mean, np.square(numbers, out=numbers).sum(axis=1))
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ class _Rows:
             f"float32 does not hold all values within {excess.allowed:.6g} (largest error {excess.error:.6g}, "
             f"{layout.A_MAX_ERROR} {self._array.attributes[layout.A_MAX_ERROR]})"
         )
-        advice = f"give a larger {layout.A_MAX_ERROR} for {self.variable.name}, or none"
+        advice = f"give a larger {layout.A_MAX_ERROR} for {self.variable.name}, one in its unit, or none"
         raise SourceError(Problem(self._unit.source, what, advice, trial.member, trial_id))
 
     def append(self, values: NDArray[Any], trial: SourceTrial) -> None:

@@ -138,6 +138,7 @@ def test_counts(packed: dict[str, Path], sample_mice: dict[str, Path], tmp_path:
     assert (made.files, made.nbytes) == (len(sizes), sum(sizes))
     assert made.describe() == {
         "path": str(made.path), "bytes": sum(sizes), "files": len(sizes), "seconds": round(made.seconds, 3),
+        "max_error": {},
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from trialpack.convert import compare_with_source, conversion, convert_mouse, export_mouse, plan_mouse
+from trialpack.convert.train_std import moments_of
 from trialpack.readers import TrialLoader, open_mouse
 from trialpack.store import (
     CorruptStoreError,
@@ -148,6 +149,37 @@ def test_a_neuron_that_only_other_trials_excite(float64_folder: Path, converted:
     compare_with_source(store, float64_folder, workers=1)
 
 
+@pytest.mark.parametrize("constant", [0.1, -127.3, 1e-7])
+@pytest.mark.parametrize("name", ["responses", "videos"])
+def test_what_does_not_vary_has_a_standard_deviation_of_zero(name: str, constant: float) -> None:
+    """Not next to zero: that would depend on the order in which numpy adds, and so on its version."""
+    variable = next(one for one in layout.VARIABLES["dynamic"] if one.name == name)
+    values = np.full((3, 300), constant)
+    values[1, ::7], values[2, 100:] = np.nan, np.nan
+    known = moments_of(variable, values).joined(moments_of(variable, np.full((3, 324), constant)))
+    assert np.array_equal(known.std, np.zeros(len(known.std)))
+
+
+def test_an_infinity_in_the_train_trials_leaves_no_standard_deviation(float64_folder: Path, tmp_path: Path) -> None:
+    tiers = np.load(float64_folder / "meta/trials/tiers.npy")
+    trial = next(trial for trial in trial_ids(float64_folder) if tiers[trial] == "train")
+    edit(trial_path(float64_folder, "videos", trial), lambda values: np.where(values == values.flat[0], np.inf, values))
+    with pytest.raises(SourceError, match=r"within 0 .*, max_error 1.0%std\); give .*one in its unit, or none"):
+        convert_mouse(float64_folder, tmp_path, max_error={"videos": "1%std"})
+    store = convert_mouse(float64_folder, tmp_path, max_error={"videos": 0.5}).store
+    compare_with_source(store, float64_folder, workers=1)
+
+
+def test_a_bound_of_more_than_all_numbers_lets_none_become_infinite(float64_folder: Path, converted: Convert) -> None:
+    for trial in trial_ids(float64_folder):
+        path = trial_path(float64_folder, "responses", trial)
+        edit(path, lambda values: np.where(values[:1] > 0, 3.4028236e38, values))
+    store = converted(float64_folder, max_error={"responses": "1e300%std"}, statistics=False)
+    assert np.isfinite(open_store(store)["max_error/responses"][:]).all()
+    assert not np.isinf(open_store(store)["responses"][:]).any()
+    compare_with_source(store, float64_folder, workers=1)
+
+
 def test_stores_without_a_bound_say_nothing_of_bounds(dynamic_folder: Path, tmp_path: Path) -> None:
     one = convert_mouse(dynamic_folder, tmp_path / "one").store
     other = convert_mouse(dynamic_folder, tmp_path / "other", max_error={}).store
@@ -240,6 +272,28 @@ def test_an_export_is_compared_bit_for_bit(
         with pytest.raises(CorruptStoreError) as caught:
             compare_with_source(store, path, workers=2)
         assert "responses" in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["npy", "zip", "hdf5"])
+def test_exports_say_that_they_are_rounded(form: str, float64_folder: Path, converted: Convert, tmp_path: Path) -> None:
+    """And so does a store that is made of one: its values are those of the export, not of the source."""
+    if form == "hdf5":
+        pytest.importorskip("h5py")
+    bounds = {"responses": "0.1%std", "videos": 0.5}
+    store = converted(float64_folder, max_error=bounds)
+    done = run("export", store, "--to", tmp_path / "exported", "--as", form)
+    assert "Rounded: responses within 0.1%std of the published values" in done.stdout
+    made = export_mouse(store, tmp_path / "again", format=form)
+    assert made.describe()["max_error"] == bounds
+    if form == "npy":
+        assert json.loads((made.path / "rounded.json").read_text()) == {"max_error": bounds}
+    again = convert_mouse(made.path, tmp_path / "of the export")
+    words = ["responses were rounded before, within 0.1%std", "videos were rounded before, within 0.5"]
+    expected = words if form == "hdf5" else ["rounded.json is not part of the published layout"]
+    assert len(again.warnings) == len(expected) and json.loads(run("info", again.store, "--json").stdout)["warnings"]
+    assert all(warning.startswith(start) for warning, start in zip(sorted(again.warnings), expected, strict=True))
+    for name in bounds:
+        assert np.array_equal(open_store(again.store)[name][:], open_store(store)[name][:], equal_nan=True)
 
 
 # --- What is refused ---------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Rounding: whatever the values and the bound, what comes out is within it, or is said not to be."""
 
 import math
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from trialpack.convert import rounding
-from trialpack.convert.rounding import Limits, absolute, by_channel, find_excess, round_within, step_of
+from trialpack.convert.rounding import LARGEST, Limits, absolute, by_channel, find_excess, round_within, step_of
 
 Array = np.ndarray[Any, Any]
-LARGEST = float(np.finfo(np.float32).max)
 
 bounds = st.floats(min_value=5e-324, max_value=1.7e308)
 usual_bounds = st.floats(min_value=1e-12, max_value=1e6)
@@ -131,6 +132,19 @@ def test_blocks_cover_all_values(shape: tuple[int, ...]) -> None:
     out, excess = rounded(array, absolute(0.25, len(shape)))
     assert excess is None
     assert np.array_equal(out, np.rint(array * 2) / 2)
+
+
+@pytest.mark.parametrize("value", [1.25, -0.0, 1e9 + 0.3], ids=["rounded", "zeros", "beyond the bound"])
+@pytest.mark.parametrize("function", [rounded, lambda array, limits: find_excess(array, array.astype("f4"), limits)])
+def test_scratch_is_as_large_as_is_said(function: Callable[[Array, Limits], object], value: float) -> None:
+    array, limits = np.full((40, rounding._BLOCK), value), absolute(0.001, 2)
+    function(array, limits)
+    tracemalloc.start()
+    try:
+        function(array, limits)
+        assert tracemalloc.get_traced_memory()[1] - array.size * 4 <= rounding.SCRATCH_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 @given(values("float64", usual), st.data())

@@ -15,6 +15,7 @@ from ...readers.statistics_files import check_format, public_pickle
 from ...readers.stored_statistics import has_statistics
 from ...readers.tasks import available_cores
 from ...store import OptionError, Problem, layout
+from ...store.metadata import to_json
 from .. import hdf5
 from .archive import write_zip
 from .destination import appearing
@@ -26,6 +27,8 @@ ExportFormat = Literal["npy", "zip", "hdf5"]
 EXPORT_FORMATS: Mapping[ExportFormat, str] = {"npy": "", "zip": ".zip", "hdf5": hdf5.SUFFIXES[0]}
 """Format -> what follows the mouse in the name."""
 STATISTICS_FILE = "statistics.pkl"
+ROUNDED_FILE = "rounded.json"
+"""Beside ``data`` and ``meta``: which variables are not the published ones, and how far they may be from them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Exported:
         Where it is.
     nbytes, files
         Of the mouse's files before a zip makes them smaller, or of the arrays in an HDF5 file before it packs them.
+    max_error
+        Variable -> how far its values may be from those that the store was made from; of those that were rounded.
     seconds
         From opening the store to the name.
     """
@@ -46,10 +51,17 @@ class Exported:
     nbytes: int
     files: int
     seconds: float
+    max_error: Mapping[str, float | str]
 
     def describe(self) -> dict[str, Any]:
         """Return it as a JSON document."""
-        return {"path": str(self.path), "bytes": self.nbytes, "files": self.files, "seconds": round(self.seconds, 3)}
+        return {
+            "path": str(self.path),
+            "bytes": self.nbytes,
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+            layout.A_MAX_ERROR: dict(self.max_error),
+        }
 
 
 class _Output(Protocol):
@@ -136,16 +148,18 @@ def export_mouse(
     -----
     Of a store of precision ``source`` every file is equal to that of the source: dtype and byte order, shape, memory
     order, every bit of every value, text, ``config.json``; of others, and of variables that were rounded, trials are
-    float32. Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see
-    `Hdf5File`.
+    float32. The bounds of the latter stand in ``rounded.json`` beside them, or in the attributes of the HDF5 file.
+    Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
     begun = time.perf_counter()
     _check_options(format, statistics=statistics, hdf5_filter=hdf5_filter)
     mouse, heard = open_mouse(store), _Counting(progress or Silent())
+    bounds = {name: bound.document for name, bound in mouse.index.bounds.items()}
     if format == "hdf5":
         output: _Output = Hdf5File(mouse.index, hdf5_filter or HDF5_FILTERS[0])
     else:
-        extra = (_statistics_file(mouse, heard.listener),) if statistics else ()
+        extra = [_statistics_file(mouse, heard.listener)] if statistics else []
+        extra += [PublishedFile(ROUNDED_FILE, (memoryview(to_json({layout.A_MAX_ERROR: bounds})),))] if bounds else []
         writer = {"npy": write_folder, "zip": write_zip}[format]
         output = _PublishedFiles(PublishedTree(mouse.index, extra), writer, workers or available_cores())
     destination = Path(to) / f"{mouse.index.attributes[layout.A_MOUSE]}{EXPORT_FORMATS[format]}"
@@ -153,7 +167,7 @@ def export_mouse(
         heard.start("exporting", *output.extent)
         output.write(path, heard)
         output.check(path, heard.listener)
-    return Exported(destination, heard.nbytes, heard.files, time.perf_counter() - begun)
+    return Exported(destination, heard.nbytes, heard.files, time.perf_counter() - begun, bounds)
 
 
 def _check_options(format: str, *, statistics: bool, hdf5_filter: str | None) -> None:  # noqa: A002

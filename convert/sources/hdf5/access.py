@@ -201,11 +201,12 @@ class Hdf5Reader:
             self._refuse(path, kind, wanted)
 
     def _kind(self, parent: Any, name: str) -> Kind:
-        h5o = self._h5py.h5o
+        h5g = self._h5py.h5g
         if parent.links.get_info(_encoded(name)).type != self._h5py.h5l.TYPE_HARD:
             return "link"
-        known: dict[int, Kind] = {h5o.TYPE_DATASET: "dataset", h5o.TYPE_GROUP: "group"}
-        return known.get(h5o.get_info(parent, _encoded(name)).type, "other")
+        known: dict[int, Kind] = {h5g.DATASET: "dataset", h5g.GROUP: "group"}
+        # Not `h5o.get_info`, which walks the index of all chunks to measure it, and keeps that in memory.
+        return known.get(h5g.get_objinfo(parent, _encoded(name)).type, "other")
 
     def _refuse(self, path: str, kind: Kind, wanted: Kind = "dataset") -> None:
         what = {"link": "a link, which is not followed", "other": "a data type"}.get(kind, f"a {kind}")

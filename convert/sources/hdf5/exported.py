@@ -25,6 +25,7 @@ _TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
 _MADE_ANEW = (
     *(f"{layout.TRIALS}/{name}" for name in (layout.TRIAL_ID, layout.TIER, layout.N_FRAMES, layout.WITHHELD)),
     f"{layout.TRAIN_STATISTICS}/",
+    f"{layout.MAX_ERROR}/",
 )
 """What a conversion computes: these, and what begins with a name that ends in a slash."""
 _PRECISIONS = ("source", "float32")
@@ -96,7 +97,9 @@ class _Exported:
             attributes = _Attributes(self._file.attributes(stack.path))
             headers, digests = _headers(attributes, stack.shape[0]), attributes.get(A_DIGEST, list)
             if layout.A_MAX_ERROR in attributes:
-                # What was rounded within a bound is a source of its own, of the values that it has.
+                # What was rounded within a bound is a source of its own, of the values that it has; and says so.
+                bound = attributes.get(layout.A_MAX_ERROR, (str, float))
+                self._found.warnings.append(f"{variable.name} were rounded before, within {bound} of their source")
                 headers = [(narrowed(descr, stack.dtype), fortran) for descr, fortran in headers]
             if len(digests) != stack.shape[0]:
                 what = f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts, found {len(digests)})"
