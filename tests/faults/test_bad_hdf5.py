@@ -446,6 +446,23 @@ def test_a_truncated_file(mouse: str, share: float, originals: dict[str, Path], 
     assert "truncated" in text or "not an HDF5 file" in text or "cannot be read" in text
 
 
+def test_zeros_among_texts(originals: dict[str, Path], tmp_path: Path) -> None:
+    """As a download leaves them: of such texts the C library never returns, nor can it be interrupted."""
+    path = Path(shutil.copy(originals["images"], tmp_path / "mouse.h5"))
+    with h5py.File(path, "a") as file:
+        file["neurons/note"] = ["of variable length"] * 6
+    data = bytearray(path.read_bytes())
+    heap = data.rindex(b"GCOL")
+    data[heap + 16 : heap + 80] = bytes(64)
+    path.write_bytes(data)
+    command = [Path(sys.executable).with_name("trialpack"), "convert", path, "--to", tmp_path / "stores"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    expected = (
+        f"trialpack: {path}: neurons/note: cannot be read (a collection of texts is damaged); copy the file again\n"
+    )
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"text", b"PK\3\4" + bytes(99), b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(9999)]
 )
