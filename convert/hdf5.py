@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +28,9 @@ DIMENSIONS = "dimensions"
 READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, NotImplementedError)
 """What h5py raises of a file that is not as it should be: it makes one of these of an error of the C library."""
 
+# How a collection of texts begins in a file: signature, version 1, zeros, its size in bytes. It is read by itself, or
+# with a little else before it.
+_HEAP, _HEAP_HEAD, _SEARCHED = re.compile(rb"GCOL\x01\0\0\0"), 16, 1 << 16
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _INSTALL = "pip install h5py hdf5plugin"
 # HDF5 1.8 of 2008 and all since, MATLAB's too, can read it; attributes may be larger than 64 KiB.
@@ -88,7 +92,7 @@ def reading(h5py: Any, descriptor: int) -> Generator[Any]:
     h5py.File
         The file.
     """
-    with h5py.File(_Storage(descriptor), "r") as file:
+    with h5py.File(_CheckedStorage(descriptor), "r") as file:
         yield file
 
 
@@ -181,6 +185,37 @@ class _Storage:
                 operation()
             except OSError as error:
                 self._error = error
+
+
+class _CheckedStorage(_Storage):
+    """The same, of a file that may be damaged: of a collection of texts that holds zeros, the library never returns."""
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; see `_Storage.readinto`.
+
+        Raises
+        ------
+        OSError
+            A collection of texts begins here in which the library would not get further.
+        """
+        start = self._place
+        count = super().readinto(buffer)
+        for found in _HEAP.finditer(buffer, 0, _SEARCHED):
+            self._check_heap(start + found.start())
+        return count
+
+    def _check_heap(self, start: int) -> None:
+        """Go from text to text, each 16 bytes (number, size) and its letters; what has the number 0 is free space."""
+        place, end = start + _HEAP_HEAD, start + self._number(start + 8, 8)
+        while place + _HEAP_HEAD <= end:
+            number, size = self._number(place, 2), self._number(place + 8, 8)
+            step = _HEAP_HEAD + -(-size // 8) * 8 if number else size
+            if step < _HEAP_HEAD:
+                raise OSError("a collection of texts is damaged")
+            place += step
+
+    def _number(self, place: int, size: int) -> int:
+        return int.from_bytes(os.pread(self._descriptor, size, place), "little")
 
 
 class Rows:

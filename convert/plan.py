@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,12 +218,15 @@ def make_plan(
     Raises
     ------
     SourceError
-        Two arrays cannot both have the place in the store that they would have.
+        Two arrays cannot both have the place or the dimensions in the store that they would have; or the name of the
+        source is not UTF-8.
     """
     bounds = dict(max_error or {})
     precision = precision if survey.precision == "source" else survey.precision
     small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
-    _check_paths(survey, small)
+    problems = [*_name_problems(survey), *_path_problems(survey, small), *_dimension_problems(survey, small)]
+    if problems:
+        raise SourceError(problems)
     recorded, rows = _recorded(survey, precision, codec, bounds)
     n_train = survey.tiers.count(layout.TRAIN_TIER) if statistics else 0
     reading = overhead * max(spec.nbytes for spec in survey.variables.values())
@@ -268,18 +271,34 @@ def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:
         raise OptionError(problems)
 
 
-def _check_paths(survey: Survey, small: tuple[SmallPlan, ...]) -> None:
-    """See that no array's path is another's folder: a Zarr node is an array or a group, not both."""
+def _name_problems(survey: Survey) -> Iterator[Problem]:
+    """Yield whether the source is called what the metadata of a store cannot hold."""
+    try:
+        f"{survey.mouse} {Path(survey.label).name}".encode()
+    except UnicodeEncodeError:
+        yield Problem(survey.label, "has a name that is not UTF-8", "rename it")
+
+
+def _path_problems(survey: Survey, small: tuple[SmallPlan, ...]) -> Iterator[Problem]:
+    """Yield whose path would be below another array's: a Zarr node is an array or a group, not both."""
     owners = {one.layout.path: one.source for one in small}
     taken = {array.path for array in _coordinates(survey)} | owners.keys()
-    problems = [
-        Problem(survey.label, f"lies below {parent}, which is an array in the store", "rename one of them", source)
-        for path, source in owners.items()
-        for parent in map(str, Path(path).parents)
-        if parent in taken
-    ]
-    if problems:
-        raise SourceError(problems)
+    for path, source in owners.items():
+        for parent in map(str, Path(path).parents):
+            if parent in taken:
+                what = f"lies below {parent}, which is an array in the store"
+                yield Problem(survey.label, what, "rename one of them", source)
+
+
+def _dimension_problems(survey: Survey, small: tuple[SmallPlan, ...]) -> Iterator[Problem]:
+    """Yield whose dimensions would have the names of others of another size, as those of a/b and a.b may."""
+    known = dict[str, tuple[int, str]]()
+    for one in small:
+        for name, size in zip(one.layout.dimensions, one.layout.shape, strict=True):
+            expected, other = known.setdefault(name, (size, one.source))
+            if size != expected:
+                what = f"would have {size} along {name}, of which {other} has {expected}"
+                yield Problem(survey.label, what, "rename one of them", one.source)
 
 
 def _recorded(

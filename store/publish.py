@@ -87,7 +87,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     StoreBusyError
         Another converter holds the destination.
     """
-    _check_outside(destination)
+    check_outside(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
     with contextlib.ExitStack() as stack:
@@ -195,8 +195,14 @@ def _check_free(destination: Path, *, replace: bool) -> None:
         raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
 
 
-def _check_outside(destination: Path) -> None:
-    """See that the destination is not inside another store, which would no longer be what its manifest says."""
+def check_outside(destination: Path) -> None:
+    """See that what is to be made is not inside a store, which would no longer be what its manifest says.
+
+    Raises
+    ------
+    StoreExistsError
+        It is.
+    """
     for parent in destination.resolve().parents:
         if _is_store(parent):
             problem = Problem(str(destination), f"lies inside the store {parent}", "choose another folder with --to")

@@ -21,9 +21,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trialpack.convert import convert_mouse, export_mouse
+from trialpack.convert.export import EXPORT_FORMATS
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
-from trialpack.store import CorruptStoreError, OptionError, StoreBusyError, StoreExistsError, files
+from trialpack.store import CorruptStoreError, OptionError, StoreBusyError, StoreExistsError, check_quick, files
 from trialpack.store.manifest import read_manifest
 
 from .mice import assert_same_tree, edit, published_files, trial_path, variables, zip_mouse
@@ -219,6 +220,14 @@ def test_what_is_there_is_not_replaced(
     with pytest.raises(StoreExistsError, match="exists already; move it away, or choose another folder with --to"):
         export_mouse(packed["dynamic"], place.parent, format=form)
     assert os.lstat(place).st_ino == before.st_ino and os.listdir(place.parent) == [place.name]
+
+
+@pytest.mark.parametrize("form", EXPORT_FORMATS)
+@pytest.mark.parametrize("inside", ["", "responses", "new/folder"])
+def test_nothing_is_made_inside_a_store(store: Path, form: Any, inside: str) -> None:
+    with pytest.raises(StoreExistsError, match="lies inside the store .*; choose another folder with --to"):
+        export_mouse(store, store / inside, format=form)
+    check_quick(store)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -82,6 +82,18 @@ def test_a_store_comes_back_as_it_was(seed, packing, tmp_path_factory):
     compare_with_source(back, mouse, workers=2)
 
 
+def test_files_of_similar_names_come_back(tmp_path):
+    """Each has a dimension of its own, called by its path, in which a slash must not become a dot."""
+    mouse = write_made_up(tmp_path, 1)
+    for number, name in enumerate(("run.1/log", "run/1.log", "run/1/log")):
+        path = mouse / "meta" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * number)
+    store = convert_mouse(mouse, tmp_path / "stores").store
+    file = export_mouse(store, tmp_path, format="hdf5").path
+    assert_equal_stores(convert_mouse(file, tmp_path / "back").store, store)
+
+
 @pytest.mark.parametrize("kind", ["dynamic", "float64", "static"])
 def test_sample_mice_come_back(kind, stores, exported, tmp_path):
     assert_equal_stores(convert_mouse(exported[kind], tmp_path).store, stores[kind])

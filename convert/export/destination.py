@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from ...store import Problem, StoreBusyError, StoreExistsError, files
+from ...store.publish import check_outside
 
 
 @contextlib.contextmanager
@@ -16,7 +17,7 @@ def appearing(destination: Path) -> Generator[Path]:
     Raises
     ------
     StoreExistsError
-        Something has the name.
+        Something has the name, or it is inside a store.
     StoreBusyError
         Another export to the destination is under way.
 
@@ -25,6 +26,7 @@ def appearing(destination: Path) -> Generator[Path]:
     After any error the hidden path is removed. What a killed process left there is removed by the next export to the
     same destination.
     """
+    check_outside(destination)
     files.make_folder_durably(destination.parent)
     hidden = destination.with_name(f".{destination.name}.partial")
     with files.locked(destination.with_name(f".{destination.name}.lock")) as held:

@@ -275,7 +275,8 @@ def _with_digest(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scale_path(dimension: str) -> str:
-    return f"{DIMENSIONS}/{dimension.replace('/', '.')}"
+    # No name in a store has a colon.
+    return f"{DIMENSIONS}/{dimension.replace('/', ':')}"
 
 
 def _packing(packing: Hdf5Filter) -> dict[str, Any]:

@@ -22,6 +22,10 @@ _ZARRS_OWN = {"zarr.json", "c"}
 MAX_SMALL_FILE = 1 << 30
 """Bytes of an array or file beside the trials; a larger one is not believed."""
 _MAX_ITEM = 1 << 16
+_LONGEST_NAME = 1000
+"""Letters of a name with its folders: systems take some thousand, with the folders of the store."""
+_NAMED = 1000
+"""Trials without files that are named one by one: an array of tiers may be as long as it likes."""
 REMOVE = "remove it from the mouse"
 
 
@@ -54,9 +58,9 @@ class Findings:
     def check_name(self, name: str, member: str) -> bool:
         """See that a name such as ``meta/neurons/area.npy`` can be one of a store; `member` is what it names."""
         parts = name.removesuffix(".npy").split("/")
-        safe = all(_SAFE_NAME.fullmatch(part) for part in parts) and _ZARRS_OWN.isdisjoint(parts)
+        safe = len(name) <= _LONGEST_NAME and _ZARRS_OWN.isdisjoint(parts) and all(map(_SAFE_NAME.fullmatch, parts))
         if not safe:
-            what = "a name that a store cannot have (expected letters, digits, _ . + = @ -)"
+            what = f"a name that a store cannot have (expected letters, digits, _ . + = @ -, {_LONGEST_NAME} at most)"
             self.problem(what, "rename it", member)
         return safe
 
@@ -72,7 +76,11 @@ class Findings:
         long_double = dtype.kind == "f" and dtype.itemsize > 8
         fits = dtype.kind in "biufUSmM" and dtype.itemsize <= _MAX_ITEM and not long_double
         if not fits:
-            self.problem(f"dtype {descr} is not supported (expected numbers or text)", "save it again as such", member)
+            self.problem(
+                f"dtype {descr} is not supported (expected numbers, or text of {_MAX_ITEM} bytes)",
+                "save it again as such",
+                member,
+            )
         return fits
 
     def check_complete(self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int]) -> None:
@@ -105,11 +113,15 @@ class Findings:
         return {trial: tiers.get(trial, "") for trial in ids}
 
     def _check_tiers(self, tiers: dict[int, str], ids: set[int], member: str) -> None:
+        without = [trial for trial, tier in tiers.items() if trial not in ids and tier != NO_TIER]
+        for trial in without[:_NAMED]:
+            what = f"trial {trial} is of tier {tiers[trial]!r} but has no file in any variable"
+            self.problem(what, f"copy the mouse again, or set its tier to {NO_TIER!r}", member, trial)
+        if len(without) > _NAMED:
+            what = f"{len(without) - _NAMED} more trials are of a tier but have no file in any variable"
+            self.problem(what, COPY_AGAIN, member)
         for trial, tier in tiers.items():
-            if trial not in ids and tier != NO_TIER:
-                what = f"trial {trial} is of tier {tier!r} but has no file in any variable"
-                self.problem(what, f"copy the mouse again, or set its tier to {NO_TIER!r}", member, trial)
-            elif trial in ids and tier.strip().lower() in ("", "nan"):
+            if trial in ids and tier.strip().lower() in ("", "nan"):
                 self.problem(f"trial {trial} has no tier (found {tier!r})", COPY_AGAIN, member, trial)
             elif trial in ids and tier == NO_TIER:
                 self.warnings.append(f"trial {trial} has files, yet its tier is {NO_TIER!r}")

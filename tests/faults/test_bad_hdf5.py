@@ -190,6 +190,21 @@ def several_texts(file: Any) -> None:
     file["neurons/odd"] = np.array([b"caf\xe9"] * 6, "S5")
 
 
+def attribute_name_that_is_no_text(file: Any) -> None:
+    h5py.h5a.create(file.id, b"\xff", h5py.h5t.NATIVE_INT32, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
+def texts(name: str, n_words: int, letters: int) -> Change:
+    """Write texts of variable length, one of which is long."""
+    return lambda f: [f.pop(name, None), f.create_dataset(name, data=["a"] * (n_words - 1) + ["x" * letters])]
+
+
+def packed_text(file: Any, name: str, n_words: int, size: int, chunk: int) -> None:
+    """Make an array of text in one chunk, which takes a few bytes of the file whatever it unpacks to."""
+    made = file.create_dataset(name, (n_words,), f"S{size}", maxshape=(None,), chunks=(chunk,), compression="gzip")
+    made.id.write_direct_chunk((0,), b"few")
+
+
 TRIAL = "responses/9"
 KINDS: dict[str, Kind] = {
     # Values that lie elsewhere.
@@ -224,6 +239,11 @@ KINDS: dict[str, Kind] = {
     "huge chunks": Kind(
         instead("behavior", declared((14, 3), chunks=(10**7, 3), maxshape=(None, 3))), ("chunks are too large",)
     ),
+    "huge chunks of text": Kind(lambda f: packed_text(f, "neurons/odd", 6, 1000, 1 << 17), ("chunks are too large",)),
+    "millions of texts": Kind(lambda f: packed_text(f, "neurons/odd", 1 << 23, 1, 1 << 23), ("too much text",)),
+    "text without end": Kind(texts("neurons/odd", 6, 20_000), ("dtype <U20000 is not supported",)),
+    "texts that fill memory": Kind(texts("item_info/odd", 20_000, 16_000), ("too large",)),
+    "tiers that fill memory": Kind(texts("tiers", 20_000, 16_000), ("tiers: too large",)),
     "huge table": Kind(instead("neurons/area", declared((6, 10**9), chunks=(6, 10**6))), ("were ever written",)),
     "null": Kind(instead("responses", link(h5py.Empty("f4"))), ("holds nothing",)),
     # Types.
@@ -262,6 +282,9 @@ KINDS: dict[str, Kind] = {
     "no trials": Kind(replace("responses", lambda v: v[:0]), ("found shape (0, 6)",)),
     "a trial less": Kind(replace("responses", lambda v: v[1:]), ("expected 14 trials as in images, found 13",)),
     "tiers too short": Kind(replace("tiers", lambda v: v[:-1]), ("too short (expected 14 or more",)),
+    "tiers of many trials": Kind(
+        replace("tiers", lambda v: np.append(v, [b"train"] * 1200)), ("200 more trials are of a tier",)
+    ),
     "tier of no trial": Kind(
         replace("tiers", lambda v: np.append(v, b"train")), ("tiers: trial 14 is of tier 'train'",)
     ),
@@ -296,6 +319,11 @@ KINDS: dict[str, Kind] = {
         lambda f: f["neurons"].__setitem__("..", np.arange(6)), ("a name that a store cannot have",)
     ),
     "name of Zarr": Kind(lambda f: f["neurons"].__setitem__("zarr.json", np.arange(6)), ("cannot have",)),
+    "name without end": Kind(lambda f: f.__setitem__(f"neurons{'/long' * 300}", np.arange(6)), ("1000 at most",)),
+    "two of one axis": Kind(
+        lambda f: [f.__setitem__(f"neurons/{n}", np.ones((6, k))) for n, k in (("a.b", 2), ("a/b", 3))],
+        ("meta/neurons/a/b.npy: would have 3 along neurons.a.b.1",),
+    ),
     "names that are no text": Kind(name_that_is_no_text, ("is a link",)),
     "two of one name": Kind(
         lambda f: [f.__setitem__(f"statistics/images/{n}/mean", 1.0) for n in ("x.y", "x_y")], ("rename or remove",)
@@ -304,6 +332,8 @@ KINDS: dict[str, Kind] = {
     "version of the future": Kind(attribute("/", "trialpack_hdf5", 2), ("version 2", "install"), "exported"),
     "climbing mouse": Kind(attribute("/", "mouse", "../../evil"), ("'../../evil', which no file",), "exported"),
     "hidden mouse": Kind(attribute("/", "mouse", ".."), ("which no file can have",), "exported"),
+    "mouse of two lines": Kind(attribute("/", "mouse", "a\nb"), ("'a\\nb', which no file",), "exported"),
+    "attribute that is no text": Kind(attribute_name_that_is_no_text, ("cannot be read",), "exported"),
     "mouse of numbers": Kind(attribute("/", "mouse", 7), ("attribute mouse is of another type",), "exported"),
     "other attributes": Kind(
         lambda f: f["trials/tiers"].attrs.__setitem__("source_dtype", "<U99"), ("other attributes",), "exported"
@@ -332,6 +362,14 @@ KINDS: dict[str, Kind] = {
     ),
     "unordered trials": Kind(
         lambda f: f["trials/trial_id"].__setitem__(..., f["trials/trial_id"][...][::-1]), ("ascending",), "exported"
+    ),
+    "other trial ids": Kind(
+        lambda f: f["trials/trial_id"].__setitem__(0, f["trials/trial_id"][0] + 1),
+        ("trials/trial_id: holds other values",),
+        "exported",
+    ),
+    "no tiers among the trials": Kind(
+        lambda f: f.__delitem__("trials/tiers"), ("meta/trials/tiers.npy: missing",), "exported"
     ),
     "no trial ids": Kind(lambda f: f.__delitem__("trials/trial_id"), ("trials/trial_id: missing",), "exported"),
     "no videos": Kind(lambda f: f.__delitem__("videos"), ("videos: missing",), "exported"),
@@ -408,6 +446,23 @@ def test_a_truncated_file(mouse: str, share: float, originals: dict[str, Path], 
     assert "truncated" in text or "not an HDF5 file" in text or "cannot be read" in text
 
 
+def test_zeros_among_texts(originals: dict[str, Path], tmp_path: Path) -> None:
+    """As a download leaves them: of such texts the C library never returns, nor can it be interrupted."""
+    path = Path(shutil.copy(originals["images"], tmp_path / "mouse.h5"))
+    with h5py.File(path, "a") as file:
+        file["neurons/note"] = ["of variable length"] * 6
+    data = bytearray(path.read_bytes())
+    heap = data.rindex(b"GCOL")
+    data[heap + 16 : heap + 80] = bytes(64)
+    path.write_bytes(data)
+    command = [Path(sys.executable).with_name("trialpack"), "convert", path, "--to", tmp_path / "stores"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    expected = (
+        f"trialpack: {path}: neurons/note: cannot be read (a collection of texts is damaged); copy the file again\n"
+    )
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"text", b"PK\3\4" + bytes(99), b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(9999)]
 )
@@ -425,6 +480,13 @@ def test_a_file_that_may_not_be_read(originals: dict[str, Path], tmp_path: Path)
     path.unlink()
     with pytest.raises(SourceError, match="No such file"):
         source.survey()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text(originals: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.h5")
+    shutil.copy(originals["images"], path)
+    assert "not UTF-8; rename it" in refusal(path, tmp_path / "stores")
 
 
 @pytest.mark.parametrize("how", ["grows", "is touched", "is replaced", "is cut"])

@@ -24,6 +24,7 @@ from .dataset import Dataset, check_written, examine, is_number, read_texts, tex
 Kind = Literal["dataset", "group", "link", "other"]
 Stamp = tuple[int, int]
 EXPORT_AGAIN = "export the mouse again"
+DIFFERS = "holds other values than were exported"
 _OF_SCALES = ("DIMENSION_LIST", "DIMENSION_LABELS", "REFERENCE_LIST", "CLASS", "NAME")
 """Attributes by which HDF5 itself connects arrays with the scales of their dimensions."""
 _MAX_ATTRIBUTE = 1 << 24
@@ -82,8 +83,7 @@ class Hdf5Reader:
     def kinds(self, group: str = "") -> dict[str, Kind]:
         """Return what a group holds: name -> what it is; nothing is followed to find out."""
         identity = self._group(group)
-        # h5py gives a name that is not UTF-8 as bytes.
-        names = (os.fsdecode(name) for name in self._h5py.Group(identity))
+        names = map(_decoded, self._h5py.Group(identity))
         return {name: self._kind(identity, name) for name in names}
 
     def datasets(self, group: str) -> Iterator[str]:
@@ -137,10 +137,10 @@ class Hdf5Reader:
         ReadError
             It is too large, or holds text that is not UTF-8.
         """
-        if dataset.nbytes > MAX_SMALL_FILE:
-            raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
         if dataset.dtype == object:
             return np.array(read_texts(self._h5py, dataset), object).reshape(dataset.shape)
+        if dataset.nbytes > MAX_SMALL_FILE:
+            raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
         out = np.empty(dataset.shape, dataset.dtype)
         if out.size:
             Rows(self._h5py, dataset.identity).read_all(out)
@@ -156,7 +156,8 @@ class Hdf5Reader:
         """
         node = self._open(path) if path else self._groups[""]
         opened = (self._h5py.Dataset(node) if path else self._h5py.Group(node)).attrs
-        return {name: self._attribute(node, opened, name) for name in opened if name not in _OF_SCALES}
+        names = (name for name in map(_decoded, opened) if name not in _OF_SCALES)
+        return {name: self._attribute(node, opened, name) for name in names}
 
     def _attribute(self, node: Any, opened: Any, name: str) -> Any:
         found = self._h5py.h5a.open(node, _encoded(name))
@@ -166,7 +167,7 @@ class Hdf5Reader:
         single = not shape or not (text and kind.is_variable_str())
         if not single or not (text or is_number(self._h5py, kind)) or math.prod(shape or ()) > _MAX_ATTRIBUTE:
             raise ReadError(f"the attribute {name} is neither text nor numbers", EXPORT_AGAIN)
-        value = hdf5.text_values(opened[name])
+        value = hdf5.text_values(opened[_encoded(name)])
         if isinstance(value, self._h5py.Empty):
             return None
         if isinstance(value, str):
@@ -231,6 +232,11 @@ def named_errors(label: str, member: str | None = None, trial: int | None = None
 def _stamp(descriptor: int) -> Stamp:
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def _decoded(name: str | bytes) -> str:
+    """Return a name as h5py gives it: one that is not UTF-8 as bytes."""
+    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
 
 
 def _encoded(name: str) -> bytes:

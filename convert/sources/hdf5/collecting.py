@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
+
+import numpy as np
 
 from ....store import SourceError
 from ....store.layout import NEURON, VARIABLES, Kind, Variable
@@ -79,8 +82,9 @@ class Collecting:
                 descr = f"<U{max(1, *map(len, words))}" if words else "<U1"
             else:
                 descr = dataset.dtype.str
-            if self.found.check_small(dataset.nbytes, path):
-                self.small[name] = SmallPlace(path, SmallArray(name, dataset.shape, descr, False, dataset.nbytes))
+            array = small_array(name, dataset.shape, descr, fortran_order=False)
+            if self.found.check_dtype(descr, path) and self.found.check_small(array.nbytes, path):
+                self.small[name] = SmallPlace(path, array)
 
     def add_group(self, group: str, prefix: str, rename: Callable[[str], str] = str) -> None:
         """Look at all arrays below a group, if it is there."""
@@ -119,7 +123,14 @@ class Collecting:
                 values = self.file.values(self.file.dataset(place.dataset))
                 texts = values.astype("U") if values.dtype == object else values
                 return self.found.tiers(texts, ids, place.dataset)
+        elif not self.found.problems:
+            self.found.problem("missing", COPY_AGAIN, TIERS)
         return dict.fromkeys(ids, "")
+
+
+def small_array(name: str, shape: tuple[int, ...], descr: str, *, fortran_order: bool) -> SmallArray:
+    """Describe an array beside the trials by what a published tree would have."""
+    return SmallArray(name, shape, descr, fortran_order, math.prod(shape) * np.dtype(descr).itemsize)
 
 
 def check_float(dataset: Dataset) -> None:

@@ -13,7 +13,6 @@ from ....store import OptionError
 from ... import hdf5
 from ...hdf5 import Rows
 from ...npy import COPY_AGAIN, MAX_AXES, MAX_SIZE
-from ..findings import MAX_SMALL_FILE
 from ..tree import ReadError
 
 _SAVE_AGAIN = "save it again as numbers or text"
@@ -22,6 +21,9 @@ _MAX_CHUNK = 1 << 30
 _MAX_SPARE = 1 << 26
 """How much larger than the dataset a chunk may be: one that is to grow has room."""
 _MAX_BLOCK = 1 << 26
+_MAX_WORDS, _MAX_LETTERS = 1 << 22, 1 << 28
+"""Of an array of text, which is read before anything is known of it: each word takes a hundred bytes more."""
+_TOO_MUCH = f"too much text (expected {_MAX_WORDS} words and {_MAX_LETTERS} bytes at most)", "remove it from the file"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Dataset:
         In the file.
     dtype
         Byte order as in the file; object for text.
+    itemsize
+        Bytes of one value; of text of variable length, those of the reference to it.
     chunk
         Its chunks; None if it is not cut into any.
     identity
@@ -43,18 +47,19 @@ class Dataset:
     path: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    itemsize: int
     chunk: tuple[int, ...] | None
     identity: Any
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its values; text counts as eight bytes a word."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        """Bytes of its values."""
+        return math.prod(self.shape) * self.itemsize
 
     @property
     def row_nbytes(self) -> int:
         """Bytes of a row's values."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
+        return math.prod(self.shape[1:]) * self.itemsize
 
     @property
     def rows_together(self) -> int:
@@ -64,7 +69,7 @@ class Dataset:
     @property
     def chunk_nbytes(self) -> int:
         """Bytes of a chunk; 0 without."""
-        return math.prod(self.chunk) * self.dtype.itemsize if self.chunk else 0
+        return math.prod(self.chunk) * self.itemsize if self.chunk else 0
 
     @property
     def unpacking(self) -> int:
@@ -86,7 +91,8 @@ def examine(h5py: Any, path: str, identity: Any) -> Dataset:
     if settings.get_external_count():
         raise ReadError("its values lie in other files, which are not opened", _SAVE_INSIDE)
     _check_filters(h5py, settings)
-    dtype = _dtype(h5py, identity.get_type())
+    kind = identity.get_type()
+    dtype = _dtype(h5py, kind)
     space = identity.get_space()
     if space.get_simple_extent_type() == h5py.h5s.NULL:
         raise ReadError("holds nothing (expected an array)", COPY_AGAIN)
@@ -94,7 +100,7 @@ def examine(h5py: Any, path: str, identity: Any) -> Dataset:
     if len(shape) > MAX_AXES or math.prod(shape) > MAX_SIZE:
         raise ReadError(f"shape {shape} is not believed", COPY_AGAIN)
     chunk = tuple(settings.get_chunk()) if settings.get_layout() == h5d.CHUNKED else None
-    found = Dataset(path, shape, dtype, chunk, identity)
+    found = Dataset(path, shape, dtype, kind.get_size(), chunk, identity)
     limit = min(_MAX_CHUNK, found.nbytes + _MAX_SPARE)
     if found.chunk_nbytes > limit:
         what = f"its chunks are too large (expected {limit} bytes at most, found {found.chunk_nbytes})"
@@ -129,8 +135,7 @@ def check_written(h5py: Any, dataset: Dataset) -> None:
     if dataset.chunk is not None:
         expected, found, parts = _chunk_count(dataset.shape, dataset.chunk), identity.get_num_chunks(), "chunks"
     elif identity.get_create_plist().get_layout() == h5d.CONTIGUOUS:
-        size = math.prod(dataset.shape) * identity.get_type().get_size()
-        expected, found, parts = size, identity.get_storage_size(), "bytes"
+        expected, found, parts = dataset.nbytes, identity.get_storage_size(), "bytes"
     else:
         return
     if found < expected:
@@ -141,9 +146,10 @@ def check_written(h5py: Any, dataset: Dataset) -> None:
 def read_texts(h5py: Any, dataset: Dataset) -> list[str]:
     """Read texts, of variable length one at a time: many small references could stand for one large text."""
     kind = dataset.identity.get_type()
-    if not kind.is_variable_str():
-        if math.prod(dataset.shape) * kind.get_size() > MAX_SMALL_FILE:
-            raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
+    fixed = not kind.is_variable_str()
+    if math.prod(dataset.shape) > _MAX_WORDS or (fixed and dataset.nbytes > _MAX_LETTERS):
+        raise ReadError(*_TOO_MUCH)
+    if fixed:
         words = np.empty(dataset.shape, kind.dtype)
         if words.size:
             Rows(h5py, dataset.identity).read_all(words)
@@ -156,8 +162,8 @@ def read_texts(h5py: Any, dataset: Dataset) -> list[str]:
         dataset.identity.read(memory, space, word, kept)
         found.append(text_of(word[0]))
         total += len(found[-1])
-        if total > MAX_SMALL_FILE:
-            raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
+        if total > _MAX_LETTERS:
+            raise ReadError(*_TOO_MUCH)
     return found
 
 

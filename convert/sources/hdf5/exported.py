@@ -11,13 +11,13 @@ import numpy as np
 
 from ....store import layout
 from ....store.layout import VARIABLES, Kind, Variable
-from ...hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest
+from ...hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest, digest
 from ...npy import NpyError, narrowed, parse_descr
 from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
-from .access import EXPORT_AGAIN, Hdf5Reader, named_errors
-from .collecting import Collecting
+from .access import DIFFERS, EXPORT_AGAIN, Hdf5Reader, named_errors
+from .collecting import Collecting, small_array
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
 from .dataset import Dataset
 
@@ -87,6 +87,8 @@ class _Exported:
             ids: list[int] = values.tolist()
             if ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LAST_TRIAL_ID:
                 raise ReadError(f"expected numbers from 0 to {_LAST_TRIAL_ID}, ascending", EXPORT_AGAIN)
+            if digest(values) != _Attributes(self._file.attributes(_TRIAL_ID)).text(A_DIGEST):
+                raise ReadError(DIFFERS)
             return ids
         return []
 
@@ -143,10 +145,11 @@ class _Exported:
             raise ReadError(f"the attribute {layout.A_SOURCE_NAME} is {name[:80]!r}", EXPORT_AGAIN)
         if name in known:
             raise ReadError(f"would be {name} as {known[name].dataset} is", "remove one of them")
-        if not self._found.check_name(name, path) or not self._found.check_small(dataset.nbytes, path):
+        if not self._found.check_name(name, path):
             return
         array = _bytes(name, dataset) if verbatim else self._array(name, dataset, attributes)
-        known[name] = SmallPlace(path, array, attributes.text(A_DIGEST))
+        if self._found.check_small(array.nbytes, path):
+            known[name] = SmallPlace(path, array, attributes.text(A_DIGEST))
 
     def _array(self, name: str, dataset: Dataset, attributes: _Attributes) -> SmallArray:
         """Return what the file was of which the array comes."""
@@ -158,7 +161,7 @@ class _Exported:
         if kept != dataset.dtype:
             raise ReadError(f"is of dtype {dataset.dtype}, which cannot stand for {descr} of the source", EXPORT_AGAIN)
         self._found.check_dtype(descr, dataset.path)
-        return SmallArray(name, shape, descr, fortran, dataset.nbytes)
+        return small_array(name, shape, descr, fortran_order=fortran)
 
 
 class _Attributes:
@@ -208,7 +211,7 @@ def _as_stored(dataset: Dataset, descr: str) -> tuple[tuple[int, ...], np.dtype[
 def _bytes(name: str, dataset: Dataset) -> SmallArray:
     if dataset.dtype != np.uint8 or len(dataset.shape) != 1:
         raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}")
-    return SmallArray(name, dataset.shape, dataset.dtype.str, False, dataset.nbytes)
+    return small_array(name, dataset.shape, dataset.dtype.str, fortran_order=False)
 
 
 def _parsed_headers(text: str) -> list[tuple[str, bool]]:
@@ -223,4 +226,4 @@ def _parsed_headers(text: str) -> list[tuple[str, bool]]:
 
 def _may_name_a_mouse(text: str) -> bool:
     """Tell whether a text can be the name of a file, and of nothing else: it comes from the file, and names a store."""
-    return 0 < len(text.encode()) <= 200 and "/" not in text and "\0" not in text and not text.startswith(".")
+    return 0 < len(text.encode()) <= 200 and "/" not in text and text.isprintable() and not text.startswith(".")

@@ -19,12 +19,10 @@ from ... import hdf5
 from ...npy import COPY_AGAIN, as_published
 from ..source import SourceTrial, Survey
 from ..tree import ReadError
-from .access import Hdf5Path, Hdf5Reader, named_errors
+from .access import DIFFERS, Hdf5Path, Hdf5Reader, named_errors
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 from .dataset import Dataset
 from .layouts import read_contents
-
-_DIFFERS = "holds other values than were exported"
 
 
 class Hdf5Mouse:
@@ -140,7 +138,7 @@ class Hdf5TrialReader:
             values = self._blocks[variable].read(trial)
             self._file.check_unchanged()
             if trial.digest is not None and values_digest(values) != trial.digest:
-                raise ReadError(_DIFFERS)
+                raise ReadError(DIFFERS)
         published = values.transpose(place.axes)
         return SourceTrial(trial.member, published, trial.descr, trial.fortran_order, trial.nbytes, files=0)
 
@@ -190,7 +188,7 @@ def _read_small(path: Hdf5Path, place: SmallPlace) -> NDArray[Any]:
         values = file.values(file.dataset(place.dataset))
         file.check_unchanged()
         if place.digest is not None and hdf5.digest(values) != place.digest:
-            raise ReadError(_DIFFERS)
+            raise ReadError(DIFFERS)
         return values
 
 
