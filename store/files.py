@@ -26,6 +26,7 @@ _being_saved = set[Path]()
 _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2
 _SYSTEM = ctypes.CDLL(None, use_errno=True)
 _sync_file_range, _WRITE = getattr(_SYSTEM, "sync_file_range", None), 2
+_syncfs = getattr(_SYSTEM, "syncfs", None)
 _NOT_OFFERED = (errno.ENOSYS, errno.EINVAL)
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
@@ -72,6 +73,21 @@ def start_sync(descriptor: int, offset: int, size: int) -> None:
 def sync(descriptor: int) -> None:
     """Return when the file is on disk."""
     os.fsync(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """Return when all files are on disk that were written to where a path is: one wait for thousands of files."""
+    if _syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with naming(path):
+        try:
+            if _syncfs(descriptor) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+        finally:
+            close(descriptor)
 
 
 def close(descriptor: int) -> None:

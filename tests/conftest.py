@@ -66,7 +66,8 @@ def fresh(tiny_mice: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the disk: for tests of what is written, not of when it is durable."""
-    monkeypatch.setattr("trialpack.store.files.sync", lambda descriptor: None)
+    for name in ("sync", "sync_file_system"):
+        monkeypatch.setattr(f"trialpack.store.files.{name}", lambda _: None)
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def test_two_exports_to_one_place(packed: dict[str, Path], tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("operation", "number"),
     [("create", 0), ("create", 40), ("append", 0), ("append", 40), ("make_folder", 0), ("make_folder", 5)]
-    + [("rename_new", 0)],
+    + [("sync_file_system", 0), ("rename_new", 0)],
 )
 def test_a_disk_that_fills_up_leaves_nothing(
     packed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, number: int
@@ -285,6 +285,20 @@ def test_a_disk_that_fills_up_leaves_nothing(
     assert not (tmp_path / "out").exists() or not os.listdir(tmp_path / "out")
     monkeypatch.undo()
     export_mouse(packed["dynamic"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", EXPORT_FORMATS)
+def test_an_export_gets_its_name_when_it_is_on_disk(
+    packed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any
+) -> None:
+    """What a power cut leaves under the name is complete."""
+    calls = list[tuple[str, Path]]()
+    for name in ("sync_file_system", "rename_new", "sync_folder"):
+        real = getattr(files, name)
+        monkeypatch.setattr(files, name, lambda *paths, n=name, f=real: (calls.append((n, paths[-1])), f(*paths)))
+    made = export_mouse(packed["static"], tmp_path, format=form).path
+    hidden = made.with_name(f".{made.name}.partial")
+    assert calls == [("sync_file_system", hidden), ("rename_new", made), ("sync_folder", tmp_path)]
 
 
 def test_a_full_disk_in_the_middle_of_a_zip(

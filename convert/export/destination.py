@@ -12,7 +12,7 @@ from ...store.publish import check_outside
 
 @contextlib.contextmanager
 def appearing(destination: Path) -> Generator[Path]:
-    """Give a hidden path beside a destination, to make a file or folder there; at the end it gets its name.
+    """Give a hidden path beside a destination, to make a file or folder there; once it is on disk, it gets its name.
 
     Raises
     ------
@@ -38,7 +38,9 @@ def appearing(destination: Path) -> Generator[Path]:
         files.remove(hidden)
         try:
             yield hidden
+            files.sync_file_system(hidden)
             files.rename_new(hidden, destination)
+            files.sync_folder(destination.parent)
         except FileExistsError:
             raise StoreExistsError(_taken(destination)) from None
         finally:
