@@ -78,6 +78,9 @@ def test_shown_code_runs(name, place):
     for block in blocks * 2:
         ran = subprocess.run([sys.executable, "-c", block], cwd=place, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
+        losses = [float(one) for one in re.findall(r"^epoch \d+: (\S+) on held-out trials", ran.stdout, re.M)]
+        assert bool(losses) == ("on held-out trials" in block)
+        assert losses == sorted(losses, reverse=True), ran.stdout
 
 
 def test_reading_shows_what_is_printed(place, monkeypatch):
