@@ -25,7 +25,7 @@ lint: $(VENV)/ready
 test-all: ## the tests on every Python from 3.11 that is installed, each with the newest zarr it can have
 	bash tests/all_pythons.sh
 
-torture: $(VENV)/ready ## inject faults by the hundred, and print how many were survived; under an hour on two cores
+torture: $(VENV)/ready ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
 	$(VENV)/bin/python -m pytest -q -n auto --torture tests/faults
 
 clean:
