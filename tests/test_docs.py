@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 import trialpack.cli
 import trialpack.convert
@@ -118,6 +119,19 @@ def test_readme_names_every_command():
     text = (ROOT / "README.md").read_text()
     for name in commands.commands:
         assert f"trialpack {name}" in text, name
+
+
+def test_readme_names_every_option_of_convert():
+    text = (ROOT / "README.md").read_text()
+    for option in commands.commands["convert"].params:
+        if isinstance(option, click.Option):
+            assert any(name in text for name in option.opts + option.secondary_opts), option.opts
+
+
+def test_readme_names_the_commands_without_json():
+    without = {name for name, one in commands.commands.items() if not any("--json" in each.opts for each in one.params)}
+    assert without == {"sample", "show"}
+    assert "all but `sample` and `show` have `--json`" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
