@@ -69,6 +69,7 @@ def first_commands(name):
     return "" if missing(name) else found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md"])
 def test_shown_code_runs(name, place):
     """Also a second time."""
