@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+TRIALS ?= 96
 
 .PHONY: demo test lint test-all torture clean
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
-	rm -rf $(DEMO)
-	$(VENV)/bin/trialpack sample $(DEMO)/data
+	rm -rf $(DEMO)/data $(DEMO)/stores
+	$(VENV)/bin/trialpack sample $(DEMO)/data --trials $(TRIALS)
 	$(VENV)/bin/trialpack convert $(DEMO)/data --to $(DEMO)/stores
 	$(VENV)/bin/trialpack verify $(DEMO)/stores/*.zarr --source $(DEMO)/data
 	$(VENV)/bin/trialpack info $(DEMO)/stores/*.zarr
@@ -24,7 +25,7 @@ lint: $(VENV)/ready
 test-all: ## the tests on every Python from 3.11 that is installed, each with the newest zarr it can have
 	bash tests/all_pythons.sh
 
-torture: $(VENV)/ready ## inject faults by the hundred, and print how many were survived; under an hour on two cores
+torture: $(VENV)/ready ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
 	$(VENV)/bin/python -m pytest -q -n auto --torture tests/faults
 
 clean:

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 import trialpack.cli
 import trialpack.convert
@@ -43,40 +45,48 @@ def python_blocks(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md"])
-def test_shown_code_runs(name, tmp_path):
-    if "import h5py" in (ROOT / name).read_text():
-        pytest.importorskip("h5py", reason="h5py is not installed")
-    if "import torch" in (ROOT / name).read_text():
-        pytest.importorskip("torch", reason="torch is not installed")
-    runner = CliRunner()
-    arguments = [
-        ["sample", f"{tmp_path}/demo/data"],
-        ["convert", f"{tmp_path}/demo/data", "--to", f"{tmp_path}/demo/stores"],
-    ]
-    for one in arguments:
-        assert runner.invoke(commands, one, catch_exceptions=False).exit_code == 0
-    blocks = python_blocks(name)
-    assert blocks
-    for block in blocks:
-        ran = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
+def missing(name):
+    """Return the packages that a document's code imports, and that are not installed."""
+    return [one for one in ("h5py", "torch") if f"import {one}" in (ROOT / name).read_text() and not find_spec(one)]
 
 
 @pytest.fixture(scope="module")
-def reading(tmp_path_factory):
-    """The folder in which docs/reading.md begins, after the commands that it begins with."""
-    place, text = tmp_path_factory.mktemp("reading"), (ROOT / "docs/reading.md").read_text()
-    commands_shown = re.search(r"```\n(trialpack sample.*?)```", text, re.S)[1].splitlines()
-    assert len(commands_shown) == 3
-    for line in commands_shown:
-        done = subprocess.run([TRIALPACK, *line.split()[1:]], cwd=place, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+def place(tmp_path_factory):
+    """The folder of a reader who ran `make demo`, and then the commands that each document begins with."""
+    place, venv = tmp_path_factory.mktemp("place"), TRIALPACK.parent.parent
+    demo = ["make", "-C", ROOT, "demo", "-o", f"{venv}/ready", f"VENV={venv}", f"DEMO={place}/demo", "TRIALS=24"]
+    typed = [first_commands(name) for name in ["docs/reading.md", "docs/training.md", "docs/hdf5.md"]]
+    env = {**os.environ, "PATH": f"{TRIALPACK.parent}:{os.environ['PATH']}"}
+    for command in [demo, *(["sh", "-euc", lines] for lines in typed)]:
+        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
     return place
 
 
-def test_reading_shows_what_is_printed(reading, monkeypatch):
-    monkeypatch.chdir(reading)
+def first_commands(name):
+    found = re.search(r"```\n(trialpack sample.*?)```", (ROOT / name).read_text(), re.S)
+    assert found, name
+    return "" if missing(name) else found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md"])
+def test_shown_code_runs(name, place):
+    """Also a second time."""
+    if missing(name):
+        pytest.skip(f"not installed: {missing(name)}")
+    blocks = python_blocks(name)
+    assert blocks
+    for block in blocks * 2:
+        ran = subprocess.run([sys.executable, "-c", block], cwd=place, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        losses = [float(one) for one in re.findall(r"^epoch \d+: (\S+) on held-out trials", ran.stdout, re.M)]
+        assert bool(losses) == ("on held-out trials" in block)
+        assert losses == sorted(losses, reverse=True), ran.stdout
+
+
+def test_reading_shows_what_is_printed(place, monkeypatch):
+    monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "90")
     # Doctest would take the end of a block for output.
     text = re.sub(r"^```.*$", "", (ROOT / "docs/reading.md").read_text(), flags=re.M)
@@ -86,11 +96,11 @@ def test_reading_shows_what_is_printed(reading, monkeypatch):
     assert failed == 0
 
 
-def test_reading_shows_what_the_command_prints(reading):
+def test_reading_shows_what_the_command_prints(place):
     shown = re.findall(r"```\n\$ trialpack (.*?)\n(.*?)```", (ROOT / "docs/reading.md").read_text(), re.S)
     assert shown
     for command, expected in shown:
-        done = subprocess.run([TRIALPACK, *command.split()], cwd=reading, capture_output=True, text=True, check=True)
+        done = subprocess.run([TRIALPACK, *command.split()], cwd=place, capture_output=True, text=True, check=True)
         assert [line.rstrip() for line in done.stdout.rstrip().splitlines()] == expected.rstrip().splitlines()
 
 
@@ -110,6 +120,19 @@ def test_readme_names_every_command():
     text = (ROOT / "README.md").read_text()
     for name in commands.commands:
         assert f"trialpack {name}" in text, name
+
+
+def test_readme_names_every_option_of_convert():
+    text = (ROOT / "README.md").read_text()
+    for option in commands.commands["convert"].params:
+        if isinstance(option, click.Option):
+            assert any(name in text for name in option.opts + option.secondary_opts), option.opts
+
+
+def test_readme_names_the_commands_without_json():
+    without = {name for name, one in commands.commands.items() if not any("--json" in each.opts for each in one.params)}
+    assert without == {"sample", "show"}
+    assert "all but `sample` and `show` have `--json`" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(commands.commands))

@@ -1,5 +1,6 @@
 """Batches are normalized as the field does it, on the host and on a device: compared with its formulas, in numpy."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -242,9 +243,15 @@ def test_trials_that_go_on_longer_than_any_train_trial(packed: dict[str, Mouse],
     one, mouse = by_hand["dynamic"], packed["dynamic"]
     assert max(length for length, tier in zip(one.n_frames, one.tiers, strict=True) if tier == "train") == 300
     options: dict[str, Any] = {"tier": "final_test_bonus", "trials": NOT_WITHHELD, "batch_size": 1}
-    for transforms in ("field", {"behavior": DivideByStd()}, {"videos": Standardize(statistics="source")}):
+    cases: dict[str, Any] = {
+        "{'videos': Standardize(over='trials_and_frames')}": "field",
+        "{'behavior': DivideByStd(over='trials_and_frames')}": {"behavior": DivideByStd()},
+        "{'responses': ScaleByStd(over='trials_and_frames')}": {"responses": ScaleByStd(statistics="source")},
+    }
+    for advised, transforms in cases.items():
         for window in (None, 50):
-            with pytest.raises(OptionError, match="statistics of 300 frames, but trials have up to 315; choose over="):
+            expected = f"statistics of 300 frames, but trials have up to 315; choose a mapping such as {advised}, "
+            with pytest.raises(OptionError, match=re.escape(expected)):
                 load(mouse, normalize=transforms, window=window, **options)
     over: Any = "trials_and_frames"
     transforms = {"videos": Standardize(over), "responses": ScaleByStd(over), "behavior": DivideByStd(over)}

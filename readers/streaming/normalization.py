@@ -156,11 +156,13 @@ def _affine(mouse: Mouse, name: str, transform: Transform, n_frames: int) -> Aff
     mean, std = (
         _broadcast(variable, reduction, read(mouse, variable, reduction, statistic)) for statistic in ("mean", "std")
     )
-    _check_frames(mouse, variable, std, n_frames)
+    _check_frames(mouse, variable, transform, std, n_frames)
     return transform.affine(mean, std)
 
 
-def _check_frames(mouse: Mouse, variable: Variable, std: NDArray[np.float64], n_frames: int) -> None:
+def _check_frames(
+    mouse: Mouse, variable: Variable, transform: Transform, std: NDArray[np.float64], n_frames: int
+) -> None:
     """See that there are statistics of all frames that trials have: some test trials are longer than all train ones."""
     axis = variable.frame_axis
     if axis is None or std.shape[axis] == 1:
@@ -169,7 +171,8 @@ def _check_frames(mouse: Mouse, variable: Variable, std: NDArray[np.float64], n_
     known = np.count_nonzero(np.isfinite(by_frame).any(axis=1))
     if known < n_frames:
         what = f"{variable.name} has statistics of {known} frames, but trials have up to {n_frames}"
-        advice = "choose over='trials_and_frames', other trials, or no normalization of it"
+        other = f"{{'{variable.name}': {type(transform).__name__}(over='trials_and_frames')}}"
+        advice = f"choose a mapping such as {other}, other trials, or no normalization of it"
         raise OptionError(Problem(str(mouse.path), what, advice))
 
 
