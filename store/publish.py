@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, layout
-from .errors import Problem, StoreBusyError, StoreExistsError
+from .errors import OptionError, Problem, StoreBusyError, StoreExistsError
 from .integrity import file_digest
 from .manifest import Manifest
 from .metadata import to_json
@@ -86,8 +86,10 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         The destination is taken, and is not a store that may be replaced.
     StoreBusyError
         Another converter holds the destination.
+    OptionError
+        The destination lies inside a store.
     """
-    _check_outside(destination)
+    check_outside(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
     with contextlib.ExitStack() as stack:
@@ -99,6 +101,19 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
         yield stage
+
+
+def check_outside(destination: Path) -> None:
+    """See that what is to be written is not inside a store, which would no longer be what its manifest says.
+
+    Raises
+    ------
+    OptionError
+        It is, however far below.
+    """
+    for parent in destination.resolve().parents:
+        if _is_store(parent):
+            raise OptionError(Problem(str(destination), f"lies inside the store {parent}", "choose another folder"))
 
 
 def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
@@ -193,14 +208,6 @@ def _check_free(destination: Path, *, replace: bool) -> None:
     if destination.is_symlink() or not _is_store(destination):
         what = "exists and is not a trialpack store, so it is not replaced"
         raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
-
-
-def _check_outside(destination: Path) -> None:
-    """See that the destination is not inside another store, which would no longer be what its manifest says."""
-    for parent in destination.resolve().parents:
-        if _is_store(parent):
-            problem = Problem(str(destination), f"lies inside the store {parent}", "choose another folder with --to")
-            raise StoreExistsError(problem)
 
 
 def _is_store(folder: Path) -> bool:

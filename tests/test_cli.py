@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from trialpack.convert import convert_mouse
+from trialpack.convert import convert_mouse, export_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.readers import open_mouse
+from trialpack.readers.statistics_files import save_statistics
+from trialpack.store import OptionError
 
 TRIALPACK = Path(sys.executable).parent / "trialpack"
 
@@ -202,6 +205,44 @@ def test_a_destination_inside_a_store_or_the_source_is_refused(mice, stores):
         assert len(done.stderr.splitlines()) == 1 and words in done.stderr
         assert not folder.exists()
     assert run("verify", store).returncode == 0
+
+
+INSIDE = [
+    ["export", "STORE", "--to", "STORE", "--as", "npy"],
+    ["export", "STORE", "--to", "STORE/trials/deep/er", "--as", "zip"],
+    ["stats", "STORE", "-o", "STORE/statistics.npz"],
+    ["show", "STORE", "-o", "STORE/trials/a.png"],
+    ["show", "STORE"],
+    ["sample", "STORE/more", "--trials", "1", "--neurons", "2"],
+]
+"""Run in the store itself."""
+
+
+@pytest.mark.parametrize("arguments", INSIDE, ids=" ".join)
+def test_no_command_writes_into_a_store(stores, arguments):
+    store = next(stores.glob("dynamic*"))
+    before = sorted(store.rglob("*"))
+    done = run(*(argument.replace("STORE", str(store)) for argument in arguments), cwd=store)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and f"lies inside the store {store}; choose another" in done.stderr
+    assert sorted(store.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: export_mouse(store, store / "trials"),
+        lambda store: save_statistics(open_mouse(store).statistics, store / "trials" / "statistics.npz"),
+        lambda store: write_sample(store / "more", trials=1, neurons=2),
+    ],
+    ids=["export_mouse", "save_statistics", "write_sample"],
+)
+def test_no_function_writes_into_a_store(stores, write):
+    store = next(stores.glob("dynamic*"))
+    before = sorted(store.rglob("*"))
+    with pytest.raises(OptionError, match="lies inside the store"):
+        write(store)
+    assert sorted(store.rglob("*")) == before
 
 
 def test_a_sample_that_exists_is_one_line(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from ...store import Problem, StoreBusyError, StoreExistsError, files
+from ...store.publish import check_outside
 
 
 @contextlib.contextmanager
@@ -19,12 +20,15 @@ def appearing(destination: Path) -> Generator[Path]:
         Something has the name.
     StoreBusyError
         Another export to the destination is under way.
+    OptionError
+        The destination lies inside a store.
 
     Notes
     -----
     After any error the hidden path is removed. What a killed process left there is removed by the next export to the
     same destination.
     """
+    check_outside(destination)
     files.make_folder_durably(destination.parent)
     hidden = destination.with_name(f".{destination.name}.partial")
     with files.locked(destination.with_name(f".{destination.name}.lock")) as held:

@@ -127,8 +127,8 @@ def export_mouse(
     StoreExistsError, StoreBusyError
         The destination is taken, or being written.
     OptionError
-        There is no such format, or no ``statistics.pkl`` of such a mouse; an option is of another format; or a package
-        is missing.
+        There is no such format, or no ``statistics.pkl`` of such a mouse; an option is of another format; a package is
+        missing; or `to` lies inside a store.
     OSError
         From the system, such as a full disk; nothing is left.
 
