@@ -14,12 +14,14 @@ from rich.table import Table
 from ..convert import Plan, Summary, convert_mouse, find_sources, plan_mouse
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
-from ..convert.plan import describe
+from ..convert.plan import describe, destination
 from ..convert.sources import Source
 from ..store import TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
+from ..store.publish import is_store
 from . import options
 from .display import bound_texts, complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .interrupts import advising
 from .space import with_space
 
 _EPILOG = """
@@ -29,9 +31,13 @@ Examples:
   trialpack convert downloads/*.zip --to stores --precision float32
   trialpack convert downloads/*.zip --to stores --max-error responses=0.1%std --max-error videos=0.5
   trialpack convert downloads --to stores --dry-run
+  trialpack convert downloads --to stores --skip-existing
 
-A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there.
+A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there, of
+several mice with --skip-existing.
 """
+_GOES_ON = "the same command goes on from here"
+_SKIPPING = "the same command with --skip-existing goes on from here"
 
 
 @dataclass
@@ -39,6 +45,7 @@ class _Outcome:
     """What became of the mice."""
 
     done: list[Any] = field(default_factory=list[Any])
+    skipped: list[Path] = field(default_factory=list[Path])
     problems: list[str] = field(default_factory=list[str])
 
     def failed(self, error: BaseException) -> None:
@@ -85,6 +92,9 @@ class _Outcome:
     help="Memory of the whole process, such as 2GiB. [default: 2GiB]",
 )
 @click.option("--replace", is_flag=True, help="Replace stores that are there already.")
+@click.option(
+    "--skip-existing", is_flag=True, help="Leave stores that are there already as they are, however they were made."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be made (more in a wide terminal), and write nothing.")
 @options.json_output
 def convert(
@@ -95,7 +105,9 @@ def convert(
     codec: str,
     statistics: bool,
     dry_run: bool,
+    skip_existing: bool,
     as_json: bool,
+    replace: bool,
     **settings: Any,
 ) -> None:
     """Pack mice into Zarr stores.
@@ -104,17 +116,24 @@ def convert(
     folders and files.
     Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
     """
+    if replace and skip_existing:
+        raise click.UsageError("--replace and --skip-existing exclude one another")
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
     kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     outcome = _Outcome()
-    for source in _find(sources, outcome):
+    found = _find(sources, outcome)
+    again = _SKIPPING if len(found) > 1 and not (replace or skip_existing) else _GOES_ON
+    for source in found:
         try:
-            if dry_run:
+            if skip_existing and is_store(store := destination(source.survey().mouse, to)):
+                outcome.skipped.append(store)
+            elif dry_run:
                 outcome.done.append(plan_mouse(source, to, **kept))
             else:
-                outcome.done.append(_convert(source, to, **kept, **settings))
+                with advising(again):
+                    outcome.done.append(_convert(source, to, **kept, replace=replace, **settings))
         except (TrialpackError, OSError) as error:
-            outcome.failed(_with_space(error, source, to, kept))
+            outcome.failed(_with_space(error, source, to, kept, again))
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -141,19 +160,21 @@ def _convert(source: Source, to: Path, **settings: Any) -> Summary:
         return convert_mouse(source, to, progress=bar, **settings)
 
 
-def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any]) -> BaseException:
+def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any], again: str) -> BaseException:
     def need() -> tuple[int, int]:
         plan = plan_mouse(source, to, **kept)
         return plan.nbytes, plan.files
 
-    return with_space(error, to, need, "the same command goes on from here")
+    return with_space(error, to, need, again)
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
     if as_json:
         mice = [describe(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
-        show_json({"mice": mice, "problems": outcome.problems})
+        show_json({"mice": mice, "skipped": list(map(str, outcome.skipped)), "problems": outcome.problems})
         return
+    for store in outcome.skipped:
+        click.echo(f"note: {store}: is there already, and stays as it is", err=True)
     for one in outcome.done:
         for warning in one.warnings:
             click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)

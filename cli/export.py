@@ -12,6 +12,7 @@ from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Fil
 from ..store import check_quick, layout
 from . import options
 from .display import progress_bar, show, show_json, size
+from .interrupts import advising
 from .space import with_space
 
 _EPILOG = """
@@ -23,6 +24,7 @@ Examples:
   trialpack export stores/mouse.zarr --to matlab --as hdf5
   trialpack export stores/mouse.zarr --to scratch --as hdf5 --hdf5-filter none
 """
+_AGAIN = "the same command begins anew"
 
 
 @click.command(epilog=_EPILOG)
@@ -61,7 +63,7 @@ def export(
     not at all.
     """
     try:
-        with progress_bar(layout.short_name(store.name)) as bar:
+        with advising(_AGAIN), progress_bar(layout.short_name(store.name)) as bar:
             made = export_mouse(
                 store,
                 to,
@@ -72,7 +74,7 @@ def export(
                 progress=bar,
             )
     except OSError as error:
-        raise with_space(error, to, lambda: _need(store, form), "the same command begins anew") from None
+        raise with_space(error, to, lambda: _need(store, form), _AGAIN) from None
     _report(made, as_json=as_json)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 
 import click
 
-from ..store import TrialpackError, files
+from ..store import TrialpackError
 from .convert import convert
-from .display import complain, console
+from .display import complain
 from .export import export
 from .info import info
+from .interrupts import end_when_interrupted
 from .sample import sample
 from .show import show
 from .stats import stats
@@ -26,13 +25,6 @@ Start with a sample, if you have no data at hand:
   trialpack convert data --to stores
   trialpack info stores/dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zarr
 """
-
-
-_AFTER_INTERRUPT = {
-    "convert": "; the same command goes on from here",
-    "export": "; the same command begins anew",
-    "sample": "; delete what it wrote before trying again",
-}
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,8 +42,7 @@ for command in (convert, verify, info, stats, show, export, sample):
 
 def main() -> None:
     """Run the command line; errors become lines on standard error, never tracebacks."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+    end_when_interrupted()
     try:
         sys.exit(commands(standalone_mode=False))
     except click.ClickException as error:
@@ -62,13 +53,3 @@ def main() -> None:
     except (TrialpackError, OSError) as error:
         complain(error)
         sys.exit(1)
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """End at once: whatever was under way is not visible under a store's name, and a later run goes on from it."""
-    console.show_cursor(True)
-    context = click.get_current_context(silent=True)
-    advice = _AFTER_INTERRUPT.get(context.info_name or "", "") if context else ""
-    files.drop_unsaved()
-    os.write(2, f"\ntrialpack: interrupted{advice}\n".encode())
-    os._exit(130)

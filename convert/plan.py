@@ -229,7 +229,7 @@ def make_plan(
     reading = overhead * max(spec.nbytes for spec in survey.variables.values())
     return Plan(
         survey=survey,
-        destination=to / f"{survey.mouse}{layout.SUFFIX}",
+        destination=destination(survey.mouse, to),
         precision=precision,
         codec=codec,
         bounds=bounds,
@@ -245,6 +245,11 @@ def make_plan(
         rows_per_shard=rows,
         unit_memory=reading + sum(_writing_memory(array) for array in recorded) + bool(bounds) * rounding.SCRATCH_BYTES,
     )
+
+
+def destination(mouse: str, to: Path) -> Path:
+    """Return where the store of a mouse is made."""
+    return to / f"{mouse}{layout.SUFFIX}"
 
 
 def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:

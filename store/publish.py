@@ -30,6 +30,7 @@ from .metadata import to_json
 from .shards import FileRecord
 
 _SEAL = "sha256_of_entry"
+_TAKEN_ADVICE = "give --replace to replace it, --skip-existing to leave it, or another folder with --to"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def check_outside(destination: Path) -> None:
         It is, however far below.
     """
     for parent in destination.resolve().parents:
-        if _is_store(parent):
+        if is_store(parent):
             raise OptionError(Problem(str(destination), f"lies inside the store {parent}", "choose another folder"))
 
 
@@ -205,12 +206,12 @@ def _check_free(destination: Path, *, replace: bool) -> None:
         return
     if not replace:
         raise StoreExistsError(_taken(destination))
-    if destination.is_symlink() or not _is_store(destination):
+    if destination.is_symlink() or not is_store(destination):
         what = "exists and is not a trialpack store, so it is not replaced"
         raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
 
 
-def _is_store(folder: Path) -> bool:
+def is_store(folder: Path) -> bool:
     """Tell whether a folder is a trialpack store, perhaps a damaged one."""
     for name in (layout.MANIFEST, layout.METADATA):
         try:
@@ -223,7 +224,7 @@ def _is_store(folder: Path) -> bool:
 
 
 def _taken(destination: Path) -> Problem:
-    return Problem(str(destination), "exists already", "give --replace to replace it, or another folder with --to")
+    return Problem(str(destination), "exists already", _TAKEN_ADVICE)
 
 
 def _holder(lock: Path) -> str | None:

@@ -95,10 +95,27 @@ def test_an_existing_store_is_refused_in_one_line_and_replaced_on_request(mice, 
     assert json.loads(run("info", store, "--json").stdout)["codec"] == "none"
 
 
+def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
+    """What a conversion of several mice that was interrupted needs: one is there, the other one is not."""
+    source = next(mice.glob("*.zip"))
+    assert run("convert", source, "--to", tmp_path, "--codec", "none").returncode == 0
+    store = next(tmp_path.glob("*.zarr"))
+    refused = run("convert", mice, "--to", tmp_path)
+    assert refused.returncode == 1 and "--skip-existing" in refused.stderr
+    subprocess.run(["rm", "-rf", *tmp_path.glob("dynamic*")], check=True)
+    done = run("convert", mice, "--to", tmp_path, "--skip-existing")
+    assert done.returncode == 0 and done.stderr == f"note: {store}: is there already, and stays as it is\n"
+    assert len(list(tmp_path.glob("*.zarr"))) == 2
+    assert json.loads(run("info", store, "--json").stdout)["codec"] == "none"
+    document = json.loads(run("convert", mice, "--to", tmp_path, "--skip-existing", "--json").stdout)
+    assert document["mice"] == [] and document["problems"] == [] and str(store) in document["skipped"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["convert"],
+        ["convert", "x", "--to", "y", "--replace", "--skip-existing"],
         ["convert", "x"],
         ["convert", "x", "--to", "y", "--codec", "best"],
         ["convert", "x", "--to", "y", "--max-memory", "lots"],
@@ -166,10 +183,14 @@ def test_info(stores):
     assert document["bytes_store"] == sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "several"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGINT, True)]
+)
+def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, number, several):
     write_sample(tmp_path, mouse="A", trials=40, neurons=3000)
-    command = ["convert", next(tmp_path.glob("dynamic*")), "--to", tmp_path / "stores", "--workers", "1"]
+    if several:
+        write_sample(tmp_path, mouse="B", trials=2, neurons=3)
+    command = ["convert", *sorted(tmp_path.glob("dynamic*")), "--to", tmp_path / "stores", "--workers", "1"]
     process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
     stage = None
     while stage is None and process.poll() is None:
@@ -179,7 +200,8 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, num
     begun = time.monotonic()
     _, text = process.communicate(timeout=5)
     assert time.monotonic() - begun < 5
-    assert process.returncode == 130 and "goes on from here" in text
+    assert process.returncode == 130
+    assert ("the same command with --skip-existing goes on" if several else "the same command goes on") in text
     assert list((tmp_path / "stores").glob("*.zarr")) == []
     assert run(*command).returncode == 0
 
