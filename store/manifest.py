@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
+from .junk import is_junk
 from .metadata import to_json
 from .shards import FileRecord
 
@@ -95,7 +96,7 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
-    """Compare the files of a store with its manifest, by one walk that reads no data."""
+    """Compare the files of a store with its manifest, by one walk that reads no data; what `is_junk` is no problem."""
     found = dict(_walk(root, ""))
     found.pop(layout.MANIFEST, None)
     problems = [
@@ -106,6 +107,7 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     extra = [
         _problem(root, path, "not part of the store (the manifest does not list it)", "remove it")
         for path in sorted(found.keys() - manifest.files.keys())
+        if not is_junk(path)
     ]
     return problems + extra
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from trialpack.convert import convert_mouse, export_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.convert.sources import tree
 from trialpack.readers import open_mouse
 from trialpack.readers.statistics_files import save_statistics
 from trialpack.store import OptionError
+from trialpack.store.junk import JUNK_NAMES, is_junk
 
 TRIALPACK = Path(sys.executable).parent / "trialpack"
 
@@ -164,6 +166,25 @@ def test_verify_names_what_is_damaged(stores, tmp_path):
         done = run("verify", tmp_path / store.name, *arguments, "--json")
         assert done.returncode == 1
         assert f"responses/{shard.name}" in json.loads(done.stdout)["problems"][0]
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "trials/._tier", "Thumbs.db", "responses/desktop.ini", "__MACOSX/x"])
+def test_what_operating_systems_leave_is_no_part_of_a_store(mice, tmp_path, name):
+    source = next(mice.glob("dynamic*"))
+    assert run("convert", source, "--to", tmp_path).returncode == 0
+    store = next(tmp_path.glob("*.zarr"))
+    (store / name).parent.mkdir(exist_ok=True)
+    (store / name).write_bytes(b"Bud1")
+    assert run("verify", store, "--source", source).returncode == 0
+    assert run("export", store, "--to", tmp_path / "out", "--as", "npy").returncode == 0
+    assert run("convert", source, "--to", tmp_path, "--replace").returncode == 0
+    assert not (store / name).exists()
+
+
+def test_stores_and_sources_pass_over_the_same_files():
+    assert JUNK_NAMES == tree.JUNK_NAMES
+    for name in (*JUNK_NAMES, "a/._b", "a/__MACOSX/b", "a/b.npy"):
+        assert is_junk(name) == tree.is_junk(name)
 
 
 def test_info_without_a_store(tmp_path):
