@@ -20,7 +20,19 @@ from ..store import TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from ..store.publish import is_store
 from . import options
-from .display import bound_texts, complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .display import (
+    IN_JSON,
+    bound_texts,
+    complain,
+    grouped,
+    lines,
+    progress_bar,
+    shape_text,
+    show,
+    show_json,
+    size,
+    table,
+)
 from .interrupts import advising
 from .space import with_space
 
@@ -49,7 +61,7 @@ class _Outcome:
     problems: list[str] = field(default_factory=list[str])
 
     def failed(self, error: BaseException) -> None:
-        complain(error)
+        complain(error, IN_JSON)
         self.problems += lines(error)
 
 

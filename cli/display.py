@@ -24,6 +24,8 @@ from ..store import TrialpackError, layout
 console = Console(stderr=True)
 _REFRESH_SECONDS = 0.1
 _PIPE_WIDTH = 140
+_SHOWN_PROBLEMS = 20
+IN_JSON = " (--json lists all)"
 _LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio")
 
 
@@ -162,7 +164,16 @@ def lines(error: BaseException) -> list[str]:
     return [str(error)]
 
 
-def complain(error: BaseException) -> None:
-    """Print an error on standard error, one line a problem."""
-    for line in lines(error):
+def complain(error: BaseException, elsewhere: str = "") -> None:
+    """Print an error on standard error, one line a problem, but not hundreds.
+
+    Parameters
+    ----------
+    elsewhere
+        Where all problems are to be had, such as `IN_JSON`.
+    """
+    found = lines(error)
+    for line in found[:_SHOWN_PROBLEMS]:
         click.echo(f"trialpack: {line}", err=True)
+    if more := len(found[_SHOWN_PROBLEMS:]):
+        click.echo(f"trialpack: … and {more} more{elsewhere}", err=True)

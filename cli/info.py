@@ -11,7 +11,7 @@ from rich.table import Table
 from ..readers import summarize
 from ..store import TrialpackError
 from . import options
-from .display import bound_texts, grouped, lines, shape_text, show, show_json, size, table
+from .display import IN_JSON, bound_texts, complain, grouped, lines, shape_text, show, show_json, size, table
 
 _LENGTHS = 5
 
@@ -26,7 +26,8 @@ def info(store: Path, as_json: bool) -> None:
     except TrialpackError as error:
         if as_json:
             show_json({"store": str(store), "problems": lines(error)})
-        raise
+        complain(error, IN_JSON)
+        raise click.exceptions.Exit(1) from None
     if as_json:
         show_json(found)
     else:

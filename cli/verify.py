@@ -10,7 +10,7 @@ from ..convert import compare_with_source, open_source
 from ..store import CorruptStoreError, StoreFormatError, StoreIndex, TrialpackError, check_full, check_quick
 from ..store.manifest import read_manifest
 from . import options
-from .display import bound_texts, lines, progress_bar, show_json, size
+from .display import IN_JSON, bound_texts, complain, lines, progress_bar, show_json, size
 
 _EPILOG = """
 \b
@@ -46,7 +46,8 @@ def verify(store: Path, source: Path | None, quick: bool, workers: int | None, a
         if as_json:
             damaged = isinstance(error, (CorruptStoreError, StoreFormatError))
             show_json({"store": str(store), "intact": not damaged, "problems": lines(error)})
-        raise
+        complain(error, IN_JSON)
+        raise click.exceptions.Exit(1) from None
     _report(index, quick=quick, source=source, as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,26 @@ def test_verify_names_what_is_damaged(stores, tmp_path):
         done = run("verify", tmp_path / store.name, *arguments, "--json")
         assert done.returncode == 1
         assert f"responses/{shard.name}" in json.loads(done.stdout)["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (["info"], "trialpack: … and 12 more (--json lists all)"),
+        (["verify"], "trialpack: … and 12 more (--json lists all)"),
+        (["stats"], "trialpack: … and 12 more"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_hundreds_of_problems_do_not_flood_the_terminal(stores, tmp_path, command, last):
+    store = shutil.copytree(next(stores.glob("static*")), tmp_path / "mouse.zarr")
+    for number in range(32):
+        (store / f"{number}.txt").touch()
+    done = run(*command, store)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 21 and done.stderr.splitlines()[-1] == last
+    if "--json" in last:
+        assert len(json.loads(run(*command, store, "--json").stdout)["problems"]) == 32
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "trials/._tier", "Thumbs.db", "responses/desktop.ini", "__MACOSX/x"])
