@@ -27,10 +27,12 @@ from .display import (
     grouped,
     lines,
     progress_bar,
+    rate,
     shape_text,
     show,
     show_json,
     size,
+    source_size,
     table,
 )
 from .interrupts import advising
@@ -219,18 +221,18 @@ def _trials(one: Summary) -> str:
 
 
 def _summary_table(summaries: list[Summary]) -> Table:
-    numbers = ("before", "after", "ratio", "files", "s", "GB/s")
+    numbers = ("before", "after", "ratio", "files", "s", "speed")
     made = table("Converted", "mouse", *numbers, numbers=numbers)
     for one in summaries:
         before = one.plan.survey
         made.add_row(
             short_name(before.mouse),
-            size(before.nbytes),
+            source_size(before.nbytes, before.label, before.files),
             size(one.nbytes),
             f"{one.ratio:.3f}",
             f"{before.files} → {one.files}",
             f"{one.seconds:.1f}",
-            f"{before.nbytes / 1e9 / one.seconds:.2f}",
+            rate(before.nbytes, one.seconds),
         )
     return made
 
@@ -255,10 +257,11 @@ def _rounded(plan: Plan) -> str:
 
 def _plan_notes(plan: Plan) -> list[str]:
     survey = plan.survey
+    before = source_size(survey.nbytes, survey.label, survey.files)
     return [
         f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
-        f"{survey.files} files, {size(survey.nbytes)} → {plan.files} files, {size(plan.nbytes)} before compression "
+        f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.precision}{_rounded(plan)}, codec {plan.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         *filter(None, [_missing(plan)]),

@@ -87,6 +87,29 @@ def size(nbytes: int) -> str:
     return decimal(nbytes)
 
 
+def rate(nbytes: int, seconds: float) -> str:
+    """Return bytes a second as a person reads it.
+
+    Examples
+    --------
+    >>> rate(3_000_000_000, 2.0), rate(3_000_000, 2.0)
+    ('1.5 GB/s', '1.5 MB/s')
+    """
+    return f"{size(round(nbytes / seconds))}/s"
+
+
+def source_size(nbytes: int, name: str, files: int) -> str:
+    """Return the bytes of a source as a person reads it: of a zip and an HDF5 file they are more than those on disk.
+
+    Examples
+    --------
+    >>> source_size(3_000_000, "mouse", 800), source_size(3_000_000, "mouse.zip", 800)
+    ('3.0 MB', '3.0 MB unpacked')
+    """
+    packed = files == 1 or name.endswith(".zip")
+    return f"{size(nbytes)} unpacked" if packed else size(nbytes)
+
+
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """Make a table; `numbers` are aligned to the right."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)

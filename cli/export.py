@@ -11,7 +11,7 @@ from ..convert import Exported, export_mouse
 from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
 from ..store import check_quick, layout
 from . import options
-from .display import progress_bar, show, show_json, size
+from .display import progress_bar, rate, show, show_json, size
 from .interrupts import advising
 from .space import with_space
 
@@ -89,9 +89,11 @@ def _report(made: Exported, *, as_json: bool) -> None:
     if as_json:
         show_json(made.describe())
         return
-    rate = made.nbytes / 1e9 / made.seconds
     files = "1 file" if made.files == 1 else f"{made.files} files"
+    nbytes = size(made.nbytes)
+    if made.nbytes != made.unpacked_nbytes:
+        nbytes += f" ({size(made.unpacked_nbytes)} unpacked)"
     show(
-        f"{made.path}: {files}, {size(made.nbytes)}, in {made.seconds:.1f} s ({rate:.2f} GB/s)",
+        f"{made.path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
         f"To pack it again: trialpack convert {shlex.quote(str(made.path))} --to DIR",
     )

@@ -11,7 +11,19 @@ from rich.table import Table
 from ..readers import summarize
 from ..store import TrialpackError
 from . import options
-from .display import IN_JSON, bound_texts, complain, grouped, lines, shape_text, show, show_json, size, table
+from .display import (
+    IN_JSON,
+    bound_texts,
+    complain,
+    grouped,
+    lines,
+    shape_text,
+    show,
+    show_json,
+    size,
+    source_size,
+    table,
+)
 
 _LENGTHS = 5
 
@@ -45,7 +57,7 @@ def _facts(found: dict[str, Any]) -> Table:
         **({"frames": _frames(found)} if "frames" in found else {}),
         "precision": ", ".join([found["precision"], *bound_texts(found["max_error"])]) + f" (codec {found['codec']})",
         "size": f"{size(found['bytes_store'])} in {found['files_store']} files; "
-        f"the source had {size(found['bytes_source'])} in {found['files_source']} "
+        f"the source had {_source_size(found)} in {found['files_source']} "
         f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",
         "source": found["source"]["name"],
         "statistics": _statistics(found["statistics"]),
@@ -56,6 +68,10 @@ def _facts(found: dict[str, Any]) -> Table:
     }.items():
         made.add_row(f"[bold]{name}[/bold]", value)
     return made
+
+
+def _source_size(found: dict[str, Any]) -> str:
+    return source_size(found["bytes_source"], found["source"]["name"], found["files_source"])
 
 
 def _frames(found: dict[str, Any]) -> str:

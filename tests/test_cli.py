@@ -45,7 +45,7 @@ def test_convert_makes_a_store_of_each_mouse_and_says_so(mice, tmp_path):
     done = run("convert", mice, "--to", tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.iterdir())) == 2
-    for word in ("dynamic29156-11-10", "static26872-17-20", "GB/s", "ratio", "trialpack info"):
+    for word in ("dynamic29156-11-10", "static26872-17-20", "B/s", "unpacked", "ratio", "trialpack info"):
         assert word in done.stdout
     assert done.stderr == "", "no progress unless standard error is a terminal"
 
@@ -139,6 +139,24 @@ def test_too_little_memory_is_refused_with_the_number_needed(mice, tmp_path):
     assert done.returncode == 1
     need = done.stderr.split("give --max-memory ")[1].split(",")[0].strip()
     assert run("convert", next(mice.glob("dynamic*")), "--to", tmp_path, "--max-memory", need).returncode == 0
+
+
+def test_sizes_of_packed_files_are_those_on_disk(stores, tmp_path):
+    store = next(stores.glob("static*"))
+    for form in ("npy", "zip", "hdf5"):
+        done = run("export", store, "--to", tmp_path / form, "--as", form, "--json")
+        document = json.loads(done.stdout)
+        path = Path(document["path"])
+        on_disk = sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())
+        assert document["bytes"] == on_disk
+        assert (document["bytes_unpacked"] != on_disk) == (form != "npy")
+    said = run("export", store, "--to", tmp_path / "again", "--as", "zip").stdout
+    assert "B/s)" in said and " 0.00 " not in said and "unpacked" in said
+
+
+def test_the_bytes_of_a_zip_are_labelled(stores):
+    assert " unpacked in " in run("info", next(stores.glob("static*"))).stdout
+    assert "unpacked" not in run("info", next(stores.glob("dynamic*"))).stdout
 
 
 def test_verify(stores, mice):

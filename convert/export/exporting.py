@@ -36,7 +36,9 @@ class Exported:
     ----------
     path
         Where it is.
-    nbytes, files
+    nbytes
+        On disk.
+    unpacked_nbytes, files
         Of the mouse's files before a zip makes them smaller, or of the arrays in an HDF5 file before it packs them.
     seconds
         From opening the store to the name.
@@ -44,12 +46,19 @@ class Exported:
 
     path: Path
     nbytes: int
+    unpacked_nbytes: int
     files: int
     seconds: float
 
     def describe(self) -> dict[str, Any]:
         """Return it as a JSON document."""
-        return {"path": str(self.path), "bytes": self.nbytes, "files": self.files, "seconds": round(self.seconds, 3)}
+        return {
+            "path": str(self.path),
+            "bytes": self.nbytes,
+            "bytes_unpacked": self.unpacked_nbytes,
+            "files": self.files,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 class _Output(Protocol):
@@ -153,7 +162,13 @@ def export_mouse(
         heard.start("exporting", *output.extent)
         output.write(path, heard)
         output.check(path, heard.listener)
-    return Exported(destination, heard.nbytes, heard.files, time.perf_counter() - begun)
+    return Exported(
+        path=destination,
+        nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,
+        unpacked_nbytes=heard.nbytes,
+        files=heard.files,
+        seconds=time.perf_counter() - begun,
+    )
 
 
 def _check_options(format: str, *, statistics: bool, hdf5_filter: str | None) -> None:  # noqa: A002
