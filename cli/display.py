@@ -180,6 +180,11 @@ def show_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1))
 
 
+def show_documents(documents: Sequence[Any]) -> None:
+    """Print the JSON documents of one or several stores: one stays by itself, several are a list."""
+    show_json(documents[0] if len(documents) == 1 else list(documents))
+
+
 def lines(error: BaseException) -> list[str]:
     """Return an error as lines, one a problem."""
     if isinstance(error, TrialpackError):

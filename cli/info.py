@@ -19,7 +19,7 @@ from .display import (
     lines,
     shape_text,
     show,
-    show_json,
+    show_documents,
     size,
     source_size,
     table,
@@ -28,22 +28,33 @@ from .display import (
 _LENGTHS = 5
 
 
-@click.command(epilog="\b\nExamples:\n  trialpack info stores/mouse.zarr\n  trialpack info stores/mouse.zarr --json")
-@options.existing_store
+_EPILOG = """
+\b
+Examples:
+  trialpack info stores/mouse.zarr
+  trialpack info stores/*.zarr --json
+"""
+
+
+@click.command(epilog=_EPILOG)
+@options.existing_stores
 @options.json_output
-def info(store: Path, as_json: bool) -> None:
-    """Show what is in STORE: the mouse, its trials, arrays and sizes."""
-    try:
-        found = summarize(store)
-    except TrialpackError as error:
-        if as_json:
-            show_json({"store": str(store), "problems": lines(error)})
-        complain(error, IN_JSON)
-        raise click.exceptions.Exit(1) from None
+def info(stores: tuple[Path, ...], as_json: bool) -> None:
+    """Show what is in each STORE: the mouse, its trials, arrays and sizes."""
+    documents = list[dict[str, Any]]()
+    for store in stores:
+        try:
+            documents.append(summarize(store))
+        except (TrialpackError, OSError) as error:
+            complain(error, IN_JSON)
+            documents.append({"store": str(store), "problems": lines(error)})
+        else:
+            if not as_json:
+                show(_facts(documents[-1]), _arrays(documents[-1]))
     if as_json:
-        show_json(found)
-    else:
-        show(_facts(found), _arrays(found))
+        show_documents(documents)
+    if any("problems" in document for document in documents):
+        raise click.exceptions.Exit(1)
 
 
 def _facts(found: dict[str, Any]) -> Table:

@@ -27,6 +27,7 @@ class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, r
 
 
 existing_store = click.argument("store", type=click.Path(path_type=Path))
+existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=click.Path(path_type=Path))
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"

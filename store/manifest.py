@@ -21,6 +21,7 @@ from .metadata import to_json
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
+_NAMED_STORES = 3
 _SEAL = "sha256_of_manifest"
 
 
@@ -93,6 +94,11 @@ def read_manifest(root: Path) -> Manifest:
     if manifest is None or not _is_written_as(manifest, data):
         raise _damaged(root, "was changed after it was written (its own digest differs)")
     return manifest
+
+
+def stores_in(folder: Path) -> list[Path]:
+    """Return the stores in a folder, by name."""
+    return sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))
 
 
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
@@ -172,6 +178,10 @@ def _no_manifest(root: Path) -> Problem:
     if not root.is_dir():
         return Problem(str(root), "not a folder" if root.exists() else "no such store", "check the path")
     looks = (root / layout.METADATA).exists()
+    if stores := stores_in(root):
+        more = ", …" if len(stores) > _NAMED_STORES else ""
+        what = f"a folder of {len(stores)} stores"
+        return Problem(str(root), what, f"give one of: {', '.join(map(str, stores[:_NAMED_STORES]))}{more}")
     advice = "give a trialpack store, or convert the mouse again" if looks else "give the folder of a .zarr store"
     return Problem(str(root), f"no {layout.MANIFEST}: unfinished, or not a trialpack store", advice)
 

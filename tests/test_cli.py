@@ -124,6 +124,7 @@ def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
         ["convert", "x", "--to", "y", "--max-memory", "lots"],
         ["convert", "x", "--to", "y", "--workers", "0"],
         ["verify", "x", "--quick", "--source", "y"],
+        ["verify", "x", "y", "--source", "z"],
         ["sample", "x", "--mouse", "Z"],
         ["nonsense"],
     ],
@@ -166,6 +167,44 @@ def test_verify(stores, mice):
         assert "metadata" in run("verify", store, "--quick").stdout
         assert "bit for bit" in run("verify", store, "--source", source).stdout
         assert json.loads(run("verify", store, "--source", source, "--json").stdout)["intact"] is True
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify", "--quick"], ["verify"]], ids=" ".join)
+def test_several_stores_are_looked_at_and_problems_of_all_are_reported(stores, tmp_path, command):
+    good, bad = sorted(stores.iterdir()), [tmp_path / "missing.zarr", tmp_path / "also.zarr"]
+    done = run(*command, *good)
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(store.stem in done.stdout for store in good)
+    assert len(json.loads(run(*command, *good, "--json").stdout)) == 2
+    done = run(*command, bad[0], *good, bad[1], "--json")
+    assert done.returncode == 1
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == list(map(str, bad))
+    documents = json.loads(done.stdout)
+    assert [document["store"] for document in documents] == list(map(str, [bad[0], *good, bad[1]]))
+    assert [bool(document.get("problems")) for document in documents] == [True, False, False, True]
+    assert isinstance(json.loads(run(*command, good[0], "--json").stdout), dict)
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "stats"])
+def test_a_folder_of_stores_names_them(stores, command):
+    done = run(command, stores)
+    assert done.returncode == 1
+    names = ", ".join(map(str, sorted(stores.iterdir())))
+    assert done.stderr == f"trialpack: {stores}: a folder of 2 stores; give one of: {names}\n"
+
+
+def test_an_intact_store_that_differs_from_its_source_is_said_to_be_both(mice, stores, tmp_path):
+    store, source = next(stores.glob("dynamic*")), tmp_path / next(mice.glob("dynamic*")).name
+    shutil.copytree(next(mice.glob("dynamic*")), source)
+    path = next((source / "data" / "responses").iterdir())
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    done = run("verify", store, "--source", source)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "intact" in done.stdout and f"differs from {source}" in done.stdout
+    document = json.loads(run("verify", store, "--source", source, "--json").stdout)
+    assert document["intact"] is True and document["equal_to_source"] is False and len(document["problems"]) == 1
 
 
 def test_verify_names_what_is_damaged(stores, tmp_path):
@@ -340,7 +379,8 @@ def test_json_says_what_is_wrong_too(stores, tmp_path):
     done = run("verify", next(stores.iterdir()), "--source", tmp_path, "--json")
     assert done.returncode == 1
     document = json.loads(done.stdout)
-    assert document["intact"] is True and "no mouse here" in document["problems"][0]
+    assert document["intact"] is True and document["equal_to_source"] is None
+    assert "no mouse here" in document["problems"][0]
 
 
 def test_the_source_of_another_mouse_is_said_in_one_line(mice, stores):
