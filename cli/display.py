@@ -20,6 +20,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from ..store import TrialpackError, layout
+from .interrupts import cleaning
 
 console = Console(stderr=True)
 _REFRESH_SECONDS = 0.1
@@ -76,7 +77,8 @@ def progress_bar(name: str) -> Generator[Bar]:
         TextColumn("{task.fields[files]}"),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=console, disable=not console.is_terminal) as drawn:
+    drawn = RichProgress(*columns, console=console, disable=not console.is_terminal)
+    with cleaning(lambda: console.show_cursor(True)), drawn:
         bar = Bar(drawn, name)
         yield bar
         bar.end()

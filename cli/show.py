@@ -13,6 +13,7 @@ from ..readers import Mouse, open_mouse, trial_figure
 from ..readers.figure import picture_formats
 from ..store import OptionError, Problem, files, layout
 from . import options
+from .interrupts import cleaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +48,9 @@ def show(store: Path, trial: int | None, output: Path | None) -> None:
     chosen = _first_known(mouse) if trial is None else trial
     path = output or Path(f"{layout.short_name(mouse.name)}-trial-{chosen}.png")
     options.check_output(path)
-    files.save(path, _drawn(trial_figure(mouse, chosen), path))
+    picture = _drawn(trial_figure(mouse, chosen), path)
+    with cleaning(files.drop_unsaved):
+        files.save(path, picture)
     click.echo(path)
 
 

@@ -305,6 +305,25 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, num
     assert run(*command).returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["numpy", "numcodecs", "rich.table", "trialpack.cli.info"])
+def test_interrupting_the_start_is_one_line(tmp_path, number, module):
+    """As in the first half second, in which everything is imported."""
+    interrupting = f"""
+import os, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Interrupting())
+from trialpack.cli import main
+main()
+"""
+    command = [sys.executable, "-c", interrupting, "info", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ntrialpack: interrupted\n")
+
+
 def test_a_full_disk_is_one_line(mice, tmp_path):
     """The limit on the size of a file stands for a full disk: both are an OSError from write(2)."""
     limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "

@@ -9,13 +9,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 import trialpack.cli
 import trialpack.convert
 import trialpack.readers
 import trialpack.store
 from click.testing import CliRunner
-from trialpack.cli.main import commands
+from trialpack.cli.main import COMMANDS, commands
 from trialpack.store import FORMAT_VERSION, layout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,11 +109,18 @@ def test_format_document_matches_the_code():
 
 def test_readme_names_every_command():
     text = (ROOT / "README.md").read_text()
-    for name in commands.commands:
+    for name in COMMANDS:
         assert f"trialpack {name}" in text, name
 
 
-@pytest.mark.parametrize("name", sorted(commands.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_has_an_example(name):
     shown = CliRunner().invoke(commands, [name, "--help"], catch_exceptions=False).output
     assert "Example" in shown and f"trialpack {name}" in shown
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_list_of_commands_says_what_their_help_says(name):
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None and command.help is not None
+    assert COMMANDS[name] == command.help.split("\n\n")[0].replace("\n", " ")
