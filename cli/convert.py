@@ -18,7 +18,7 @@ from ..convert.plan import describe, destination
 from ..convert.sources import Source
 from ..store import TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
-from ..store.publish import is_store
+from ..store.publish import Stage, is_store
 from . import options
 from .display import (
     IN_JSON,
@@ -144,8 +144,7 @@ def convert(
             elif dry_run:
                 outcome.done.append(plan_mouse(source, to, **kept))
             else:
-                with advising(again):
-                    outcome.done.append(_convert(source, to, **kept, replace=replace, **settings))
+                outcome.done.append(_convert(source, to, again, **kept, replace=replace, **settings))
         except (TrialpackError, OSError) as error:
             outcome.failed(_with_space(error, source, to, kept, again))
     _report(outcome, as_json=as_json)
@@ -169,8 +168,9 @@ def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
     return found
 
 
-def _convert(source: Source, to: Path, **settings: Any) -> Summary:
-    with progress_bar(short_name(Path(source.label).name)) as bar:
+def _convert(source: Source, to: Path, again: str, **settings: Any) -> Summary:
+    unfinished = Stage(destination(source.survey().mouse, to)).root
+    with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
         return convert_mouse(source, to, progress=bar, **settings)
 
 

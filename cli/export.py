@@ -9,6 +9,8 @@ import click
 
 from ..convert import Exported, export_mouse
 from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
+from ..convert.export.destination import hidden_beside
+from ..convert.export.exporting import exported_path
 from ..store import check_quick, layout
 from . import options
 from .display import progress_bar, rate, show, show_json, size
@@ -62,8 +64,9 @@ def export(
     precision or with bounds on errors. Each value is checked before it is written; DIR/<mouse> is there complete, or
     not at all.
     """
+    unfinished = hidden_beside(exported_path(check_quick(store), to, form))
     try:
-        with advising(_AGAIN), progress_bar(layout.short_name(store.name)) as bar:
+        with advising(_AGAIN, unfinished), progress_bar(layout.short_name(store.name)) as bar:
             made = export_mouse(
                 store,
                 to,

@@ -9,9 +9,10 @@ import os
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
-_advice = list[str]()
+_advice = list[Callable[[], str]]()
 _cleaning = list[Callable[[], object]]()
 
 
@@ -22,9 +23,20 @@ def end_when_interrupted() -> None:
 
 
 @contextmanager
-def advising(advice: str) -> Generator[None]:
-    """Have something to say if what is in the block is interrupted; of blocks in blocks, the innermost says it."""
-    _advice.append(advice)
+def advising(advice: str, unfinished: Path | None = None) -> Generator[None]:
+    """Have something to say if what is in the block is interrupted.
+
+    Parameters
+    ----------
+    unfinished
+        What may have been left then, to be named if it was.
+    """
+
+    def said() -> str:
+        left = unfinished is not None and unfinished.exists()
+        return f"; {advice}" + (f"; unfinished work is in {unfinished}: delete it to give up" if left else "")
+
+    _advice.append(said)
     try:
         yield
     finally:
@@ -45,5 +57,5 @@ def _end(number: int, frame: FrameType | None) -> None:
     """End at once: whatever was under way is not visible under a store's name, and a later run goes on from it."""
     for clean in reversed(_cleaning):
         clean()
-    os.write(2, f"\ntrialpack: {'; '.join(['interrupted', *_advice[-1:]])}\n".encode())
+    os.write(2, f"\ntrialpack: interrupted{''.join(said() for said in _advice)}\n".encode())
     os._exit(130)

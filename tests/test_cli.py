@@ -301,8 +301,25 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, num
     assert time.monotonic() - begun < 5
     assert process.returncode == 130
     assert ("the same command with --skip-existing goes on" if several else "the same command goes on") in text
+    assert f"; unfinished work is in {stage}: delete it" in text and stage.exists()
     assert list((tmp_path / "stores").glob("*.zarr")) == []
     assert run(*command).returncode == 0
+
+
+def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it(mice, tmp_path):
+    write_sample(tmp_path, mouse="A", trials=40, neurons=2000)
+    assert run("convert", next(tmp_path.glob("dynamic*")), "--to", tmp_path).returncode == 0
+    command = ["export", next(tmp_path.glob("*.zarr")), "--to", tmp_path / "out", "--as", "zip"]
+    process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
+    left = None
+    while left is None and process.poll() is None:
+        left = next((tmp_path / "out").glob(".*.partial"), None)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert f"; the same command begins anew; unfinished work is in {left}: delete it" in text and left.exists()
+    assert run(*command).returncode == 0
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".zip"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -30,7 +30,7 @@ def appearing(destination: Path) -> Generator[Path]:
     """
     check_outside(destination)
     files.make_folder_durably(destination.parent)
-    hidden = destination.with_name(f".{destination.name}.partial")
+    hidden = hidden_beside(destination)
     with files.locked(destination.with_name(f".{destination.name}.lock")) as held:
         if not held:
             what = "is being written by another export"
@@ -45,6 +45,11 @@ def appearing(destination: Path) -> Generator[Path]:
             raise StoreExistsError(_taken(destination)) from None
         finally:
             files.remove(hidden)
+
+
+def hidden_beside(destination: Path) -> Path:
+    """Return where an export is made."""
+    return destination.with_name(f".{destination.name}.partial")
 
 
 def _taken(destination: Path) -> Problem:

@@ -14,7 +14,7 @@ from ...readers.progress import Progress, Silent
 from ...readers.statistics_files import check_format, public_pickle
 from ...readers.stored_statistics import has_statistics
 from ...readers.tasks import available_cores
-from ...store import OptionError, Problem, layout
+from ...store import OptionError, Problem, StoreIndex, layout
 from .. import hdf5
 from .archive import write_zip
 from .destination import appearing
@@ -157,7 +157,7 @@ def export_mouse(
         extra = (_statistics_file(mouse, heard.listener),) if statistics else ()
         writer = {"npy": write_folder, "zip": write_zip}[format]
         output = _PublishedFiles(PublishedTree(mouse.index, extra), writer, workers or available_cores())
-    destination = Path(to) / f"{mouse.index.attributes[layout.A_MOUSE]}{EXPORT_FORMATS[format]}"
+    destination = exported_path(mouse.index, Path(to), format)
     with appearing(destination) as path:
         heard.start("exporting", *output.extent)
         output.write(path, heard)
@@ -169,6 +169,11 @@ def export_mouse(
         files=heard.files,
         seconds=time.perf_counter() - begun,
     )
+
+
+def exported_path(index: StoreIndex, to: Path, form: ExportFormat) -> Path:
+    """Return where a mouse is exported to."""
+    return to / f"{index.attributes[layout.A_MOUSE]}{EXPORT_FORMATS[form]}"
 
 
 def _check_options(format: str, *, statistics: bool, hdf5_filter: str | None) -> None:  # noqa: A002
