@@ -76,6 +76,11 @@ class Plan:
     rows_per_shard: int
     unit_memory: int
 
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        size = f"{self.nbytes / 1e6:.1f} MB before compression in {self.files} files"
+        return f"<Plan of {self.destination}: {len(self.survey.trial_ids)} trials, {size}>"
+
     @property
     def small_memory(self) -> int:
         """Bytes that writing the largest array beside the trials holds."""

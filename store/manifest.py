@@ -44,6 +44,10 @@ class Manifest:
     files: Mapping[str, FileRecord]
     values: Mapping[str, tuple[str, ...]]
 
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        return f"<Manifest of store {self.store_id}: {len(self.files)} files, {self.nbytes / 1e6:.1f} MB>"
+
     def to_bytes(self) -> bytes:
         """Return the file: sealed with its own digest, so that no change of it goes unnoticed."""
         return to_json({**self._body, _SEAL: self.digest})

@@ -341,6 +341,18 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ntrialpack: interrupted\n")
 
 
+def test_what_notebooks_show_of_results_is_one_line(mice, tmp_path):
+    source = next(mice.glob("dynamic*"))
+    made = convert_mouse(source, tmp_path)
+    index = open_mouse(made.store).index
+    megabytes = f"{made.nbytes / 1e6:.1f} MB in {made.files} files"
+    assert repr(made) == f"<Summary of {made.store}: {megabytes}, verified>"
+    for one in (made.plan, index, index.manifest):
+        assert len(repr(one)) < 300 and "MB" in repr(one)
+    assert str(made.store) in repr(made.plan) and str(made.store) in repr(index)
+    assert index.manifest.store_id in repr(index.manifest)
+
+
 def test_a_full_disk_is_one_line(mice, tmp_path):
     """The limit on the size of a file stands for a full disk: both are an OSError from write(2)."""
     limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
