@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ..convert import Plan, Summary, convert_mouse, find_sources, plan_mouse
+from ..convert import Plan, Summary, convert_mouse, plan_mouse
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.plan import describe, destination
@@ -36,6 +36,7 @@ from .display import (
     table,
 )
 from .interrupts import advising
+from .sources import named_sources
 from .space import with_space
 
 _EPILOG = """
@@ -162,8 +163,8 @@ def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
     found = list[Source]()
     for path in paths:
         try:
-            found += find_sources(path)
-        except TrialpackError as error:
+            found += named_sources(path)
+        except (TrialpackError, OSError) as error:
             outcome.failed(error)
     return found
 

@@ -10,7 +10,7 @@ from dask.utils import parse_bytes
 
 from ..readers.tasks import available_cores
 from ..store import OptionError, Problem
-from ..store.publish import check_outside
+from ..store.publish import check_place
 
 
 class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
@@ -36,7 +36,7 @@ workers = click.option(
 
 def check_output(path: Path) -> None:
     """See that a file can be written, before the time is spent to make what is to be in it."""
-    check_outside(path)
+    check_place(path)
     if not path.parent.is_dir():
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
 

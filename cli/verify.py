@@ -14,6 +14,7 @@ from ..store.layout import short_name
 from ..store.manifest import read_manifest
 from . import options
 from .display import IN_JSON, bound_texts, complain, lines, progress_bar, show_documents, size
+from .sources import named_sources
 
 _EPILOG = """
 \b
@@ -100,6 +101,7 @@ def _check_full(store: Path, workers: int) -> StoreIndex:
 
 
 def _compare(store: Path, source: Path, workers: int) -> None:
+    named_sources(source)
     survey = open_source(source).survey()
     with progress_bar(short_name(store.name)) as bar:
         bar.start("comparing", survey.nbytes, survey.files)

@@ -17,7 +17,7 @@ from ..store import (
     check_quick,
     layout,
 )
-from ..store.manifest import stores_in
+from ..store.folder import stores_in
 from .mouse import Mouse
 from .tasks import available_cores
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, files
 from ..store.layout import OVER_FRAMES, OVER_TRIALS, STATISTIC_NAMES, TIER, TRIAL_ID, VARIABLES, Reduction, Variable
-from ..store.publish import check_outside
+from ..store.publish import check_place
 from .reductions import Reduced
 from .train_statistics import Statistics
 
@@ -40,7 +40,7 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
         store.
     """
     path = Path(path)
-    check_outside(path)
+    check_place(path)
     check_format(statistics.kind, path)
     files.save(path, _FORMATS[path.suffix.lower()](statistics))
 

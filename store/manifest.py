@@ -18,10 +18,10 @@ from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .junk import is_junk
 from .metadata import to_json
+from .mistaken import no_store
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
-_NAMED_STORES = 3
 _SEAL = "sha256_of_manifest"
 
 
@@ -90,7 +90,7 @@ def read_manifest(root: Path) -> Manifest:
     path = root / layout.MANIFEST
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
-        raise StoreFormatError(_no_manifest(root))
+        raise StoreFormatError(no_store(root))
     data = path.read_bytes()
     document = _parse(root, data)
     _check_version(root, document.get(layout.A_FORMAT))
@@ -98,11 +98,6 @@ def read_manifest(root: Path) -> Manifest:
     if manifest is None or not _is_written_as(manifest, data):
         raise _damaged(root, "was changed after it was written (its own digest differs)")
     return manifest
-
-
-def stores_in(folder: Path) -> list[Path]:
-    """Return the stores in a folder, by name."""
-    return sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))
 
 
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
@@ -176,18 +171,6 @@ def _is_written_as(manifest: Manifest, data: bytes) -> bool:
 
 def _damaged(root: Path, what: str) -> CorruptStoreError:
     return CorruptStoreError(_problem(root, layout.MANIFEST, what, "copy or convert the mouse again"))
-
-
-def _no_manifest(root: Path) -> Problem:
-    if not root.is_dir():
-        return Problem(str(root), "not a folder" if root.exists() else "no such store", "check the path")
-    looks = (root / layout.METADATA).exists()
-    if stores := stores_in(root):
-        more = ", …" if len(stores) > _NAMED_STORES else ""
-        what = f"a folder of {len(stores)} stores"
-        return Problem(str(root), what, f"give one of: {', '.join(map(str, stores[:_NAMED_STORES]))}{more}")
-    advice = "give a trialpack store, or convert the mouse again" if looks else "give the folder of a .zarr store"
-    return Problem(str(root), f"no {layout.MANIFEST}: unfinished, or not a trialpack store", advice)
 
 
 def _size_text(expected: int, found: int | None) -> str:

@@ -88,9 +88,9 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     StoreBusyError
         Another converter holds the destination.
     OptionError
-        The destination lies inside a store.
+        The destination lies inside a store, or a file is where its folder would be.
     """
-    check_outside(destination)
+    check_place(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
     with contextlib.ExitStack() as stack:
@@ -104,15 +104,17 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         yield stage
 
 
-def check_outside(destination: Path) -> None:
-    """See that what is to be written is not inside a store, which would no longer be what its manifest says.
+def check_place(destination: Path) -> None:
+    """See that a file or folder can be made at a place, and is not inside a store, however far below.
 
     Raises
     ------
     OptionError
-        It is, however far below.
+        A file is where its folder would be; or it is inside a store, which would no longer be what its manifest says.
     """
     for parent in destination.resolve().parents:
+        if parent.exists() and not parent.is_dir():
+            raise OptionError(Problem(str(parent), "is a file, not a folder", "choose another folder"))
         if is_store(parent):
             raise OptionError(Problem(str(destination), f"lies inside the store {parent}", "choose another folder"))
 

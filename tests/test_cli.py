@@ -265,6 +265,45 @@ def test_stores_and_sources_pass_over_the_same_files():
         assert is_junk(name) == tree.is_junk(name)
 
 
+def test_what_is_given_in_place_of_a_store_is_named_with_the_next_command(mice):
+    folder, archive = next(mice.glob("dynamic*")), next(mice.glob("*.zip"))
+    for path, what in ((folder, "published files of a mouse"), (archive, "not a folder"), (mice, "a folder of mice")):
+        done = run("info", path)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert what in done.stderr and done.stderr.endswith(f"; pack it: trialpack convert {path} --to DIR\n")
+
+
+def test_what_is_given_in_place_of_a_mouse_is_named_with_the_next_command(stores, tmp_path):
+    store, text = next(stores.glob("dynamic*")), tmp_path / "README.md"
+    text.write_text("# not a mouse\n")
+    first = min(stores.iterdir())
+    for path, what, advice in (
+        (store, "a trialpack store, not a mouse", f"trialpack info {store}; or give it back: trialpack export {store}"),
+        (stores, "a folder of trialpack stores", f"trialpack info {first}; or"),
+        (text, "neither a zip nor an HDF5 file", "give the folder, zip or HDF5 file of a mouse"),
+    ):
+        for command in (["convert", path, "--to", tmp_path / "to"], ["verify", store, "--source", path]):
+            done = run(*command)
+            assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+            assert f"{path}: {what}" in done.stderr and advice in done.stderr
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_file_in_place_of_the_folder_to_write_to(mice, stores, tmp_path):
+    file, source, store = tmp_path / "file", next(mice.glob("dynamic*")), next(stores.glob("dynamic*"))
+    file.write_text("mine")
+    for command in (
+        ["convert", source, "--to", file],
+        ["convert", source, "--to", file / "deeper"],
+        ["export", store, "--to", file, "--as", "npy"],
+        ["stats", store, "-o", file / "a.npz"],
+    ):
+        done = run(*command)
+        assert done.returncode == 1
+        assert done.stderr == f"trialpack: {file}: is a file, not a folder; choose another folder\n"
+    assert file.read_text() == "mine"
+
+
 def test_info_without_a_store(tmp_path):
     done = run("info", tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

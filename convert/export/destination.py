@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from ...store import Problem, StoreBusyError, StoreExistsError, files
-from ...store.publish import check_outside
+from ...store.publish import check_place
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def appearing(destination: Path) -> Generator[Path]:
     After any error the hidden path is removed. What a killed process left there is removed by the next export to the
     same destination.
     """
-    check_outside(destination)
+    check_place(destination)
     files.make_folder_durably(destination.parent)
     hidden = hidden_beside(destination)
     with files.locked(destination.with_name(f".{destination.name}.lock")) as held:

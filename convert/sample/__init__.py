@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from numpy.typing import DTypeLike, NDArray
 
-from ...store.publish import check_outside
+from ...store.publish import check_place
 from .meta import neuron_arrays, trial_meta
 from .recipe import Recipe, make_recipe
 from .signals import trial_arrays
@@ -91,7 +91,7 @@ def write_sample(
     """
     recipe = make_recipe(mouse, trials, trial_ids, neurons, dtype, seed, image_shape)
     folder = Path(destination)
-    check_outside(folder / recipe.mouse.name)
+    check_place(folder / recipe.mouse.name)
     folder.mkdir(parents=True, exist_ok=True)
     writer = FolderTarget if container == "folder" else ZipTarget
     with writer(folder, recipe.mouse.name) as target:
