@@ -25,6 +25,7 @@ from .display import (
     bound_texts,
     complain,
     grouped,
+    is_packed,
     lines,
     progress_bar,
     rate,
@@ -200,6 +201,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
         notes = [note for one in summaries if (note := _missing(one.plan))]
         show(
             _summary_table(summaries),
+            *filter(None, [_unpacked(summaries)]),
             *map(_trials, summaries),
             *notes,
             f"Next: trialpack info {shlex.quote(str(summaries[0].store))}",
@@ -215,6 +217,12 @@ def _missing(plan: Plan) -> str | None:
     return f"{short_name(plan.survey.mouse)} is not the published recording: {missing}" if missing else None
 
 
+def _unpacked(summaries: list[Summary]) -> str | None:
+    """Say that the bytes before are not those on disk, if they are not."""
+    packed = any(is_packed(one.plan.survey.label, one.plan.survey.files) for one in summaries)
+    return "before: of zips and HDF5 files the bytes unpacked" if packed else None
+
+
 def _trials(one: Summary) -> str:
     tiers = ", ".join(f"{count} {tier}" for tier, count in one.plan.trials_by_tier().items())
     state = "verified" if one.verified else "not verified"
@@ -228,7 +236,7 @@ def _summary_table(summaries: list[Summary]) -> Table:
         before = one.plan.survey
         made.add_row(
             short_name(before.mouse),
-            source_size(before.nbytes, before.label, before.files),
+            size(before.nbytes),
             size(one.nbytes),
             f"{one.ratio:.3f}",
             f"{before.files} → {one.files}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ _REFRESH_SECONDS = 0.1
 _PIPE_WIDTH = 140
 _SHOWN_PROBLEMS = 20
 IN_JSON = " (--json lists all)"
-_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio")
+_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over")
 
 
 class Bar:
@@ -108,8 +109,12 @@ def source_size(nbytes: int, name: str, files: int) -> str:
     >>> source_size(3_000_000, "mouse", 800), source_size(3_000_000, "mouse.zip", 800)
     ('3.0 MB', '3.0 MB unpacked')
     """
-    packed = files == 1 or name.endswith(".zip")
-    return f"{size(nbytes)} unpacked" if packed else size(nbytes)
+    return f"{size(nbytes)} unpacked" if is_packed(name, files) else size(nbytes)
+
+
+def is_packed(name: str, files: int) -> bool:
+    """Tell whether a source is a zip or an HDF5 file."""
+    return files == 1 or name.endswith(".zip")
 
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
@@ -160,12 +165,14 @@ def shape_text(shape: Sequence[int] | None) -> str:
 
 def show(*things: Any) -> None:
     """Print tables and text on standard output."""
-    output = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    output = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
     for thing in things:
         if isinstance(thing, str):
             click.echo(thing)  # never wrapped: there may be a command in it to copy
         else:
-            output.print(_fitting(thing, output), highlight=False)
+            with output.capture() as drawn:
+                output.print(_fitting(thing, output), highlight=False)
+            click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def _fitting(made: Table, output: Console) -> Table:

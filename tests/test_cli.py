@@ -1,7 +1,9 @@
 """The command line, as a person or a script uses it: in a process of its own."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from trialpack.cli.display import progress_bar
+from trialpack.cli.main import commands
 from trialpack.convert import convert_mouse, export_mouse
+from trialpack.convert.published import published_mice
 from trialpack.convert.sample import write_sample
 from trialpack.convert.sources import tree
 from trialpack.readers import open_mouse
@@ -38,7 +44,8 @@ def stores(mice):
 
 def run(*arguments, **settings):
     command = [str(TRIALPACK), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, **{"env": env, **settings})
 
 
 def test_convert_makes_a_store_of_each_mouse_and_says_so(mice, tmp_path):
@@ -390,6 +397,40 @@ def test_what_notebooks_show_of_results_is_one_line(mice, tmp_path):
         assert len(repr(one)) < 300 and "MB" in repr(one)
     assert str(made.store) in repr(made.plan) and str(made.store) in repr(index)
     assert index.manifest.store_id in repr(index.manifest)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("command", ["stats", "info"])
+def test_tables_fit_the_width_that_is_asked_for(stores, columns, command):
+    done = run(command, next(stores.glob("static*")), env={**os.environ, "COLUMNS": columns})
+    tables = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert len(tables) > 10 and max(map(len, tables)) <= int(columns)
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
+    if command == "stats":
+        assert bool(re.search("published +over", done.stdout)) == (columns == "120")
+        assert not any("…" in line.replace(" … ", "") for line in tables), "a word is cut"
+
+
+def test_progress_of_verify_has_the_short_name(mice, stores, monkeypatch):
+    names = list[str]()
+    drawn = progress_bar
+    monkeypatch.setattr("trialpack.cli.verify.progress_bar", lambda name: names.append(name) or drawn(name))
+    store, source = next(stores.glob("static*")), next(mice.glob("static*"))
+    assert CliRunner().invoke(commands, ["verify", str(store), "--source", str(source)]).exit_code == 0
+    assert names == ["static26872-17-20"] * 2
+
+
+def test_the_list_of_commands_is_whole_at_80_columns():
+    assert "or one HDF5 file." in run("--help", env={**os.environ, "COLUMNS": "80"}).stdout
+
+
+def test_a_sample_of_more_trials_than_there_are_says_so(tmp_path, monkeypatch):
+    few = dataclasses.replace(published_mice()["S0"], tiers=("train", "test", "validation"))
+    monkeypatch.setitem(published_mice(), "S0", few)
+    for trials, said in (("4", True), ("3", False)):
+        done = CliRunner().invoke(commands, ["sample", str(tmp_path / trials), "--mouse", "s0", "--trials", trials])
+        assert done.exit_code == 0
+        assert ("note: mouse S0 has 3 trials, fewer than 4: all of them are written" in done.stderr) == said
 
 
 def test_a_full_disk_is_one_line(mice, tmp_path):
