@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.plan import describe, destination
 from ..convert.sources import Source
-from ..store import TrialpackError
+from ..store import OptionError, Problem, TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from ..store.publish import Stage, is_store
 from . import options
@@ -137,7 +138,7 @@ def convert(
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
     kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     outcome = _Outcome()
-    found = _find(sources, outcome)
+    found = _once(_find(sources, outcome), outcome)
     again = _SKIPPING if len(found) > 1 and not (replace or skip_existing) else _GOES_ON
     for source in found:
         try:
@@ -168,6 +169,23 @@ def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
         except (TrialpackError, OSError) as error:
             outcome.failed(error)
     return found
+
+
+def _once(found: Sequence[Source], outcome: _Outcome) -> Sequence[Source]:
+    """Return the sources, or none of them if two are of one mouse: which of them is meant, only the person knows."""
+    by_mouse = dict[str, list[str]]()
+    for source in found:
+        # What cannot be looked at is reported when it is converted.
+        with contextlib.suppress(TrialpackError, OSError):
+            by_mouse.setdefault(source.survey().mouse, []).append(source.label)
+    twice = [
+        Problem(first, f"the same mouse twice: {' and '.join([first, *others])}", "give one of them")
+        for first, *others in by_mouse.values()
+        if others
+    ]
+    if twice:
+        outcome.failed(OptionError(twice))
+    return () if twice else found
 
 
 def _convert(source: Source, to: Path, again: str, **settings: Any) -> Summary:

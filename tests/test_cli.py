@@ -105,6 +105,19 @@ def test_an_existing_store_is_refused_in_one_line_and_replaced_on_request(mice, 
     assert json.loads(run("info", store, "--json").stdout)["codec"] == "none"
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_one_mouse_given_twice_is_said_before_anything_is_converted(mice, tmp_path, together):
+    """As where somebody unpacked a zip beside it."""
+    place = shutil.copytree(mice, tmp_path / "data")
+    write_sample(place, mouse="A", trials=6, neurons=10, container="zip")
+    twice = sorted(place.glob("dynamic*"))
+    done = run("convert", *([place] if together else [*twice, next(place.glob("static*"))]), "--to", tmp_path / "to")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"the same mouse twice: {twice[0]} and {twice[1]}; give one of them" in done.stderr
+    assert not (tmp_path / "to").exists()
+
+
 def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
     """What a conversion of several mice that was interrupted needs: one is there, the other one is not."""
     source = next(mice.glob("*.zip"))
