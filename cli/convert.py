@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,15 +12,33 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ..convert import Plan, Summary, convert_mouse, find_sources, plan_mouse
+from ..convert import Plan, Summary, convert_mouse, plan_mouse
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
-from ..convert.plan import describe
+from ..convert.plan import describe, destination
 from ..convert.sources import Source
-from ..store import TrialpackError
+from ..store import OptionError, Problem, TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
+from ..store.publish import Stage, is_store
 from . import options
-from .display import bound_texts, complain, grouped, lines, progress_bar, shape_text, show, show_json, size, table
+from .display import (
+    IN_JSON,
+    bound_texts,
+    complain,
+    grouped,
+    is_packed,
+    lines,
+    progress_bar,
+    rate,
+    shape_text,
+    show,
+    show_json,
+    size,
+    source_size,
+    table,
+)
+from .interrupts import advising
+from .sources import named_sources
 from .space import with_space
 
 _EPILOG = """
@@ -27,11 +46,15 @@ _EPILOG = """
 Examples:
   trialpack convert dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zip --to stores
   trialpack convert downloads/*.zip --to stores --precision float32
-  trialpack convert downloads/*.zip --to stores --max-error responses=0.1%std --max-error videos=0.5
+  trialpack convert downloads/dynamic*.zip --to stores --max-error responses=0.1%std --max-error videos=0.5
   trialpack convert downloads --to stores --dry-run
+  trialpack convert downloads --to stores --skip-existing
 
-A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there.
+A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there, of
+several mice with --skip-existing.
 """
+_GOES_ON = "the same command goes on from here"
+_SKIPPING = "the same command with --skip-existing goes on from here"
 
 
 @dataclass
@@ -39,10 +62,11 @@ class _Outcome:
     """What became of the mice."""
 
     done: list[Any] = field(default_factory=list[Any])
+    skipped: list[Path] = field(default_factory=list[Path])
     problems: list[str] = field(default_factory=list[str])
 
     def failed(self, error: BaseException) -> None:
-        complain(error)
+        complain(error, IN_JSON)
         self.problems += lines(error)
 
 
@@ -85,6 +109,9 @@ class _Outcome:
     help="Memory of the whole process, such as 2GiB. [default: 2GiB]",
 )
 @click.option("--replace", is_flag=True, help="Replace stores that are there already.")
+@click.option(
+    "--skip-existing", is_flag=True, help="Leave stores that are there already as they are, however they were made."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be made (more in a wide terminal), and write nothing.")
 @options.json_output
 def convert(
@@ -95,7 +122,9 @@ def convert(
     codec: str,
     statistics: bool,
     dry_run: bool,
+    skip_existing: bool,
     as_json: bool,
+    replace: bool,
     **settings: Any,
 ) -> None:
     """Pack mice into Zarr stores.
@@ -104,17 +133,23 @@ def convert(
     folders and files.
     Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
     """
+    if replace and skip_existing:
+        raise click.UsageError("--replace and --skip-existing exclude one another")
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
     kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     outcome = _Outcome()
-    for source in _find(sources, outcome):
+    found = _once(_find(sources, outcome), outcome)
+    again = _SKIPPING if len(found) > 1 and not (replace or skip_existing) else _GOES_ON
+    for source in found:
         try:
-            if dry_run:
+            if skip_existing and is_store(store := destination(source.survey().mouse, to)):
+                outcome.skipped.append(store)
+            elif dry_run:
                 outcome.done.append(plan_mouse(source, to, **kept))
             else:
-                outcome.done.append(_convert(source, to, **kept, **settings))
+                outcome.done.append(_convert(source, to, again, **kept, replace=replace, **settings))
         except (TrialpackError, OSError) as error:
-            outcome.failed(_with_space(error, source, to, kept))
+            outcome.failed(_with_space(error, source, to, kept, again))
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -130,30 +165,50 @@ def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
     found = list[Source]()
     for path in paths:
         try:
-            found += find_sources(path)
-        except TrialpackError as error:
+            found += named_sources(path)
+        except (TrialpackError, OSError) as error:
             outcome.failed(error)
     return found
 
 
-def _convert(source: Source, to: Path, **settings: Any) -> Summary:
-    with progress_bar(short_name(Path(source.label).name)) as bar:
+def _once(found: Sequence[Source], outcome: _Outcome) -> Sequence[Source]:
+    """Return the sources, or none of them if two are of one mouse: which of them is meant, only the person knows."""
+    by_mouse = dict[str, list[str]]()
+    for source in found:
+        # What cannot be looked at is reported when it is converted.
+        with contextlib.suppress(TrialpackError, OSError):
+            by_mouse.setdefault(source.survey().mouse, []).append(source.label)
+    twice = [
+        Problem(first, f"the same mouse twice: {' and '.join([first, *others])}", "give one of them")
+        for first, *others in by_mouse.values()
+        if others
+    ]
+    if twice:
+        outcome.failed(OptionError(twice))
+    return () if twice else found
+
+
+def _convert(source: Source, to: Path, again: str, **settings: Any) -> Summary:
+    unfinished = Stage(destination(source.survey().mouse, to)).root
+    with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
         return convert_mouse(source, to, progress=bar, **settings)
 
 
-def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any]) -> BaseException:
+def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any], again: str) -> BaseException:
     def need() -> tuple[int, int]:
         plan = plan_mouse(source, to, **kept)
         return plan.nbytes, plan.files
 
-    return with_space(error, to, need, "the same command goes on from here")
+    return with_space(error, to, need, again)
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
     if as_json:
         mice = [describe(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
-        show_json({"mice": mice, "problems": outcome.problems})
+        show_json({"mice": mice, "skipped": list(map(str, outcome.skipped)), "problems": outcome.problems})
         return
+    for store in outcome.skipped:
+        click.echo(f"note: {store}: is there already, and stays as it is", err=True)
     for one in outcome.done:
         for warning in one.warnings:
             click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
@@ -164,6 +219,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
         notes = [note for one in summaries if (note := _missing(one.plan))]
         show(
             _summary_table(summaries),
+            *filter(None, [_unpacked(summaries)]),
             *map(_trials, summaries),
             *notes,
             f"Next: trialpack info {shlex.quote(str(summaries[0].store))}",
@@ -179,6 +235,12 @@ def _missing(plan: Plan) -> str | None:
     return f"{short_name(plan.survey.mouse)} is not the published recording: {missing}" if missing else None
 
 
+def _unpacked(summaries: list[Summary]) -> str | None:
+    """Say that the bytes before are not those on disk, if they are not."""
+    packed = any(is_packed(one.plan.survey.label, one.plan.survey.files) for one in summaries)
+    return "before: of zips and HDF5 files the bytes unpacked" if packed else None
+
+
 def _trials(one: Summary) -> str:
     tiers = ", ".join(f"{count} {tier}" for tier, count in one.plan.trials_by_tier().items())
     state = "verified" if one.verified else "not verified"
@@ -186,7 +248,7 @@ def _trials(one: Summary) -> str:
 
 
 def _summary_table(summaries: list[Summary]) -> Table:
-    numbers = ("before", "after", "ratio", "files", "s", "GB/s")
+    numbers = ("before", "after", "ratio", "files", "s", "speed")
     made = table("Converted", "mouse", *numbers, numbers=numbers)
     for one in summaries:
         before = one.plan.survey
@@ -197,7 +259,7 @@ def _summary_table(summaries: list[Summary]) -> Table:
             f"{one.ratio:.3f}",
             f"{before.files} → {one.files}",
             f"{one.seconds:.1f}",
-            f"{before.nbytes / 1e9 / one.seconds:.2f}",
+            rate(before.nbytes, one.seconds),
         )
     return made
 
@@ -222,10 +284,11 @@ def _rounded(plan: Plan) -> str:
 
 def _plan_notes(plan: Plan) -> list[str]:
     survey = plan.survey
+    before = source_size(survey.nbytes, survey.label, survey.files)
     return [
         f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
-        f"{survey.files} files, {size(survey.nbytes)} → {plan.files} files, {size(plan.nbytes)} before compression "
+        f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.precision}{_rounded(plan)}, codec {plan.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         *filter(None, [_missing(plan)]),

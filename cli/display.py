@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -20,11 +21,14 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from ..store import TrialpackError, layout
+from .interrupts import cleaning
 
 console = Console(stderr=True)
 _REFRESH_SECONDS = 0.1
 _PIPE_WIDTH = 140
-_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio")
+_SHOWN_PROBLEMS = 20
+IN_JSON = " (--json lists all)"
+_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over")
 
 
 class Bar:
@@ -74,7 +78,8 @@ def progress_bar(name: str) -> Generator[Bar]:
         TextColumn("{task.fields[files]}"),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=console, disable=not console.is_terminal) as drawn:
+    drawn = RichProgress(*columns, console=console, disable=not console.is_terminal)
+    with cleaning(lambda: console.show_cursor(True)), drawn:
         bar = Bar(drawn, name)
         yield bar
         bar.end()
@@ -83,6 +88,33 @@ def progress_bar(name: str) -> Generator[Bar]:
 def size(nbytes: int) -> str:
     """Return a number of bytes as a person reads it."""
     return decimal(nbytes)
+
+
+def rate(nbytes: int, seconds: float) -> str:
+    """Return bytes a second as a person reads it.
+
+    Examples
+    --------
+    >>> rate(3_000_000_000, 2.0), rate(3_000_000, 2.0)
+    ('1.5 GB/s', '1.5 MB/s')
+    """
+    return f"{size(round(nbytes / seconds))}/s"
+
+
+def source_size(nbytes: int, name: str, files: int) -> str:
+    """Return the bytes of a source as a person reads it: of a zip and an HDF5 file they are more than those on disk.
+
+    Examples
+    --------
+    >>> source_size(3_000_000, "mouse", 800), source_size(3_000_000, "mouse.zip", 800)
+    ('3.0 MB', '3.0 MB unpacked')
+    """
+    return f"{size(nbytes)} unpacked" if is_packed(name, files) else size(nbytes)
+
+
+def is_packed(name: str, files: int) -> bool:
+    """Tell whether a source is a zip or an HDF5 file."""
+    return files == 1 or name.endswith(".zip")
 
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
@@ -133,12 +165,14 @@ def shape_text(shape: Sequence[int] | None) -> str:
 
 def show(*things: Any) -> None:
     """Print tables and text on standard output."""
-    output = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    output = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
     for thing in things:
         if isinstance(thing, str):
             click.echo(thing)  # never wrapped: there may be a command in it to copy
         else:
-            output.print(_fitting(thing, output), highlight=False)
+            with output.capture() as drawn:
+                output.print(_fitting(thing, output), highlight=False)
+            click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def _fitting(made: Table, output: Console) -> Table:
@@ -155,6 +189,11 @@ def show_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1))
 
 
+def show_documents(documents: Sequence[Any]) -> None:
+    """Print the JSON documents of one or several stores: one stays by itself, several are a list."""
+    show_json(documents[0] if len(documents) == 1 else list(documents))
+
+
 def lines(error: BaseException) -> list[str]:
     """Return an error as lines, one a problem."""
     if isinstance(error, TrialpackError):
@@ -162,7 +201,16 @@ def lines(error: BaseException) -> list[str]:
     return [str(error)]
 
 
-def complain(error: BaseException) -> None:
-    """Print an error on standard error, one line a problem."""
-    for line in lines(error):
+def complain(error: BaseException, elsewhere: str = "") -> None:
+    """Print an error on standard error, one line a problem, but not hundreds.
+
+    Parameters
+    ----------
+    elsewhere
+        Where all problems are to be had, such as `IN_JSON`.
+    """
+    found = lines(error)
+    for line in found[:_SHOWN_PROBLEMS]:
         click.echo(f"trialpack: {line}", err=True)
+    if more := len(found[_SHOWN_PROBLEMS:]):
+        click.echo(f"trialpack: … and {more} more{elsewhere}", err=True)

@@ -9,9 +9,12 @@ import click
 
 from ..convert import Exported, export_mouse
 from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
+from ..convert.export.destination import hidden_beside
+from ..convert.export.exporting import exported_path
 from ..store import check_quick, layout
 from . import options
-from .display import bound_texts, progress_bar, show, show_json, size
+from .display import bound_texts, progress_bar, rate, show, show_json, size
+from .interrupts import advising
 from .space import with_space
 
 _EPILOG = """
@@ -23,6 +26,7 @@ Examples:
   trialpack export stores/mouse.zarr --to matlab --as hdf5
   trialpack export stores/mouse.zarr --to scratch --as hdf5 --hdf5-filter none
 """
+_AGAIN = "the same command begins anew"
 
 
 @click.command(epilog=_EPILOG)
@@ -60,8 +64,9 @@ def export(
     precision or with bounds on errors; rounded.json, or the attributes of the HDF5 file, then have the bounds. Each
     value is checked before it is written; DIR/<mouse> is there complete, or not at all.
     """
+    unfinished = hidden_beside(exported_path(check_quick(store), to, form))
     try:
-        with progress_bar(layout.short_name(store.name)) as bar:
+        with advising(_AGAIN, unfinished), progress_bar(layout.short_name(store.name)) as bar:
             made = export_mouse(
                 store,
                 to,
@@ -72,7 +77,7 @@ def export(
                 progress=bar,
             )
     except OSError as error:
-        raise with_space(error, to, lambda: _need(store, form), "the same command begins anew") from None
+        raise with_space(error, to, lambda: _need(store, form), _AGAIN) from None
     _report(made, as_json=as_json)
 
 
@@ -87,10 +92,12 @@ def _report(made: Exported, *, as_json: bool) -> None:
     if as_json:
         show_json(made.describe())
         return
-    rate = made.nbytes / 1e9 / made.seconds
     files = "1 file" if made.files == 1 else f"{made.files} files"
+    nbytes = size(made.nbytes)
+    if made.nbytes != made.unpacked_nbytes:
+        nbytes += f" ({size(made.unpacked_nbytes)} unpacked)"
     show(
-        f"{made.path}: {files}, {size(made.nbytes)}, in {made.seconds:.1f} s ({rate:.2f} GB/s)",
+        f"{made.path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
         *(f"Rounded: {text} of the published values" for text in bound_texts(made.max_error)),
         f"To pack it again: trialpack convert {shlex.quote(str(made.path))} --to DIR",
     )

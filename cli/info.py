@@ -11,26 +11,50 @@ from rich.table import Table
 from ..readers import summarize
 from ..store import TrialpackError
 from . import options
-from .display import bound_texts, grouped, lines, shape_text, show, show_json, size, table
+from .display import (
+    IN_JSON,
+    bound_texts,
+    complain,
+    grouped,
+    lines,
+    shape_text,
+    show,
+    show_documents,
+    size,
+    source_size,
+    table,
+)
 
 _LENGTHS = 5
 
 
-@click.command(epilog="\b\nExamples:\n  trialpack info stores/mouse.zarr\n  trialpack info stores/mouse.zarr --json")
-@options.existing_store
+_EPILOG = """
+\b
+Examples:
+  trialpack info stores/mouse.zarr
+  trialpack info stores/*.zarr --json
+"""
+
+
+@click.command(epilog=_EPILOG)
+@options.existing_stores
 @options.json_output
-def info(store: Path, as_json: bool) -> None:
-    """Show what is in STORE: the mouse, its trials, arrays and sizes."""
-    try:
-        found = summarize(store)
-    except TrialpackError as error:
-        if as_json:
-            show_json({"store": str(store), "problems": lines(error)})
-        raise
+def info(stores: tuple[Path, ...], as_json: bool) -> None:
+    """Show what is in each STORE: the mouse, its trials, arrays and sizes."""
+    documents = list[dict[str, Any]]()
+    for store in stores:
+        try:
+            documents.append(summarize(store))
+        except (TrialpackError, OSError) as error:
+            complain(error, IN_JSON)
+            documents.append({"store": str(store), "problems": lines(error)})
+        else:
+            if not as_json:
+                show(_facts(documents[-1]), _arrays(documents[-1]))
     if as_json:
-        show_json(found)
-    else:
-        show(_facts(found), _arrays(found))
+        show_documents(documents)
+    if any("problems" in document for document in documents):
+        raise click.exceptions.Exit(1)
 
 
 def _facts(found: dict[str, Any]) -> Table:
@@ -44,7 +68,7 @@ def _facts(found: dict[str, Any]) -> Table:
         **({"frames": _frames(found)} if "frames" in found else {}),
         "precision": ", ".join([found["precision"], *bound_texts(found["max_error"])]) + f" (codec {found['codec']})",
         "size": f"{size(found['bytes_store'])} in {found['files_store']} files; "
-        f"the source had {size(found['bytes_source'])} in {found['files_source']} "
+        f"the source had {_source_size(found)} in {found['files_source']} "
         f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",
         "source": found["source"]["name"],
         "statistics": _statistics(found["statistics"]),
@@ -55,6 +79,10 @@ def _facts(found: dict[str, Any]) -> Table:
     }.items():
         made.add_row(f"[bold]{name}[/bold]", value)
     return made
+
+
+def _source_size(found: dict[str, Any]) -> str:
+    return source_size(found["bytes_source"], found["source"]["name"], found["files_source"])
 
 
 def _frames(found: dict[str, Any]) -> str:

@@ -1,23 +1,17 @@
-"""``trialpack``: the group of commands, and what becomes of their errors."""
+"""``trialpack``: the group of commands, and what becomes of their errors.
+
+Imports nothing large: the commands are imported when they are called.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
+from importlib import import_module
 
 import click
 
-from ..store import TrialpackError, files
-from .convert import convert
-from .display import complain, console
-from .export import export
-from .info import info
-from .sample import sample
-from .show import show
-from .stats import stats
-from .verify import verify
+from .interrupts import end_when_interrupted
 
 _EPILOG = """
 \b
@@ -26,16 +20,42 @@ Start with a sample, if you have no data at hand:
   trialpack convert data --to stores
   trialpack info stores/dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zarr
 """
-
-
-_AFTER_INTERRUPT = {
-    "convert": "; the same command goes on from here",
-    "export": "; the same command begins anew",
-    "sample": "; delete what it wrote before trying again",
+COMMANDS = {
+    "convert": "Pack mice into Zarr stores.",
+    "verify": "Check that each STORE is what its manifest says.",
+    "info": "Show what is in each STORE: the mouse, its trials, arrays and sizes.",
+    "stats": "Show minimum, maximum, mean, median and standard deviation of STORE's trials.",
+    "show": "Draw one trial of STORE: stimulus, responses, behavior, pupil position.",
+    "export": "Make the published files of STORE's mouse again, or one HDF5 file.",
+    "sample": "Write a made-up mouse in the published layout.",
 }
+"""Name, also of the module -> what it does: the first line of its help."""
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands, each of which is imported when it is called; their list needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each does, in full."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="trialpack")
 def commands() -> None:
     """Pack a mouse's thousands of trial files into one verified Zarr v3 store.
@@ -44,14 +64,9 @@ def commands() -> None:
     """
 
 
-for command in (convert, verify, info, stats, show, export, sample):
-    commands.add_command(command)
-
-
 def main() -> None:
     """Run the command line; errors become lines on standard error, never tracebacks."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+    end_when_interrupted()
     try:
         sys.exit(commands(standalone_mode=False))
     except click.ClickException as error:
@@ -59,16 +74,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os._exit(1)
-    except (TrialpackError, OSError) as error:
+    except Exception as error:
+        from ..store import TrialpackError
+        from .display import complain
+
+        if not isinstance(error, (TrialpackError, OSError)):
+            raise
         complain(error)
         sys.exit(1)
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """End at once: whatever was under way is not visible under a store's name, and a later run goes on from it."""
-    console.show_cursor(True)
-    context = click.get_current_context(silent=True)
-    advice = _AFTER_INTERRUPT.get(context.info_name or "", "") if context else ""
-    files.drop_unsaved()
-    os.write(2, f"\ntrialpack: interrupted{advice}\n".encode())
-    os._exit(130)

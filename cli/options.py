@@ -10,6 +10,7 @@ from dask.utils import parse_bytes
 
 from ..readers.tasks import available_cores
 from ..store import OptionError, Problem
+from ..store.publish import check_place
 
 
 class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
@@ -26,6 +27,7 @@ class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, r
 
 
 existing_store = click.argument("store", type=click.Path(path_type=Path))
+existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=click.Path(path_type=Path))
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"
@@ -34,6 +36,7 @@ workers = click.option(
 
 def check_output(path: Path) -> None:
     """See that a file can be written, before the time is spent to make what is to be in it."""
+    check_place(path)
     if not path.parent.is_dir():
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
 

@@ -12,6 +12,7 @@ from ..convert.sample import write_sample
 from ..store import Problem, StoreExistsError
 from ..store.layout import short_name
 from .display import progress_bar
+from .interrupts import advising
 
 _EPILOG = """
 \b
@@ -46,7 +47,10 @@ def sample(
         raise click.BadParameter(
             f"expected one of {', '.join(published_mice())}, found {mouse!r}", param_hint="--mouse"
         )
-    with progress_bar(short_name(known.name)) as bar:
+    if trials > len(known.trial_ids) and not full:
+        note = f"mouse {known.letter} has {len(known.trial_ids)} trials, fewer than {trials}: all of them are written"
+        click.echo(f"note: {note}", err=True)
+    with advising("delete what it wrote before trying again"), progress_bar(short_name(known.name)) as bar:
         count = len(known.trial_ids) if full else min(trials, len(known.trial_ids))
         nbytes = _trial_nbytes(known, known.n_neurons if full else neurons, dtype or known.dtype)
         bar.start("writing", count * nbytes, count)

@@ -13,6 +13,7 @@ from ..readers import Mouse, open_mouse, trial_figure
 from ..readers.figure import picture_formats
 from ..store import OptionError, Problem, files, layout
 from . import options
+from .interrupts import cleaning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,21 +43,23 @@ def show(store: Path, trial: int | None, output: Path | None) -> None:
     Needs matplotlib: pip install matplotlib.
     """
     if output is not None:
-        _check(output)
+        _check_format(output)
     mouse = open_mouse(store)
     chosen = _first_known(mouse) if trial is None else trial
     path = output or Path(f"{layout.short_name(mouse.name)}-trial-{chosen}.png")
-    files.save(path, _drawn(trial_figure(mouse, chosen), path))
+    options.check_output(path)
+    picture = _drawn(trial_figure(mouse, chosen), path)
+    with cleaning(files.drop_unsaved):
+        files.save(path, picture)
     click.echo(path)
 
 
-def _check(path: Path) -> None:
-    """Refuse what cannot be written before the time is spent to draw it."""
+def _check_format(path: Path) -> None:
+    """See that there is such a picture, before the time is spent to draw it."""
     known = picture_formats()
     if _format(path) not in known:
         found = f"ends in {path.suffix}" if path.suffix else "has no suffix"
         raise OptionError(Problem(str(path), f"no picture format ({found})", f"choose one of {', '.join(known)}"))
-    options.check_output(path)
 
 
 def _format(path: Path) -> str:

@@ -15,9 +15,11 @@ from ..readers.reductions import DEFAULT_MAX_MEMORY
 from ..readers.source_statistics import Difference, compare_with_published
 from ..readers.statistics_files import check_format, save_statistics
 from ..readers.stored_statistics import has_statistics
+from ..store import files
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
 from . import options
 from .display import progress_bar, shape_text, show, show_json, table
+from .interrupts import cleaning
 from .options import check_output
 
 _EPILOG = """
@@ -63,7 +65,8 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
     found = _statistics(mouse, tier, workers, max_memory)
     differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
     if output:
-        save_statistics(found, output)
+        with cleaning(files.drop_unsaved):
+            save_statistics(found, output)
     if as_json:
         show_json(_document(store, found, differences, output))
         return

@@ -83,6 +83,11 @@ class Summary:
     verified: bool
     warnings: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        state = "verified" if self.verified else "not verified"
+        return f"<Summary of {self.store}: {self.nbytes / 1e6:.1f} MB in {self.files} files, {state}>"
+
     @property
     def ratio(self) -> float:
         """Bytes of the store over bytes of the source."""

@@ -76,6 +76,11 @@ class Plan:
     rows_per_shard: int
     unit_memory: int
 
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        size = f"{self.nbytes / 1e6:.1f} MB before compression in {self.files} files"
+        return f"<Plan of {self.destination}: {len(self.survey.trial_ids)} trials, {size}>"
+
     @property
     def small_memory(self) -> int:
         """Bytes that writing the largest array beside the trials holds."""
@@ -232,7 +237,7 @@ def make_plan(
     reading = overhead * max(spec.nbytes for spec in survey.variables.values())
     return Plan(
         survey=survey,
-        destination=to / f"{survey.mouse}{layout.SUFFIX}",
+        destination=destination(survey.mouse, to),
         precision=precision,
         codec=codec,
         bounds=bounds,
@@ -248,6 +253,11 @@ def make_plan(
         rows_per_shard=rows,
         unit_memory=reading + sum(_writing_memory(array) for array in recorded) + bool(bounds) * rounding.SCRATCH_BYTES,
     )
+
+
+def destination(mouse: str, to: Path) -> Path:
+    """Return where the store of a mouse is made."""
+    return to / f"{mouse}{layout.SUFFIX}"
 
 
 def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:

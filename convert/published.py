@@ -105,7 +105,7 @@ def find_published(key: str) -> PublishedMouse | None:
     Parameters
     ----------
     key
-        Such as ``"A"``, ``"dynamic29156-11-10"`` or the full folder name.
+        Such as ``"A"`` or ``"a"``, ``"dynamic29156-11-10"`` or the full folder name.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def find_published(key: str) -> PublishedMouse | None:
     """
     mice = published_mice()
     named = (mouse for mouse in mice.values() if mouse.name == key or mouse.name.startswith(f"{key}-"))
-    return mice.get(key) or _only(named)
+    return mice.get(key.upper()) or _only(named)
 
 
 def _only(mice: Iterator[PublishedMouse]) -> PublishedMouse | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import OptionError, Problem, StoreIndex, layout
+from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from .lazy import dask_array
 from .notebook import html_table
 from .recording import recording_of
@@ -108,7 +108,7 @@ class Mouse:
 
         Raises
         ------
-        OptionError
+        UnknownNameError
             There is no such array.
 
         Notes
@@ -118,7 +118,7 @@ class Mouse:
         """
         if name not in self.index.arrays:
             known = ", ".join(path for path in self.index.arrays if not path.startswith(layout.STATISTICS))
-            raise OptionError(Problem(str(self.path), f"no array {name!r}", f"there are {known}, and statistics"))
+            raise UnknownNameError(Problem(str(self.path), f"no array {name!r}", f"there are {known}, and statistics"))
         from .zarr_arrays import open_array
 
         return open_array(self.index, name)

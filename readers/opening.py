@@ -17,6 +17,7 @@ from ..store import (
     check_quick,
     layout,
 )
+from ..store.folder import stores_in
 from .mouse import Mouse
 from .tasks import available_cores
 
@@ -105,7 +106,7 @@ def _stores(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise OptionError(Problem(str(folder), "no such folder", "check the path"))
-    found = sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))
+    found = stores_in(folder)
     if not found:
         problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")
         raise OptionError(problem)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, files
 from ..store.layout import OVER_FRAMES, OVER_TRIALS, STATISTIC_NAMES, TIER, TRIAL_ID, VARIABLES, Reduction, Variable
+from ..store.publish import check_place
 from .reductions import Reduced
 from .train_statistics import Statistics
 
@@ -35,9 +36,11 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     Raises
     ------
     OptionError
-        The name ends in something else, or the mouse is static and the file a ``.pkl``.
+        The name ends in something else, the mouse is static and the file a ``.pkl``, or the file would lie inside a
+        store.
     """
     path = Path(path)
+    check_place(path)
     check_format(statistics.kind, path)
     files.save(path, _FORMATS[path.suffix.lower()](statistics))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction
+from .naming import named
 from .notebook import html_table
 from .progress import Progress
 from .reductions import DEFAULT_MAX_MEMORY, Reduced, reduce_recording
@@ -44,8 +45,14 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
     by_variable: Mapping[str, Mapping[Reduction, Reduced]]
 
     def __getitem__(self, variable: str) -> Mapping[Reduction, Reduced]:
-        """Return the statistics of a variable."""
-        return self.by_variable[variable]
+        """Return the statistics of a variable.
+
+        Raises
+        ------
+        UnknownNameError
+            There are none of it.
+        """
+        return named(self.by_variable, variable, f"statistics of {self.mouse}")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the variables."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .naming import named
+
 
 @dataclass(frozen=True, eq=False)
 class Trial(Mapping[str, NDArray[Any]]):
@@ -37,8 +39,14 @@ class Trial(Mapping[str, NDArray[Any]]):
     arrays: Mapping[str, NDArray[Any]]
 
     def __getitem__(self, variable: str) -> NDArray[Any]:
-        """Return the array of a variable."""
-        return self.arrays[variable]
+        """Return the array of a variable.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such variable.
+        """
+        return named(self.arrays, variable, f"trial {self.trial_id}")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the variables."""

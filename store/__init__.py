@@ -12,6 +12,7 @@ from .errors import (
     StoreExistsError,
     StoreFormatError,
     TrialpackError,
+    UnknownNameError,
 )
 from .index import StoreIndex
 from .integrity import check_full, check_quick
@@ -28,6 +29,7 @@ __all__ = [
     "StoreFormatError",
     "StoreIndex",
     "TrialpackError",
+    "UnknownNameError",
     "check_full",
     "check_quick",
 ]

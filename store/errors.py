@@ -5,6 +5,7 @@
     TrialpackError
     ├── SourceError(ValueError)            the raw input is wrong
     ├── OptionError(ValueError)            an option asks for what cannot be had
+    │   └── UnknownNameError(KeyError)     there is nothing of this name
     ├── StoreExistsError(FileExistsError)  the destination is taken
     ├── StoreBusyError                     another converter holds the destination
     ├── StoreFormatError(ValueError)       not a store, or of an unknown version, codec or dtype
@@ -108,6 +109,10 @@ class SourceError(TrialpackError, ValueError):
 
 class OptionError(TrialpackError, ValueError):
     """An option asks for what cannot be had, such as a memory bound below one trial."""
+
+
+class UnknownNameError(OptionError, KeyError):
+    """There is nothing of this name in a mouse, a trial, a batch or statistics."""
 
 
 class StoreExistsError(TrialpackError, FileExistsError):

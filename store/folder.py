@@ -88,3 +88,8 @@ def read_file(root: Path, name: str, folder: int | None = None) -> bytes:
     """Return all bytes of a file of a store; parameters as of `open_file`."""
     with open(open_file(root, name, folder), "rb", buffering=0) as file:
         return file.read()
+
+
+def stores_in(folder: Path) -> list[Path]:
+    """Return the stores in a folder, by name."""
+    return sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))

@@ -40,6 +40,10 @@ class StoreIndex:
     attributes: dict[str, Any]
     arrays: dict[str, ArrayLayout]
 
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        return f"<StoreIndex of {self.root}: {len(self.arrays)} arrays, {self.manifest.nbytes / 1e6:.1f} MB>"
+
     @property
     def recorded(self) -> list[ArrayLayout]:
         """The arrays of recorded variables, in the order of `layout.VARIABLES`."""

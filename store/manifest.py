@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
+from .junk import is_junk
 from .metadata import to_json
+from .mistaken import no_store
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
@@ -41,6 +43,10 @@ class Manifest:
     store_id: str
     files: Mapping[str, FileRecord]
     values: Mapping[str, tuple[str, ...]]
+
+    def __repr__(self) -> str:
+        """Say in one line what it is."""
+        return f"<Manifest of store {self.store_id}: {len(self.files)} files, {self.nbytes / 1e6:.1f} MB>"
 
     def to_bytes(self) -> bytes:
         """Return the file: sealed with its own digest, so that no change of it goes unnoticed."""
@@ -84,7 +90,7 @@ def read_manifest(root: Path) -> Manifest:
     path = root / layout.MANIFEST
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
-        raise StoreFormatError(_no_manifest(root))
+        raise StoreFormatError(no_store(root))
     data = path.read_bytes()
     document = _parse(root, data)
     _check_version(root, document.get(layout.A_FORMAT))
@@ -95,7 +101,7 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
-    """Compare the files of a store with its manifest, by one walk that reads no data."""
+    """Compare the files of a store with its manifest, by one walk that reads no data; what `is_junk` is no problem."""
     found = dict(_walk(root, ""))
     found.pop(layout.MANIFEST, None)
     problems = [
@@ -106,6 +112,7 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     extra = [
         _problem(root, path, "not part of the store (the manifest does not list it)", "remove it")
         for path in sorted(found.keys() - manifest.files.keys())
+        if not is_junk(path)
     ]
     return problems + extra
 
@@ -164,14 +171,6 @@ def _is_written_as(manifest: Manifest, data: bytes) -> bool:
 
 def _damaged(root: Path, what: str) -> CorruptStoreError:
     return CorruptStoreError(_problem(root, layout.MANIFEST, what, "copy or convert the mouse again"))
-
-
-def _no_manifest(root: Path) -> Problem:
-    if not root.is_dir():
-        return Problem(str(root), "not a folder" if root.exists() else "no such store", "check the path")
-    looks = (root / layout.METADATA).exists()
-    advice = "give a trialpack store, or convert the mouse again" if looks else "give the folder of a .zarr store"
-    return Problem(str(root), f"no {layout.MANIFEST}: unfinished, or not a trialpack store", advice)
 
 
 def _size_text(expected: int, found: int | None) -> str:

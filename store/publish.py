@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from . import files, layout
-from .errors import Problem, StoreBusyError, StoreExistsError
+from .errors import OptionError, Problem, StoreBusyError, StoreExistsError
 from .integrity import file_digest
 from .manifest import Manifest
 from .metadata import to_json
 from .shards import FileRecord
 
 _SEAL = "sha256_of_entry"
+_TAKEN_ADVICE = "give --replace to replace it, --skip-existing to leave it, or another folder with --to"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         The destination is taken, and is not a store that may be replaced.
     StoreBusyError
         Another converter holds the destination.
+    OptionError
+        The destination lies inside a store, or a file is where its folder would be.
     """
-    check_outside(destination)
+    check_place(destination)
     files.make_folder_durably(destination.parent)
     stage = Stage(destination)
     with contextlib.ExitStack() as stack:
@@ -99,6 +102,21 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
         yield stage
+
+
+def check_place(destination: Path) -> None:
+    """See that a file or folder can be made at a place, and is not inside a store, however far below.
+
+    Raises
+    ------
+    OptionError
+        A file is where its folder would be; or it is inside a store, which would no longer be what its manifest says.
+    """
+    for parent in destination.resolve().parents:
+        if parent.exists() and not parent.is_dir():
+            raise OptionError(Problem(str(parent), "is a file, not a folder", "choose another folder"))
+        if is_store(parent):
+            raise OptionError(Problem(str(destination), f"lies inside the store {parent}", "choose another folder"))
 
 
 def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
@@ -190,26 +208,12 @@ def _check_free(destination: Path, *, replace: bool) -> None:
         return
     if not replace:
         raise StoreExistsError(_taken(destination))
-    if destination.is_symlink() or not _is_store(destination):
+    if destination.is_symlink() or not is_store(destination):
         what = "exists and is not a trialpack store, so it is not replaced"
         raise StoreExistsError(Problem(str(destination), what, "move it away, or choose another folder"))
 
 
-def check_outside(destination: Path) -> None:
-    """See that what is to be made is not inside a store, which would no longer be what its manifest says.
-
-    Raises
-    ------
-    StoreExistsError
-        It is.
-    """
-    for parent in destination.resolve().parents:
-        if _is_store(parent):
-            problem = Problem(str(destination), f"lies inside the store {parent}", "choose another folder with --to")
-            raise StoreExistsError(problem)
-
-
-def _is_store(folder: Path) -> bool:
+def is_store(folder: Path) -> bool:
     """Tell whether a folder is a trialpack store, perhaps a damaged one."""
     for name in (layout.MANIFEST, layout.METADATA):
         try:
@@ -222,7 +226,7 @@ def _is_store(folder: Path) -> bool:
 
 
 def _taken(destination: Path) -> Problem:
-    return Problem(str(destination), "exists already", "give --replace to replace it, or another folder with --to")
+    return Problem(str(destination), "exists already", _TAKEN_ADVICE)
 
 
 def _holder(lock: Path) -> str | None:

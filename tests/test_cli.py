@@ -1,7 +1,10 @@
 """The command line, as a person or a script uses it: in a process of its own."""
 
+import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from trialpack.convert import convert_mouse
+from click.testing import CliRunner
+from trialpack.cli.display import progress_bar
+from trialpack.cli.main import commands
+from trialpack.convert import convert_mouse, export_mouse
+from trialpack.convert.published import published_mice
 from trialpack.convert.sample import write_sample
+from trialpack.readers import open_mouse
+from trialpack.readers.statistics_files import save_statistics
+from trialpack.store import OptionError
 
 TRIALPACK = Path(sys.executable).parent / "trialpack"
 
@@ -32,14 +42,15 @@ def stores(mice):
 
 def run(*arguments, **settings):
     command = [str(TRIALPACK), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, **{"env": env, **settings})
 
 
 def test_convert_makes_a_store_of_each_mouse_and_says_so(mice, tmp_path):
     done = run("convert", mice, "--to", tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.iterdir())) == 2
-    for word in ("dynamic29156-11-10", "static26872-17-20", "GB/s", "ratio", "trialpack info"):
+    for word in ("dynamic29156-11-10", "static26872-17-20", "B/s", "unpacked", "ratio", "trialpack info"):
         assert word in done.stdout
     assert done.stderr == "", "no progress unless standard error is a terminal"
 
@@ -92,15 +103,46 @@ def test_an_existing_store_is_refused_in_one_line_and_replaced_on_request(mice, 
     assert json.loads(run("info", store, "--json").stdout)["codec"] == "none"
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_one_mouse_given_twice_is_said_before_anything_is_converted(mice, tmp_path, together):
+    """As where somebody unpacked a zip beside it."""
+    place = shutil.copytree(mice, tmp_path / "data")
+    write_sample(place, mouse="A", trials=6, neurons=10, container="zip")
+    twice = sorted(place.glob("dynamic*"))
+    done = run("convert", *([place] if together else [*twice, next(place.glob("static*"))]), "--to", tmp_path / "to")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"the same mouse twice: {twice[0]} and {twice[1]}; give one of them" in done.stderr
+    assert not (tmp_path / "to").exists()
+
+
+def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
+    """What a conversion of several mice that was interrupted needs: one is there, the other one is not."""
+    source = next(mice.glob("*.zip"))
+    assert run("convert", source, "--to", tmp_path, "--codec", "none").returncode == 0
+    store = next(tmp_path.glob("*.zarr"))
+    refused = run("convert", mice, "--to", tmp_path)
+    assert refused.returncode == 1 and "--skip-existing" in refused.stderr
+    subprocess.run(["rm", "-rf", *tmp_path.glob("dynamic*")], check=True)
+    done = run("convert", mice, "--to", tmp_path, "--skip-existing")
+    assert done.returncode == 0 and done.stderr == f"note: {store}: is there already, and stays as it is\n"
+    assert len(list(tmp_path.glob("*.zarr"))) == 2
+    assert json.loads(run("info", store, "--json").stdout)["codec"] == "none"
+    document = json.loads(run("convert", mice, "--to", tmp_path, "--skip-existing", "--json").stdout)
+    assert document["mice"] == [] and document["problems"] == [] and str(store) in document["skipped"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["convert"],
+        ["convert", "x", "--to", "y", "--replace", "--skip-existing"],
         ["convert", "x"],
         ["convert", "x", "--to", "y", "--codec", "best"],
         ["convert", "x", "--to", "y", "--max-memory", "lots"],
         ["convert", "x", "--to", "y", "--workers", "0"],
         ["verify", "x", "--quick", "--source", "y"],
+        ["verify", "x", "y", "--source", "z"],
         ["sample", "x", "--mouse", "Z"],
         ["nonsense"],
     ],
@@ -118,6 +160,24 @@ def test_too_little_memory_is_refused_with_the_number_needed(mice, tmp_path):
     assert run("convert", next(mice.glob("dynamic*")), "--to", tmp_path, "--max-memory", need).returncode == 0
 
 
+def test_sizes_of_packed_files_are_those_on_disk(stores, tmp_path):
+    store = next(stores.glob("static*"))
+    for form in ("npy", "zip", "hdf5"):
+        done = run("export", store, "--to", tmp_path / form, "--as", form, "--json")
+        document = json.loads(done.stdout)
+        path = Path(document["path"])
+        on_disk = sum(one.stat().st_size for one in (path, *path.rglob("*")) if one.is_file())
+        assert document["bytes"] == on_disk
+        assert (document["bytes_unpacked"] != on_disk) == (form != "npy")
+    said = run("export", store, "--to", tmp_path / "again", "--as", "zip").stdout
+    assert "B/s)" in said and " 0.00 " not in said and "unpacked" in said
+
+
+def test_the_bytes_of_a_zip_are_labelled(stores):
+    assert " unpacked in " in run("info", next(stores.glob("static*"))).stdout
+    assert "unpacked" not in run("info", next(stores.glob("dynamic*"))).stdout
+
+
 def test_verify(stores, mice):
     for store in stores.iterdir():
         source = next(mice.glob(f"{store.stem}*"))
@@ -125,6 +185,44 @@ def test_verify(stores, mice):
         assert "metadata" in run("verify", store, "--quick").stdout
         assert "bit for bit" in run("verify", store, "--source", source).stdout
         assert json.loads(run("verify", store, "--source", source, "--json").stdout)["intact"] is True
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify", "--quick"], ["verify"]], ids=" ".join)
+def test_several_stores_are_looked_at_and_problems_of_all_are_reported(stores, tmp_path, command):
+    good, bad = sorted(stores.iterdir()), [tmp_path / "missing.zarr", tmp_path / "also.zarr"]
+    done = run(*command, *good)
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(store.stem in done.stdout for store in good)
+    assert len(json.loads(run(*command, *good, "--json").stdout)) == 2
+    done = run(*command, bad[0], *good, bad[1], "--json")
+    assert done.returncode == 1
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == list(map(str, bad))
+    documents = json.loads(done.stdout)
+    assert [document["store"] for document in documents] == list(map(str, [bad[0], *good, bad[1]]))
+    assert [bool(document.get("problems")) for document in documents] == [True, False, False, True]
+    assert isinstance(json.loads(run(*command, good[0], "--json").stdout), dict)
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "stats"])
+def test_a_folder_of_stores_names_them(stores, command):
+    done = run(command, stores)
+    assert done.returncode == 1
+    names = ", ".join(map(str, sorted(stores.iterdir())))
+    assert done.stderr == f"trialpack: {stores}: a folder of 2 stores; give one of: {names}\n"
+
+
+def test_an_intact_store_that_differs_from_its_source_is_said_to_be_both(mice, stores, tmp_path):
+    store, source = next(stores.glob("dynamic*")), tmp_path / next(mice.glob("dynamic*")).name
+    shutil.copytree(next(mice.glob("dynamic*")), source)
+    path = next((source / "data" / "responses").iterdir())
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    done = run("verify", store, "--source", source)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "intact" in done.stdout and f"differs from {source}" in done.stdout
+    document = json.loads(run("verify", store, "--source", source, "--json").stdout)
+    assert document["intact"] is True and document["equal_to_source"] is False and len(document["problems"]) == 1
 
 
 def test_verify_names_what_is_damaged(stores, tmp_path):
@@ -146,6 +244,78 @@ def test_verify_names_what_is_damaged(stores, tmp_path):
         assert f"responses/{shard.name}" in json.loads(done.stdout)["problems"][0]
 
 
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        (["info"], "trialpack: … and 12 more (--json lists all)"),
+        (["verify"], "trialpack: … and 12 more (--json lists all)"),
+        (["stats"], "trialpack: … and 12 more"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_hundreds_of_problems_do_not_flood_the_terminal(stores, tmp_path, command, last):
+    store = shutil.copytree(next(stores.glob("static*")), tmp_path / "mouse.zarr")
+    for number in range(32):
+        (store / f"{number}.txt").touch()
+    done = run(*command, store)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 21 and done.stderr.splitlines()[-1] == last
+    if "--json" in last:
+        assert len(json.loads(run(*command, store, "--json").stdout)["problems"]) == 32
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "trials/._tier", "Thumbs.db", "responses/desktop.ini", "__MACOSX/x"])
+def test_what_operating_systems_leave_is_no_part_of_a_store(mice, tmp_path, name):
+    source = next(mice.glob("dynamic*"))
+    assert run("convert", source, "--to", tmp_path).returncode == 0
+    store = next(tmp_path.glob("*.zarr"))
+    (store / name).parent.mkdir(exist_ok=True)
+    (store / name).write_bytes(b"Bud1")
+    assert run("verify", store, "--source", source).returncode == 0
+    assert run("export", store, "--to", tmp_path / "out", "--as", "npy").returncode == 0
+    assert run("convert", source, "--to", tmp_path, "--replace").returncode == 0
+    assert not (store / name).exists()
+
+
+def test_what_is_given_in_place_of_a_store_is_named_with_the_next_command(mice):
+    folder, archive = next(mice.glob("dynamic*")), next(mice.glob("*.zip"))
+    for path, what in ((folder, "published files of a mouse"), (archive, "not a folder"), (mice, "a folder of mice")):
+        done = run("info", path)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert what in done.stderr and done.stderr.endswith(f"; pack it: trialpack convert {path} --to DIR\n")
+
+
+def test_what_is_given_in_place_of_a_mouse_is_named_with_the_next_command(stores, tmp_path):
+    store, text = next(stores.glob("dynamic*")), tmp_path / "README.md"
+    text.write_text("# not a mouse\n")
+    first = min(stores.iterdir())
+    for path, what, advice in (
+        (store, "a trialpack store, not a mouse", f"trialpack info {store}; or give it back: trialpack export {store}"),
+        (stores, "a folder of trialpack stores", f"trialpack info {first}; or"),
+        (text, "neither a zip nor an HDF5 file", "give the folder, zip or HDF5 file of a mouse"),
+    ):
+        for command in (["convert", path, "--to", tmp_path / "to"], ["verify", store, "--source", path]):
+            done = run(*command)
+            assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+            assert f"{path}: {what}" in done.stderr and advice in done.stderr
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_file_in_place_of_the_folder_to_write_to(mice, stores, tmp_path):
+    file, source, store = tmp_path / "file", next(mice.glob("dynamic*")), next(stores.glob("dynamic*"))
+    file.write_text("mine")
+    for command in (
+        ["convert", source, "--to", file],
+        ["convert", source, "--to", file / "deeper"],
+        ["export", store, "--to", file, "--as", "npy"],
+        ["stats", store, "-o", file / "a.npz"],
+    ):
+        done = run(*command)
+        assert done.returncode == 1
+        assert done.stderr == f"trialpack: {file}: is a file, not a folder; choose another folder\n"
+    assert file.read_text() == "mine"
+
+
 def test_info_without_a_store(tmp_path):
     done = run("info", tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
@@ -163,10 +333,14 @@ def test_info(stores):
     assert document["bytes_store"] == sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "several"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGINT, True)]
+)
+def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, number, several):
     write_sample(tmp_path, mouse="A", trials=40, neurons=3000)
-    command = ["convert", next(tmp_path.glob("dynamic*")), "--to", tmp_path / "stores", "--workers", "1"]
+    if several:
+        write_sample(tmp_path, mouse="B", trials=2, neurons=3)
+    command = ["convert", *sorted(tmp_path.glob("dynamic*")), "--to", tmp_path / "stores", "--workers", "1"]
     process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
     stage = None
     while stage is None and process.poll() is None:
@@ -176,9 +350,92 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, num
     begun = time.monotonic()
     _, text = process.communicate(timeout=5)
     assert time.monotonic() - begun < 5
-    assert process.returncode == 130 and "goes on from here" in text
+    assert process.returncode == 130
+    assert ("the same command with --skip-existing goes on" if several else "the same command goes on") in text
+    assert f"; unfinished work is in {stage}: delete it" in text and stage.exists()
     assert list((tmp_path / "stores").glob("*.zarr")) == []
     assert run(*command).returncode == 0
+
+
+def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it(mice, tmp_path):
+    write_sample(tmp_path, mouse="A", trials=40, neurons=2000)
+    assert run("convert", next(tmp_path.glob("dynamic*")), "--to", tmp_path).returncode == 0
+    command = ["export", next(tmp_path.glob("*.zarr")), "--to", tmp_path / "out", "--as", "zip"]
+    process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
+    left = None
+    while left is None and process.poll() is None:
+        left = next((tmp_path / "out").glob(".*.partial"), None)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert f"; the same command begins anew; unfinished work is in {left}: delete it" in text and left.exists()
+    assert run(*command).returncode == 0
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".zip"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["numpy", "numcodecs", "rich.table", "trialpack.cli.info"])
+def test_interrupting_the_start_is_one_line(tmp_path, number, module):
+    """As in the first half second, in which everything is imported."""
+    interrupting = f"""
+import os, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Interrupting())
+from trialpack.cli import main
+main()
+"""
+    command = [sys.executable, "-c", interrupting, "info", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ntrialpack: interrupted\n")
+
+
+def test_what_notebooks_show_of_results_is_one_line(mice, tmp_path):
+    source = next(mice.glob("dynamic*"))
+    made = convert_mouse(source, tmp_path)
+    index = open_mouse(made.store).index
+    megabytes = f"{made.nbytes / 1e6:.1f} MB in {made.files} files"
+    assert repr(made) == f"<Summary of {made.store}: {megabytes}, verified>"
+    for one in (made.plan, index, index.manifest):
+        assert len(repr(one)) < 300 and "MB" in repr(one)
+    assert str(made.store) in repr(made.plan) and str(made.store) in repr(index)
+    assert index.manifest.store_id in repr(index.manifest)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("command", ["stats", "info"])
+def test_tables_fit_the_width_that_is_asked_for(stores, columns, command):
+    done = run(command, next(stores.glob("static*")), env={**os.environ, "COLUMNS": columns})
+    tables = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert len(tables) > 10 and max(map(len, tables)) <= int(columns)
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
+    if command == "stats":
+        assert bool(re.search("published +over", done.stdout)) == (columns == "120")
+        assert not any("…" in line.replace(" … ", "") for line in tables), "a word is cut"
+
+
+def test_progress_of_verify_has_the_short_name(mice, stores, monkeypatch):
+    names = list[str]()
+    drawn = progress_bar
+    monkeypatch.setattr("trialpack.cli.verify.progress_bar", lambda name: names.append(name) or drawn(name))
+    store, source = next(stores.glob("static*")), next(mice.glob("static*"))
+    assert CliRunner().invoke(commands, ["verify", str(store), "--source", str(source)]).exit_code == 0
+    assert names == ["static26872-17-20"] * 2
+
+
+def test_the_list_of_commands_is_whole_at_80_columns():
+    assert "or one HDF5 file." in run("--help", env={**os.environ, "COLUMNS": "80"}).stdout
+
+
+def test_a_sample_of_more_trials_than_there_are_says_so(tmp_path, monkeypatch):
+    few = dataclasses.replace(published_mice()["S0"], tiers=("train", "test", "validation"))
+    monkeypatch.setitem(published_mice(), "S0", few)
+    for trials, said in (("4", True), ("3", False)):
+        done = CliRunner().invoke(commands, ["sample", str(tmp_path / trials), "--mouse", "s0", "--trials", trials])
+        assert done.exit_code == 0
+        assert ("note: mouse S0 has 3 trials, fewer than 4: all of them are written" in done.stderr) == said
 
 
 def test_a_full_disk_is_one_line(mice, tmp_path):
@@ -204,6 +461,44 @@ def test_a_destination_inside_a_store_or_the_source_is_refused(mice, stores):
     assert run("verify", store).returncode == 0
 
 
+INSIDE = [
+    ["export", "STORE", "--to", "STORE", "--as", "npy"],
+    ["export", "STORE", "--to", "STORE/trials/deep/er", "--as", "zip"],
+    ["stats", "STORE", "-o", "STORE/statistics.npz"],
+    ["show", "STORE", "-o", "STORE/trials/a.png"],
+    ["show", "STORE"],
+    ["sample", "STORE/more", "--trials", "1", "--neurons", "2"],
+]
+"""Run in the store itself."""
+
+
+@pytest.mark.parametrize("arguments", INSIDE, ids=" ".join)
+def test_no_command_writes_into_a_store(stores, arguments):
+    store = next(stores.glob("dynamic*"))
+    before = sorted(store.rglob("*"))
+    done = run(*(argument.replace("STORE", str(store)) for argument in arguments), cwd=store)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and f"lies inside the store {store}; choose another" in done.stderr
+    assert sorted(store.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: export_mouse(store, store / "trials"),
+        lambda store: save_statistics(open_mouse(store).statistics, store / "trials" / "statistics.npz"),
+        lambda store: write_sample(store / "more", trials=1, neurons=2),
+    ],
+    ids=["export_mouse", "save_statistics", "write_sample"],
+)
+def test_no_function_writes_into_a_store(stores, write):
+    store = next(stores.glob("dynamic*"))
+    before = sorted(store.rglob("*"))
+    with pytest.raises(OptionError, match="lies inside the store"):
+        write(store)
+    assert sorted(store.rglob("*")) == before
+
+
 def test_a_sample_that_exists_is_one_line(tmp_path):
     arguments = ["sample", tmp_path, "--trials", "2", "--neurons", "3"]
     assert run(*arguments).returncode == 0
@@ -217,7 +512,8 @@ def test_json_says_what_is_wrong_too(stores, tmp_path):
     done = run("verify", next(stores.iterdir()), "--source", tmp_path, "--json")
     assert done.returncode == 1
     document = json.loads(done.stdout)
-    assert document["intact"] is True and "no mouse here" in document["problems"][0]
+    assert document["intact"] is True and document["equal_to_source"] is None
+    assert "no mouse here" in document["problems"][0]
 
 
 def test_the_source_of_another_mouse_is_said_in_one_line(mice, stores):

@@ -17,7 +17,7 @@ import trialpack.convert
 import trialpack.readers
 import trialpack.store
 from click.testing import CliRunner
-from trialpack.cli.main import commands
+from trialpack.cli.main import COMMANDS, commands
 from trialpack.store import FORMAT_VERSION, layout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,24 +118,35 @@ def test_format_document_matches_the_code():
 
 def test_readme_names_every_command():
     text = (ROOT / "README.md").read_text()
-    for name in commands.commands:
+    for name in COMMANDS:
         assert f"trialpack {name}" in text, name
+
+
+def command_named(name):
+    return commands.get_command(click.Context(commands), name)
 
 
 def test_readme_names_every_option_of_convert():
     text = (ROOT / "README.md").read_text()
-    for option in commands.commands["convert"].params:
+    for option in command_named("convert").params:
         if isinstance(option, click.Option):
             assert any(name in text for name in option.opts + option.secondary_opts), option.opts
 
 
 def test_readme_names_the_commands_without_json():
-    without = {name for name, one in commands.commands.items() if not any("--json" in each.opts for each in one.params)}
+    without = {name for name in COMMANDS if not any("--json" in each.opts for each in command_named(name).params)}
     assert without == {"sample", "show"}
     assert "all but `sample` and `show` have `--json`" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", sorted(commands.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_has_an_example(name):
     shown = CliRunner().invoke(commands, [name, "--help"], catch_exceptions=False).output
     assert "Example" in shown and f"trialpack {name}" in shown
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_list_of_commands_says_what_their_help_says(name):
+    command = command_named(name)
+    assert command is not None and command.help is not None
+    assert COMMANDS[name] == command.help.split("\n\n")[0].replace("\n", " ")

@@ -53,6 +53,13 @@ def test_importing_is_light(module, heavy):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("heavy", ["numpy", "zarr", "dask", "rich"])
+def test_the_command_line_begins_light(heavy):
+    """Handlers of interrupts are there before what takes half a second to import, and so is the help."""
+    code = f"import sys; from trialpack.cli import main; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_nothing_unpickles():
     """No module of the package may load pickles; one writes them, for the public pipeline."""
     for layer in LAYERS:

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
-from trialpack.readers import Mouse, open_mice, open_mouse
-from trialpack.store import CorruptStoreError, OptionError, StoreFormatError, TrialpackError, layout
+from trialpack.readers import Mouse, open_mice, open_mouse, train_statistics
+from trialpack.store import CorruptStoreError, OptionError, StoreFormatError, TrialpackError, UnknownNameError, layout
 
 from .mice import STIMULUS_AXES, Array, assert_same_bits, edit, trial_ids, trial_path, trim
 
@@ -500,6 +500,22 @@ def test_an_array_that_is_not_there(dynamic: Mouse, name: str) -> None:
     with pytest.raises(OptionError, match="no array .*there are .*responses") as raised:
         dynamic[name]
     assert str(raised.value).startswith(f"{dynamic.path}: ") and "\n" not in str(raised.value)
+
+
+def test_names_that_there_are_not_are_refused_alike(dynamic: Mouse) -> None:
+    """A mouse, its trials and statistics are mappings, and say which names there are."""
+    trial, statistics = dynamic.trial(int(dynamic.trials.index[0])), train_statistics(dynamic)
+    for values, label in (
+        (dynamic, str(dynamic.path)),
+        (trial, f"trial {trial.trial_id}"),
+        (statistics, f"statistics of {dynamic.name}"),
+    ):
+        with pytest.raises(UnknownNameError, match="no (array )?'video'; there are .*responses") as raised:
+            values["video"]
+        assert str(raised.value).startswith(f"{label}: ") and "\n" not in str(raised.value)
+        assert isinstance(raised.value, KeyError) and isinstance(raised.value, OptionError)
+        assert "video" not in values and "responses" in values
+    assert trial.get("video") is None and statistics.get("video") is None
 
 
 def test_arrays_cannot_be_written(dynamic: Mouse) -> None:

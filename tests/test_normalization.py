@@ -393,12 +393,6 @@ BAD: dict[str, tuple[str, Any, str]] = {
         {"images": Standardize(over="trials_and_frames")},
         "images has no statistics over trials_and_frames; there are those over trials, trials_and_pixels",
     ),
-    "something else": ("dynamic", {"videos": Standardize(over="frames")}, "no statistics over frames"),  # type: ignore[arg-type]
-    "statistics of another tier": (
-        "dynamic",
-        {"videos": Standardize(statistics="oracle")},  # type: ignore[arg-type]
-        "statistics",
-    ),
     "published over frames": (
         "dynamic",
         {"videos": Standardize(over="trials_and_frames", statistics="source")},
@@ -418,6 +412,19 @@ def test_normalizations_that_do_not_fit(packed: dict[str, Mouse], case: str) -> 
     with pytest.raises(OptionError, match=text) as raised:
         load(packed[kind], normalize=normalize)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("transform", [Standardize, ScaleByStd, DivideByStd])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"over": "trial"}, "no over='trial'; choose one of None, 'trials', 'trials_and_frames', 'trials_and_pixels'"),
+        ({"statistics": "oracle"}, "no statistics='oracle'; choose one of 'train', 'source'"),
+    ],
+)
+def test_transforms_by_statistics_that_there_never_are(transform: Any, options: dict[str, str], text: str) -> None:
+    with pytest.raises(OptionError, match=f"{transform.__name__}: there is {text}"):
+        transform(**options)
 
 
 def test_statistics_that_are_not_there(folders: dict[str, Path], tmp_path: Path) -> None:

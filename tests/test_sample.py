@@ -102,6 +102,7 @@ def test_find_published() -> None:
     mouse = published_mice()["A"]
     assert find_published("A") is find_published(mouse.name) is find_published("dynamic29156-11-10") is mouse
     assert find_published("dynamic29156-11-10-Video") is mouse
+    assert find_published("a") is mouse
     assert find_published("static26872-17-20") is published_mice()["S0"]
     assert all(find_published(key) is None for key in ("", "Z", "dynamic29156-11-1", "dynamic"))
     assert mouse.scan == (29156, 11, 10)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from ...store import Problem, StoreBusyError, StoreExistsError, files
-from ...store.publish import check_outside
+from ...store.publish import check_place
 
 
 @contextlib.contextmanager
@@ -17,18 +17,20 @@ def appearing(destination: Path) -> Generator[Path]:
     Raises
     ------
     StoreExistsError
-        Something has the name, or it is inside a store.
+        Something has the name.
     StoreBusyError
         Another export to the destination is under way.
+    OptionError
+        The destination lies inside a store.
 
     Notes
     -----
     After any error the hidden path is removed. What a killed process left there is removed by the next export to the
     same destination.
     """
-    check_outside(destination)
+    check_place(destination)
     files.make_folder_durably(destination.parent)
-    hidden = destination.with_name(f".{destination.name}.partial")
+    hidden = hidden_beside(destination)
     with files.locked(destination.with_name(f".{destination.name}.lock")) as held:
         if not held:
             what = "is being written by another export"
@@ -45,6 +47,11 @@ def appearing(destination: Path) -> Generator[Path]:
             raise StoreExistsError(_taken(destination)) from None
         finally:
             files.remove(hidden)
+
+
+def hidden_beside(destination: Path) -> Path:
+    """Return where an export is made."""
+    return destination.with_name(f".{destination.name}.partial")
 
 
 def _taken(destination: Path) -> Problem:

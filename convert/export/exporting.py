@@ -14,7 +14,7 @@ from ...readers.progress import Progress, Silent
 from ...readers.statistics_files import check_format, public_pickle
 from ...readers.stored_statistics import has_statistics
 from ...readers.tasks import available_cores
-from ...store import OptionError, Problem, layout
+from ...store import OptionError, Problem, StoreIndex, layout
 from ...store.metadata import to_json
 from .. import hdf5
 from .archive import write_zip
@@ -39,7 +39,9 @@ class Exported:
     ----------
     path
         Where it is.
-    nbytes, files
+    nbytes
+        On disk.
+    unpacked_nbytes, files
         Of the mouse's files before a zip makes them smaller, or of the arrays in an HDF5 file before it packs them.
     max_error
         Variable -> how far its values may be from those that the store was made from; of those that were rounded.
@@ -49,6 +51,7 @@ class Exported:
 
     path: Path
     nbytes: int
+    unpacked_nbytes: int
     files: int
     seconds: float
     max_error: Mapping[str, float | str]
@@ -58,6 +61,7 @@ class Exported:
         return {
             "path": str(self.path),
             "bytes": self.nbytes,
+            "bytes_unpacked": self.unpacked_nbytes,
             "files": self.files,
             "seconds": round(self.seconds, 3),
             layout.A_MAX_ERROR: dict(self.max_error),
@@ -139,8 +143,8 @@ def export_mouse(
     StoreExistsError, StoreBusyError
         The destination is taken, or being written.
     OptionError
-        There is no such format, or no ``statistics.pkl`` of such a mouse; an option is of another format; or a package
-        is missing.
+        There is no such format, or no ``statistics.pkl`` of such a mouse; an option is of another format; a package is
+        missing; or `to` lies inside a store.
     OSError
         From the system, such as a full disk; nothing is left.
 
@@ -162,12 +166,24 @@ def export_mouse(
         extra += [PublishedFile(ROUNDED_FILE, (memoryview(to_json({layout.A_MAX_ERROR: bounds})),))] if bounds else []
         writer = {"npy": write_folder, "zip": write_zip}[format]
         output = _PublishedFiles(PublishedTree(mouse.index, extra), writer, workers or available_cores())
-    destination = Path(to) / f"{mouse.index.attributes[layout.A_MOUSE]}{EXPORT_FORMATS[format]}"
+    destination = exported_path(mouse.index, Path(to), format)
     with appearing(destination) as path:
         heard.start("exporting", *output.extent)
         output.write(path, heard)
         output.check(path, heard.listener)
-    return Exported(destination, heard.nbytes, heard.files, time.perf_counter() - begun, bounds)
+    return Exported(
+        path=destination,
+        nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,
+        unpacked_nbytes=heard.nbytes,
+        files=heard.files,
+        seconds=time.perf_counter() - begun,
+        max_error=bounds,
+    )
+
+
+def exported_path(index: StoreIndex, to: Path, form: ExportFormat) -> Path:
+    """Return where a mouse is exported to."""
+    return to / f"{index.attributes[layout.A_MOUSE]}{EXPORT_FORMATS[form]}"
 
 
 def _check_options(format: str, *, statistics: bool, hdf5_filter: str | None) -> None:  # noqa: A002

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from numpy.typing import DTypeLike, NDArray
 
+from ...store.publish import check_place
 from .meta import neuron_arrays, trial_meta
 from .recipe import Recipe, make_recipe
 from .signals import trial_arrays
@@ -71,6 +72,8 @@ def write_sample(
     ------
     ValueError
         If the mouse, a trial, the number of neurons or the dtype cannot be had.
+    OptionError
+        If it would lie inside a store.
     FileExistsError
         If the folder or zip exists; it is left alone. Delete what an interrupted call left behind.
 
@@ -88,6 +91,7 @@ def write_sample(
     """
     recipe = make_recipe(mouse, trials, trial_ids, neurons, dtype, seed, image_shape)
     folder = Path(destination)
+    check_place(folder / recipe.mouse.name)
     folder.mkdir(parents=True, exist_ok=True)
     writer = FolderTarget if container == "folder" else ZipTarget
     with writer(folder, recipe.mouse.name) as target:

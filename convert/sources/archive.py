@@ -16,7 +16,8 @@ import deflate
 import numpy as np
 
 from ...store import Problem, SourceError
-from .tree import Entry, Listing, ReadError, is_junk
+from ...store.junk import is_junk
+from .tree import Entry, Listing, ReadError
 
 _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
 _RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1

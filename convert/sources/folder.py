@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ...store import Problem
-from .tree import Entry, Listing, ReadError, is_junk
+from ...store.junk import is_junk
+from .tree import Entry, Listing, ReadError
 
 # Never waits, should a pipe have taken the place of a file.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

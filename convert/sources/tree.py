@@ -8,9 +8,6 @@ from typing import Protocol
 
 from ...store import Problem
 
-JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
-"""What operating systems leave in folders and zips; never part of a mouse."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -93,14 +90,3 @@ class ReadError(ValueError):
     def __init__(self, what: str, advice: str = "copy the file again") -> None:
         super().__init__(what, advice)
         self.what, self.advice = what, advice
-
-
-def is_junk(name: str) -> bool:
-    """Tell whether a path is something that operating systems leave behind.
-
-    Examples
-    --------
-    >>> is_junk("__MACOSX/mouse/data/responses/._1.npy"), is_junk("data/responses/1.npy")
-    (True, False)
-    """
-    return any(part in JUNK_NAMES or part.startswith("._") for part in name.split("/"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..naming import named
+
 
 class Batch(Mapping[str, Any]):
     """One batch of one mouse: a mapping from names to arrays.
@@ -25,8 +27,14 @@ class Batch(Mapping[str, Any]):
         self._values = dict(values)
 
     def __getitem__(self, name: str) -> Any:
-        """Return what has this name."""
-        return self._values[name]
+        """Return what has this name.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing has.
+        """
+        return named(self._values, name, "batch")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""

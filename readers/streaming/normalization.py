@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +48,27 @@ class Transform:
         ``trials``.
     statistics
         ``train``: as the conversion stored them; ``source``: ``meta/statistics`` as published.
+
+    Raises
+    ------
+    OptionError
+        There are no statistics over that, or no such statistics.
     """
 
     over: Over | None = None
     statistics: StatisticsOf = "train"
+
+    def __post_init__(self) -> None:
+        """See that there are such statistics; whether a variable has them is seen when the mouse is known."""
+        chosen = {"over": (self.over, (None, *_REDUCTIONS)), "statistics": (self.statistics, get_args(StatisticsOf))}
+        label = type(self).__name__
+        problems = [
+            Problem(label, f"there is no {name}={value!r}", f"choose one of {', '.join(map(repr, known))}")
+            for name, (value, known) in chosen.items()
+            if value not in known
+        ]
+        if problems:
+            raise OptionError(problems)
 
     def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
         """Return the transform, given mean and standard deviation."""
@@ -140,9 +157,6 @@ def affines(mouse: Mouse, normalize: Normalize, n_frames: int) -> dict[str, Affi
         mouse.recording.array(name)
         if not isinstance(one, Transform):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(Problem("normalize", f"{one!r} is no transform of {name}", _ADVICE))
-        if one.statistics not in ("train", "source"):
-            what = f"there are no statistics {one.statistics!r} to normalize {name} by"
-            raise OptionError(Problem("normalize", what, "choose train or source"))
     return {name: _affine(mouse, name, one, n_frames) for name, one in transforms.items()}
 
 

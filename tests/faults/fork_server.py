@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-for _name in ("trialpack.cli.main", "trialpack.convert", "trialpack.readers", "trialpack.readers.streaming", "zarr"):
+COMMANDS = [f"trialpack.cli.{name}" for name in ("main", "convert", "stats")]
+for _name in (*COMMANDS, "trialpack.convert", "trialpack.readers", "trialpack.readers.streaming", "zarr"):
     importlib.import_module(_name)
 
 

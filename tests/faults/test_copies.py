@@ -193,12 +193,12 @@ FAULTS: list[Fault] = [
     flipped,
     of_another_version,
     in_capitals,
-    with_ds_store,
-    with_apple_double,
     with_conflict,
     mixed,
 ]
 """Each returns the names of the files that are no longer what they were."""
+HARMLESS: list[Fault] = [with_ds_store, with_apple_double]
+"""What operating systems leave in a copy is no damage."""
 SAME_SIZE = (zeroed, flipped, of_another_version, mixed)
 
 
@@ -228,6 +228,24 @@ def test_every_fault_of_a_copy_is_found(
         assert metadata or fault in SAME_SIZE or is_found(copied.to, open_mouse, names), f"seed {number}: {names}"
         tally.survive()
         shutil.rmtree(copied.to)
+
+
+@pytest.mark.promise(20)
+@pytest.mark.parametrize("harmless", HARMLESS, ids=lambda fault: fault.__name__)
+def test_what_systems_leave_in_a_copy_is_no_damage(
+    stores: TinyStores, tmp_path: Path, tally: Tally, size: Size, harmless: Fault
+) -> None:
+    for number in range(size(4, 100)):
+        rng, kind = np.random.default_rng(number), list(KINDS)[number % 2]
+        store, to = stores(kind, "none"), tmp_path / f"{number}.zarr"
+        copied = copied_by(shutil.copytree, store, stores(kind, "none", seed=9), to, rng)
+        tally.inject()
+        harmless(copied)
+        for check in (check_quick, full, open_mouse):
+            assert complaints(to, check) == {}
+        assert read_all(to) == read_all(store)
+        tally.survive()
+        shutil.rmtree(to)
 
 
 @pytest.mark.promise(20)

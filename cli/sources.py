@@ -1,0 +1,46 @@
+"""The mice that a person names, and what is named in their place."""
+
+from __future__ import annotations
+
+import shlex
+import zipfile
+from pathlib import Path
+
+from ..convert import find_sources
+from ..convert.hdf5 import SUFFIXES, is_hdf5
+from ..convert.sources import Source
+from ..store import Problem, SourceError
+from ..store.folder import stores_in
+from ..store.publish import is_store
+
+
+def named_sources(path: Path) -> list[Source]:
+    """Find the mice at a path; see `find_sources`.
+
+    Raises
+    ------
+    SourceError
+        There is none; says what is there instead, if that can be told.
+    """
+    if is_store(path):
+        raise SourceError(Problem(str(path), "a trialpack store, not a mouse to make one of", _look(path)))
+    if path.is_file() and not _is_packed(path):
+        what = "neither a zip nor an HDF5 file"
+        raise SourceError(Problem(str(path), what, "give the folder, zip or HDF5 file of a mouse"))
+    try:
+        return find_sources(path)
+    except SourceError:
+        stores = stores_in(path) if path.is_dir() else []
+        if not stores:
+            raise
+        what = "a folder of trialpack stores, not of mice to make them of"
+        raise SourceError(Problem(str(path), what, _look(stores[0]))) from None
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix in (".zip", *SUFFIXES) or is_hdf5(path) or zipfile.is_zipfile(path)
+
+
+def _look(store: Path) -> str:
+    name = shlex.quote(str(store))
+    return f"look at it: trialpack info {name}; or give it back: trialpack export {name} --to DIR --as npy"
