@@ -246,10 +246,16 @@ class Rows:
         memory = self._memory if len(out) == 1 else self._spaces.create_simple(out.shape)
         self._dataset.read(memory, self._file, out)
 
-    def read_all(self, out: NDArray[Any]) -> None:
-        """Read the whole dataset; `out` as for `read`, with all axes that are longer than one."""
+    def read_all(self, out: NDArray[Any], kind: Any = None) -> None:
+        """Read the whole dataset; `out` as for `read`, with all axes that are longer than one.
+
+        Parameters
+        ----------
+        kind
+            The type of `out` as h5py has it, where its dtype does not tell: of text.
+        """
         self._expect(self._shape, out)
-        self._dataset.read(self._spaces.ALL, self._spaces.ALL, out)
+        self._dataset.read(self._spaces.ALL, self._spaces.ALL, out, kind)
 
     def _expect(self, wanted: tuple[int, ...], out: NDArray[Any]) -> None:
         if out.size != math.prod(wanted) or not out.flags.c_contiguous:

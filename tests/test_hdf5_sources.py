@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from trialpack.convert import compare_with_source, convert_mouse, find_sources, open_source, plan_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.convert.sources.hdf5 import dataset
+from trialpack.convert.sources.hdf5.access import Hdf5Path
+from trialpack.convert.sources.tree import ReadError
 from trialpack.readers import open_mouse
 from trialpack.store import CorruptStoreError, SourceError
 
@@ -283,3 +286,24 @@ def test_nothing_of_the_file_stays_open(images, tmp_path):
         file.flush()
         open_source(images).survey()
     assert opened() == 0
+
+
+@pytest.mark.parametrize(("options", "at_once"), [({}, True), ({"chunks": (2,)}, False)], ids=["plain", "chunked"])
+@pytest.mark.parametrize("user_block", [0, 512])
+def test_texts_are_read_at_once_where_their_sizes_can_be_seen(options, at_once, user_block, tmp_path, monkeypatch):
+    """And those that are too large, or not of the size that their reference says, are refused."""
+    path, words = tmp_path / "texts.h5", ["", "μm", "x" * 5000, "train"]
+    with h5py.File(path, "w", userblock_size=user_block) as file:
+        offset = file.create_dataset("words", data=words, dtype=h5py.string_dtype(), **options).id.get_offset()
+    slowly, calls = dataset._read_one_by_one, []
+    monkeypatch.setattr(dataset, "_read_one_by_one", lambda *a: (calls.append(a), slowly(*a))[1])
+    with Hdf5Path(path).open() as file:
+        assert file.values(file.dataset("words")).tolist() == words
+    assert len(calls) == (not at_once)
+    if at_once:
+        for place, error, words in ((0, OSError, "size does not match"), (3, ReadError, "too much text")):
+            data = bytearray(path.read_bytes())
+            data[offset + 16 + place] += 64
+            path.write_bytes(data)
+            with Hdf5Path(path).open() as file, pytest.raises(error, match=words):
+                file.values(file.dataset("words"))

@@ -446,6 +446,19 @@ def test_a_truncated_file(mouse: str, share: float, originals: dict[str, Path], 
     assert "truncated" in text or "not an HDF5 file" in text or "cannot be read" in text
 
 
+def test_one_text_that_stands_for_all(
+    originals: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of a few MB could otherwise fill memory."""
+    path = Path(shutil.copy(originals["images"], tmp_path / "mouse.h5"))
+    with h5py.File(path, "a") as file:
+        words = ["x" * 1_000_000] + ["a"] * 999
+        made = file.create_dataset("neurons/odd", data=words, dtype=h5py.string_dtype(), chunks=(1000,))
+        made.id.write_direct_chunk((0,), made.id.read_direct_chunk((0,))[1][:16] * 1000)
+    monkeypatch.setattr("trialpack.convert.sources.hdf5.dataset._MAX_LETTERS", 10_000_000)
+    assert "too much text" in refusal(path, tmp_path / "stores")
+
+
 def test_zeros_among_texts(originals: dict[str, Path], tmp_path: Path) -> None:
     """As a download leaves them: of such texts the C library never returns, nor can it be interrupted."""
     path = Path(shutil.copy(originals["images"], tmp_path / "mouse.h5"))

@@ -138,7 +138,7 @@ class Hdf5Reader:
             It is too large, or holds text that is not UTF-8.
         """
         if dataset.dtype == object:
-            return np.array(read_texts(self._h5py, dataset), object).reshape(dataset.shape)
+            return np.array(read_texts(self._h5py, dataset, self._descriptor), object).reshape(dataset.shape)
         if dataset.nbytes > MAX_SMALL_FILE:
             raise ReadError(f"too large (expected {MAX_SMALL_FILE} bytes at most)", "remove it from the file")
         out = np.empty(dataset.shape, dataset.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,8 @@ _MAX_SPARE = 1 << 26
 _MAX_BLOCK = 1 << 26
 _MAX_WORDS, _MAX_LETTERS = 1 << 22, 1 << 28
 """Of an array of text, which is read before anything is known of it: each word takes a hundred bytes more."""
+_REFERENCE = np.dtype([("size", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+"""What the file has in place of a text of variable length."""
 _TOO_MUCH = f"too much text (expected {_MAX_WORDS} words and {_MAX_LETTERS} bytes at most)", "remove it from the file"
 
 
@@ -143,17 +146,38 @@ def check_written(h5py: Any, dataset: Dataset) -> None:
         raise ReadError(what, COPY_AGAIN)
 
 
-def read_texts(h5py: Any, dataset: Dataset) -> list[str]:
-    """Read texts, of variable length one at a time: many small references could stand for one large text."""
+def read_texts(h5py: Any, dataset: Dataset, descriptor: int) -> list[str]:
+    """Read texts, after seeing that they are not too much: many small references could stand for one large text.
+
+    Parameters
+    ----------
+    descriptor
+        Of the file.
+    """
     kind = dataset.identity.get_type()
-    fixed = not kind.is_variable_str()
-    if math.prod(dataset.shape) > _MAX_WORDS or (fixed and dataset.nbytes > _MAX_LETTERS):
+    letters = _letters(dataset, descriptor) if kind.is_variable_str() else dataset.nbytes
+    if math.prod(dataset.shape) > _MAX_WORDS or (letters or 0) > _MAX_LETTERS:
         raise ReadError(*_TOO_MUCH)
-    if fixed:
-        words = np.empty(dataset.shape, kind.dtype)
-        if words.size:
-            Rows(h5py, dataset.identity).read_all(words)
-        return [text_of(word) for word in cast("list[bytes]", words.reshape(-1).tolist())]
+    if letters is None:
+        return _read_one_by_one(h5py, dataset)
+    words = np.empty(dataset.shape, kind.dtype)
+    if words.size:
+        Rows(h5py, dataset.identity).read_all(words, h5py.h5t.py_create(kind.dtype))
+    return [text_of(word) for word in cast("list[bytes]", words.reshape(-1).tolist())]
+
+
+def _letters(dataset: Dataset, descriptor: int) -> int | None:
+    """Return the bytes of texts of variable length, by the references to them; None if those are not simply there."""
+    identity, size = dataset.identity, math.prod(dataset.shape) * _REFERENCE.itemsize
+    offset = identity.get_offset()
+    if offset is None or identity.get_storage_size() != size or size > _MAX_WORDS * _REFERENCE.itemsize:
+        return None
+    references = np.frombuffer(os.pread(descriptor, size, offset), _REFERENCE)
+    return int(references["size"].sum(dtype=np.int64))
+
+
+def _read_one_by_one(h5py: Any, dataset: Dataset) -> list[str]:
+    kind = dataset.identity.get_type()
     found, total, kept = list[str](), 0, h5py.h5t.py_create(kind.dtype)
     space, memory, word = dataset.identity.get_space(), h5py.h5s.create_simple((1,)), np.empty(1, object)
     for place in np.ndindex(dataset.shape):
