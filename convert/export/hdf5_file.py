@@ -221,12 +221,15 @@ class Hdf5File:
         self._check_attributes(dataset, _attributes(array, digest))
 
     def _check_rows(self, dataset: Any, array: ArrayLayout, progress: Progress) -> None:
-        reader, out = Rows(self._h5py, dataset.id), np.empty((1, *array.shape[1:]), array.numpy_dtype)
-        for row, expected in enumerate(self._index.manifest.values[array.path]):
-            reader.read(row, out)
-            if values_digest(out) != expected:
-                raise _Differs(f"row {row} holds other values than were written")
-            progress.advance(out.nbytes, 0)
+        reader, expected = Rows(self._h5py, dataset.id), self._index.manifest.values[array.path]
+        block = np.empty((array.chunk[0], *array.shape[1:]), array.numpy_dtype)
+        for start in range(0, len(expected), len(block)):
+            rows = block[: len(expected) - start]
+            reader.read(start, rows)
+            for row, values in enumerate(rows, start):
+                if values_digest(values) != expected[row]:
+                    raise _Differs(f"row {row} holds other values than were written")
+            progress.advance(rows.nbytes, 0)
 
 
 class _Differs(ValueError):
