@@ -9,15 +9,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, TrialLoader, open_mouse
 from trialpack.readers.direct import StreamedVariable
+from trialpack.readers.streaming.slots import SlotRing
 from trialpack.store import CorruptStoreError
 
 from .streams import Recorded, assert_batch, flip, pack
@@ -462,3 +466,46 @@ def test_an_interrupt_ends_it(mouse: Mouse) -> None:
     assert process.returncode == -signal.SIGINT
     assert errors.rstrip().endswith("KeyboardInterrupt"), errors
     assert not re.search("Exception ignored|cannot schedule", errors), errors
+
+
+def test_a_slot_returns_without_running_python() -> None:
+    """In a finalizer an interrupt would be printed and lost, and slots return all the time."""
+    ring, called = SlotRing(64, 2), list[str]()
+    slot = ring.take()
+    view, address = slot[8:16], slot.ctypes.data
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    del slot, view
+    sys.setprofile(None)
+    assert called == []
+    ring.hand_out()
+    assert ring.take().ctypes.data == address
+
+
+def test_no_more_slots_are_kept_than_the_ring_has() -> None:
+    """Those in the consumer's hands are not counted; when they come back together, some are given to the system."""
+    made = list[int]()
+
+    def allocate(nbytes: int) -> Any:
+        memory = np.zeros(nbytes, np.uint8)
+        made.append(1)
+        weakref.finalize(memory, made.pop)
+        return memory
+
+    ring = SlotRing(64, 3, allocate)
+    held = [ring.take() for _ in range(8)]
+    ring.hand_out(8)
+    assert len(made) == 8
+    held.clear()
+    assert len(made) == 3
+    filling = [ring.take() for _ in range(2)]
+    assert len(made) == 3
+    held = [ring.take() for _ in range(4)]
+    ring.hand_out(4)
+    held.clear()
+    filling.append(ring.take())
+    assert len(made) == 3 == len(filling)

@@ -1,6 +1,7 @@
 """Batches are normalized as the field does it, on the host and on a device: compared with its formulas, in numpy."""
 
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -609,12 +610,13 @@ class WatchedRing(SlotRing):
     def take(self) -> Any:
         WORLD.out += 1
         WORLD.most = max(WORLD.most, WORLD.out)
-        return super().take()
+        slot = super().take()
+        weakref.finalize(slot.base, self.came_back)
+        return slot
 
-    def give_back(self, memory: Any) -> None:
+    def came_back(self) -> None:
         WORLD.out -= 1
         WORLD.log.append(f"back {sum(event.happened for event in WORLD.events)}")
-        super().give_back(memory)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import mmap
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,14 @@ class SlotRing:
         Of a slot.
     limit
         How many slots there are beside those in the consumer's hands: being filled, filled, or free. More are given
-        back to the system.
+        back to the system, at the latest when the next one is taken.
     allocate
         Makes the memory of a slot.
     """
 
     def __init__(self, nbytes: int, limit: int, allocate: Allocate = allocate) -> None:
         self.nbytes, self._limit, self._allocate, self._filling = nbytes, limit, allocate, 0
-        # Safe to put into from a finalizer, which may run in the middle of anything.
-        self._lock = threading.Lock()
-        self._free: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
+        self._lock, self._free = threading.Lock(), deque[_Returning](maxlen=limit)
 
     def take(self) -> NDArray[np.uint8]:
         """Return a slot: one that is free, else a fresh one.
@@ -61,36 +60,38 @@ class SlotRing:
             tensor, or anything else that keeps a reference to the memory that it shows.
         """
         try:
-            memory = self._free.get_nowait()
-        except Empty:
+            memory = self._free.popleft().memory
+        except IndexError:
             memory = self._allocate(self.nbytes)
         with self._lock:
             self._filling += 1
-        return np.asarray(_Lease(self, memory))
+            while self._free and len(self._free) + self._filling > self._limit:
+                self._free.popleft()
+        # In C alone: in a finalizer of ours, which may run in the middle of anything, an interrupt would get lost.
+        return np.asarray(_Lease(memory, self._free.append))
 
     def hand_out(self, count: int = 1) -> None:
         """Note that so many of the slots that were taken are in the consumer's hands, or no longer needed."""
         with self._lock:
             self._filling -= count
 
-    def give_back(self, memory: NDArray[np.uint8]) -> None:
-        """Take the memory of a slot that nobody looks at any more."""
-        if self._free.qsize() + self._filling < self._limit:
-            self._free.put(memory)
+
+class _Returning(weakref.ref["_Lease"]):
+    """The memory of a slot, and what is called with it when the last view has died."""
+
+    memory: NDArray[np.uint8]
 
 
 class _Lease:
     """Owns the memory of a slot while views of it live: numpy makes it the base of the first, and so of all of them."""
 
-    def __init__(self, ring: SlotRing, memory: NDArray[np.uint8]) -> None:
-        self._ring, self._memory = ring, memory
+    def __init__(self, memory: NDArray[np.uint8], give_back: Callable[[_Returning], object]) -> None:
+        self._returning = _Returning(self, give_back)
+        self._returning.memory = memory
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return dict(self._memory.__array_interface__)
-
-    def __del__(self) -> None:
-        self._ring.give_back(self._memory)
+        return dict(self._returning.memory.__array_interface__)
 
 
 class Carver:
