@@ -33,7 +33,7 @@ def allocate(nbytes: int) -> NDArray[np.uint8]:
 
 
 class SlotRing:
-    """Slots of one size.
+    """Slots of one size; the consumer gets them in the order in which they were taken.
 
     Parameters
     ----------
@@ -41,14 +41,15 @@ class SlotRing:
         Of a slot.
     limit
         How many slots there are beside those in the consumer's hands: being filled, filled, or free. More are given
-        back to the system, at the latest when the next one is taken.
+        back to the system.
     allocate
         Makes the memory of a slot.
     """
 
     def __init__(self, nbytes: int, limit: int, allocate: Allocate = allocate) -> None:
-        self.nbytes, self._limit, self._allocate, self._filling = nbytes, limit, allocate, 0
-        self._lock, self._free = threading.Lock(), deque[_Returning](maxlen=limit)
+        self.nbytes, self._limit, self._allocate = nbytes, limit, allocate
+        self._lock, self._free = threading.Lock(), deque[_Returning]()
+        self._taken, self._handed_out = deque[weakref.ref[_Lease]](), list[weakref.ref[_Lease]]()
 
     def take(self) -> NDArray[np.uint8]:
         """Return a slot: one that is free, else a fresh one.
@@ -63,21 +64,32 @@ class SlotRing:
             memory = self._free.popleft().memory
         except IndexError:
             memory = self._allocate(self.nbytes)
+        lease = _Lease(memory)
         with self._lock:
-            self._filling += 1
-            while self._free and len(self._free) + self._filling > self._limit:
-                self._free.popleft()
-        # In C alone: in a finalizer of ours, which may run in the middle of anything, an interrupt would get lost.
-        return np.asarray(_Lease(memory, self._free.append))
+            self._taken.append(weakref.ref(lease))
+            self._settle()
+        return np.asarray(lease)
 
     def hand_out(self, count: int = 1) -> None:
         """Note that so many of the slots that were taken are in the consumer's hands, or no longer needed."""
         with self._lock:
-            self._filling -= count
+            self._handed_out += [self._taken.popleft() for _ in range(count)]
+            self._settle()
+
+    def _settle(self) -> None:
+        """Let those in the consumer's hands return for which there is room, the first first; the others will not."""
+        self._handed_out = [one for one in self._handed_out if one() is not None]
+        room = self._limit - len(self._taken) - len(self._free)
+        for place, one in enumerate(self._handed_out):
+            if (lease := one()) is not None:
+                lease.give_back_to(self._free if place < room else None)
 
 
 class _Returning(weakref.ref["_Lease"]):
-    """The memory of a slot, and what is called with it when the last view has died."""
+    """The memory of a slot, and where it goes when the last view has died.
+
+    In C alone: in a finalizer of ours, which could run in the middle of anything, an interrupt would get lost.
+    """
 
     memory: NDArray[np.uint8]
 
@@ -85,13 +97,21 @@ class _Returning(weakref.ref["_Lease"]):
 class _Lease:
     """Owns the memory of a slot while views of it live: numpy makes it the base of the first, and so of all of them."""
 
-    def __init__(self, memory: NDArray[np.uint8], give_back: Callable[[_Returning], object]) -> None:
-        self._returning = _Returning(self, give_back)
-        self._returning.memory = memory
+    def __init__(self, memory: NDArray[np.uint8]) -> None:
+        self._memory = memory
+        self._returning: _Returning | None = None
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return dict(self._returning.memory.__array_interface__)
+        return dict(self._memory.__array_interface__)
+
+    def give_back_to(self, free: deque[_Returning] | None) -> None:
+        """Have the memory go to these when the last view has died, or back to the system."""
+        if free is None:
+            self._returning = None
+        elif self._returning is None:
+            self._returning = _Returning(self, free.append)
+            self._returning.memory = self._memory
 
 
 class Carver:
