@@ -102,10 +102,11 @@ def _check_full(store: Path, workers: int) -> StoreIndex:
 
 def _compare(store: Path, source: Path, workers: int) -> None:
     named_sources(source)
-    survey = open_source(source).survey()
+    opened = open_source(source)
+    survey = opened.survey()
     with progress_bar(short_name(store.name)) as bar:
         bar.start("comparing", survey.nbytes, survey.files)
-        compare_with_source(store, source, workers=workers, report=bar.advance)
+        compare_with_source(store, opened, workers=workers, report=bar.advance)
 
 
 def _document(one: _Verified) -> dict[str, Any]:

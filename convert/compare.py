@@ -30,7 +30,7 @@ Report = Callable[[int, int], object]
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str, *, workers: int, report: Report = lambda nbytes, files: None
+    store: Path | str, source: Path | str | Source, *, workers: int, report: Report = lambda nbytes, files: None
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 

@@ -131,7 +131,7 @@ def plan_mouse(
     """
     _check_codec(codec)
     bounds = read_bounds((max_error or {}).items())
-    opened = open_source(source) if isinstance(source, (str, Path)) else source
+    opened = open_source(source)
     check_bounds(opened.survey(), bounds)
     return make_plan(
         opened.survey(),
@@ -219,7 +219,7 @@ def convert_mouse(
     store is the same to the byte as without the interruption.
     """
     begun = time.perf_counter()
-    opened = open_source(source) if isinstance(source, (str, Path)) else source
+    opened = open_source(source)
     plan = plan_mouse(opened, to, precision=precision, max_error=max_error, codec=codec, statistics=statistics)
     _check_outside(opened, Path(to))
     limit = parse_memory(plan.survey.label, max_memory)

@@ -18,19 +18,22 @@ __all__ = ["Source", "SourcePart", "SourceTrial", "Survey", "TrialReader", "Tria
 _SUFFIXES = (".zip", *SUFFIXES)
 
 
-def open_source(path: Path | str) -> Source:
+def open_source(path: Path | str | Source) -> Source:
     """Open the one mouse at a path.
 
     Parameters
     ----------
     path
-        The folder of a mouse, a folder with nothing but one in it, or a zip or an HDF5 file of one.
+        The folder of a mouse, a folder with nothing but one in it, or a zip or an HDF5 file of one; a source that is
+        open is returned as it is.
 
     Raises
     ------
     SourceError
         There is no mouse, or more than one.
     """
+    if not isinstance(path, (str, Path)):
+        return path
     found = find_sources(path)
     if len(found) != 1:
         names = ", ".join(Path(source.label).name for source in found)
