@@ -16,7 +16,7 @@ from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
 from .access import Hdf5Reader, named_errors
-from .contents import TIERS, Contents, SmallPlace, VariablePlace, specs
+from .contents import TIERS, Contents, SmallPlace, TrialPlace, VariablePlace, specs
 from .dataset import Dataset
 
 _META = "meta/"
@@ -126,6 +126,18 @@ class Collecting:
         elif not self.found.problems:
             self.found.problem("missing", COPY_AGAIN, TIERS)
         return dict.fromkeys(ids, "")
+
+
+def place_of_stack(variable: Variable, stack: Dataset, trials: Mapping[int, TrialPlace]) -> VariablePlace:
+    """Say where the trials of a variable are, which are rows of one dataset with the axes of a store."""
+    return VariablePlace(
+        shape=stack.shape[1:],
+        dtype=stack.dtype.name,
+        axes=tuple(np.argsort(variable.axes).tolist()),
+        unpacking=stack.unpacking,
+        together=stack.rows_together,
+        trials=trials,
+    )
 
 
 def small_array(name: str, shape: tuple[int, ...], descr: str, *, fortran_order: bool) -> SmallArray:

@@ -11,13 +11,14 @@ import numpy as np
 
 from ....store import layout
 from ....store.layout import VARIABLES, Kind, Variable
+from ....store.schema import is_plain_name
 from ...hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest, digest
 from ...npy import NpyError, narrowed, parse_descr
 from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
 from .access import DIFFERS, EXPORT_AGAIN, Hdf5Reader, named_errors
-from .collecting import Collecting, small_array
+from .collecting import Collecting, place_of_stack, small_array
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
 from .dataset import Dataset
 
@@ -108,17 +109,11 @@ class _Exported:
                 raise ReadError(what, EXPORT_AGAIN)
         rows = enumerate(zip(ids, headers, digests, strict=False))
         nbytes = stack.row_nbytes
-        return VariablePlace(
-            shape=stack.shape[1:],
-            dtype=stack.dtype.name,
-            axes=tuple(np.argsort(variable.axes).tolist()),
-            unpacking=stack.unpacking,
-            together=stack.rows_together,
-            trials={
-                trial: TrialPlace(stack.path, row, None, descr, fortran, nbytes, digest)
-                for row, (trial, (descr, fortran), digest) in rows
-            },
-        )
+        trials = {
+            trial: TrialPlace(stack.path, row, None, descr, fortran, nbytes, digest)
+            for row, (trial, (descr, fortran), digest) in rows
+        }
+        return place_of_stack(variable, stack, trials)
 
     def _beside_trials(self, recorded: set[str]) -> None:
         """Look at all arrays that are none of the recorded variables."""
@@ -226,4 +221,4 @@ def _parsed_headers(text: str) -> list[tuple[str, bool]]:
 
 def _may_name_a_mouse(text: str) -> bool:
     """Tell whether a text can be the name of a file, and of nothing else: it comes from the file, and names a store."""
-    return 0 < len(text.encode()) <= 200 and "/" not in text and text.isprintable() and not text.startswith(".")
+    return is_plain_name(text) and len(text.encode()) <= 200 and text.isprintable() and not text.startswith(".")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ....store.layout import STIMULUS, VARIABLES, Variable
 from .access import Hdf5Reader
-from .collecting import Collecting
+from .collecting import Collecting, place_of_stack
 from .contents import TIERS, Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
 
@@ -51,11 +49,5 @@ def statistic_name(name: str) -> str:
 
 def _place(variable: Variable, stack: Dataset, ids: range) -> VariablePlace:
     descr, nbytes = stack.dtype.str, stack.row_nbytes
-    return VariablePlace(
-        shape=stack.shape[1:],
-        dtype=stack.dtype.name,
-        axes=tuple(np.argsort(variable.axes).tolist()),
-        unpacking=stack.unpacking,
-        together=stack.rows_together,
-        trials={trial: TrialPlace(stack.path, trial, None, descr, False, nbytes) for trial in ids},
-    )
+    trials = {trial: TrialPlace(stack.path, trial, None, descr, False, nbytes) for trial in ids}
+    return place_of_stack(variable, stack, trials)
