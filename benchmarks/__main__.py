@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         one = names.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=raw)
         module.add_options(one)
         one.add_argument("--data", type=Path, default=data.DEFAULT, help="where samples are made once (%(default)s)")
-        one.add_argument("--quick", action="store_true", help="see that everything runs; do not quote its figures")
+        one.add_argument("--quick", action="store_true", help="check that everything runs; do not quote its figures")
         one.add_argument("--json", type=Path, metavar="FILE", help="write the results, unrounded")
         one.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables for the documentation")
     return top

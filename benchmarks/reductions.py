@@ -113,7 +113,7 @@ def _converted(tree: Path, to: Path, *, statistics: bool = False) -> Path:
 
 
 def _times(sources: dict[int, Path], stores: dict[int, Path], repeats: int, scratch: Path) -> Table:
-    """Time all ways to compute the statistics; see that the results are the same first."""
+    """Time all ways to compute the statistics; check that the results are the same first."""
     rows = list[dict[str, Any]]()
     for turn, (trials, tree) in enumerate(sources.items()):
         store, maps = stores[trials], scratch / f"maps-{trials}"

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ..convert import Plan, Summary, convert_mouse, plan_mouse
+from ..convert import ConversionSummary, Plan, convert_mouse, plan_mouse
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.plan import describe, destination
@@ -188,7 +188,7 @@ def _once(found: Sequence[Source], outcome: _Outcome) -> Sequence[Source]:
     return () if twice else found
 
 
-def _convert(source: Source, to: Path, again: str, **settings: Any) -> Summary:
+def _convert(source: Source, to: Path, again: str, **settings: Any) -> ConversionSummary:
     unfinished = Stage(destination(source.survey().mouse, to)).root
     with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
         return convert_mouse(source, to, progress=bar, **settings)
@@ -214,7 +214,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
         if isinstance(one, Plan):
             show(_plan_table(one), *_plan_notes(one))
-    summaries = [one for one in outcome.done if isinstance(one, Summary)]
+    summaries = [one for one in outcome.done if isinstance(one, ConversionSummary)]
     if summaries:
         notes = [note for one in summaries if (note := _missing(one.plan))]
         show(
@@ -226,7 +226,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
         )
 
 
-def _survey(one: Plan | Summary) -> Any:
+def _survey(one: Plan | ConversionSummary) -> Any:
     return one.survey if isinstance(one, Plan) else one.plan.survey
 
 
@@ -235,19 +235,19 @@ def _missing(plan: Plan) -> str | None:
     return f"{short_name(plan.survey.mouse)} is not the published recording: {missing}" if missing else None
 
 
-def _unpacked(summaries: list[Summary]) -> str | None:
-    """Say that the bytes before are not those on disk, if they are not."""
+def _unpacked(summaries: list[ConversionSummary]) -> str | None:
+    """Return a note that the bytes before are not those on disk, if they are not."""
     packed = any(is_packed(one.plan.survey.label, one.plan.survey.files) for one in summaries)
     return "before: of zips and HDF5 files the bytes unpacked" if packed else None
 
 
-def _trials(one: Summary) -> str:
+def _trials(one: ConversionSummary) -> str:
     tiers = ", ".join(f"{count} {tier}" for tier, count in one.plan.trials_by_tier().items())
     state = "verified" if one.verified else "not verified"
     return f"{short_name(one.plan.survey.mouse)}: {len(one.plan.survey.trial_ids)} trials ({tiers}), {state}"
 
 
-def _summary_table(summaries: list[Summary]) -> Table:
+def _summary_table(summaries: list[ConversionSummary]) -> Table:
     numbers = ("before", "after", "ratio", "files", "s", "speed")
     made = table("Converted", "mouse", *numbers, numbers=numbers)
     for one in summaries:

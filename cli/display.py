@@ -113,7 +113,7 @@ def source_size(nbytes: int, name: str, files: int) -> str:
 
 
 def is_packed(name: str, files: int) -> bool:
-    """Tell whether a source is a zip or an HDF5 file."""
+    """Return whether a source is a zip or an HDF5 file."""
     return files == 1 or name.endswith(".zip")
 
 
@@ -148,7 +148,7 @@ def grouped(paths: Sequence[str]) -> dict[str, list[int]]:
 
 
 def bound_texts(bounds: Mapping[str, float | str]) -> list[str]:
-    """Say how far rounded variables may be from the source.
+    """Describe how far rounded variables may be from the source.
 
     Examples
     --------

@@ -35,7 +35,7 @@ workers = click.option(
 
 
 def check_output(path: Path) -> None:
-    """See that a file can be written, before the time is spent to make what is to be in it."""
+    """Check that a file can be written, before the time is spent to make what is to be in it."""
     check_place(path)
     if not path.parent.is_dir():
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))

@@ -55,7 +55,7 @@ def show(store: Path, trial: int | None, output: Path | None) -> None:
 
 
 def _check_format(path: Path) -> None:
-    """See that there is such a picture, before the time is spent to draw it."""
+    """Check that there is such a picture, before the time is spent to draw it."""
     known = picture_formats()
     if _format(path) not in known:
         found = f"ends in {path.suffix}" if path.suffix else "has no suffix"

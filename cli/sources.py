@@ -20,7 +20,7 @@ def named_sources(path: Path) -> list[Source]:
     Raises
     ------
     SourceError
-        There is none; says what is there instead, if that can be told.
+        No mouse is there; the message names what is there instead, where that is known.
     """
     if is_store(path):
         raise SourceError(Problem(str(path), "a trialpack store, not a mouse to make one of", _look(path)))

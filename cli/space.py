@@ -14,7 +14,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def with_space(error: BaseException, to: Path, need: Callable[[], tuple[int, int]], advice: str) -> BaseException:
-    """Say, of an error of the system, which file it is about; of a full disk, how much space is needed and free.
+    """Return, for an error of the system, which file it is about; of a full disk, how much space is needed and free.
 
     Parameters
     ----------

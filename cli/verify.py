@@ -125,7 +125,7 @@ def _text(one: _Verified, index: StoreIndex) -> str:
 
 
 def _compared(one: _Verified, index: StoreIndex) -> str:
-    """Say how the store and the source are to one another, if they were to be compared."""
+    """Describe how the store and the source compare, if they were to be compared."""
     if one.source is None:
         return ""
     if one.equal is None:

@@ -1,7 +1,7 @@
 """Into the store: sources, plan, writing, publishing; out of it again; samples to try it on."""
 
 from .compare import compare_with_source
-from .conversion import Summary, convert_mouse, plan_mouse
+from .conversion import ConversionSummary, convert_mouse, plan_mouse
 from .export import Exported, export_mouse
 from .plan import Plan
 from .sources import find_sources, open_source
@@ -9,7 +9,7 @@ from .sources import find_sources, open_source
 __all__ = [
     "Exported",
     "Plan",
-    "Summary",
+    "ConversionSummary",
     "compare_with_source",
     "convert_mouse",
     "export_mouse",

@@ -13,7 +13,7 @@ from ..store.layout import VARIABLES
 from .plan import Plan
 from .rounding import LARGEST, Limits, absolute, by_channel
 from .sources import Source
-from .train_std import Measuring, Moments, std_of
+from .train_std import Moments, StdTask, std_of
 
 MaxError = Mapping[str, float | str]
 """Variable -> a number in its unit, or a text such as ``0.1%std``."""
@@ -48,9 +48,9 @@ def read_bounds(given: Iterable[tuple[str, object]]) -> dict[str, Bound]:
     return bounds
 
 
-def measuring(plan: Plan, source: Source) -> list[Measuring]:
+def std_tasks(plan: Plan, source: Source) -> list[StdTask]:
     """Return the work of finding out how much the train trials vary, as far as bounds depend on it."""
-    survey, works = plan.survey, list[Measuring]()
+    survey, tasks = plan.survey, list[StdTask]()
     files = tuple(
         (variable, survey.variables[variable.name].nbytes)
         for variable in VARIABLES[survey.kind]
@@ -59,8 +59,8 @@ def measuring(plan: Plan, source: Source) -> list[Measuring]:
     for number, rows in enumerate(plan.units) if files else ():
         chosen = tuple(survey.trial_ids[row] for row in rows if survey.tiers[row] == layout.TRAIN_TIER)
         if chosen:
-            works.append(Measuring(source.part(chosen), number, chosen, files))
-    return works
+            tasks.append(StdTask(source.part(chosen), number, chosen, files))
+    return tasks
 
 
 def largest_errors(plan: Plan, parts: Sequence[Mapping[str, Moments]]) -> Largest:

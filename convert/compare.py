@@ -181,10 +181,10 @@ class _Comparison:
         if layout.bound_path(variable.name) in self._stored_largest:
             if self._plan.survey.tiers[row] == layout.TRAIN_TIER:
                 known, found = self._moments[number].get(variable.name), moments_of(variable, trial.values)
-                self._moments[number][variable.name] = found if known is None else known.joined(found)
+                self._moments[number][variable.name] = found if known is None else known.merge(found)
 
     def _difference(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> str:
-        """Say how a row is related to the trial that it should be; nothing if it is that trial."""
+        """Describe how a row is related to the trial that it should be; nothing if it is that trial."""
         attributes = self._index.arrays[variable.name].attributes
         headers, of_row = attributes[layout.A_HEADERS], attributes.get(layout.A_HEADER_OF_ROW)
         descr, fortran_order = headers[of_row[row] if of_row else 0]

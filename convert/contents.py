@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..readers.reductions import Reduced
+from ..readers.reductions import Summary
 from ..store import layout
 from ..store.layout import ArrayLayout
 from ..store.metadata import to_json
@@ -23,7 +23,7 @@ from .plan import Plan, SmallPlan, with_shape
 from .sources import Source
 from .unit import UnitRecord
 
-Results = Mapping[str, Mapping[layout.Reduction, Reduced]]
+Results = Mapping[str, Mapping[layout.Reduction, Summary]]
 
 
 def write_small(source: Source, root: Path, plan: Plan) -> Records:

@@ -24,8 +24,7 @@ from ..store.manifest import Manifest
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.small import write_group
-from . import workers as where
-from .bounds import Largest, MaxError, largest_errors, limits_of, measuring, read_bounds
+from .bounds import Largest, MaxError, largest_errors, limits_of, read_bounds, std_tasks
 from .contents import (
     Results,
     merge,
@@ -41,6 +40,7 @@ from .plan import Plan, check_bounds, describe, make_plan
 from .sources import Source, open_source
 from .train_std import measure
 from .unit import Unit, run_unit
+from .workers import Pool, cluster, local
 
 DEFAULT_MAX_MEMORY = 2 << 30
 _Found = TypeVar("_Found")
@@ -60,7 +60,7 @@ _W = TypeVar("_W", bound=_Work)
 
 
 @dataclass(frozen=True)
-class Summary:
+class ConversionSummary:
     """What a conversion made.
 
     Attributes
@@ -84,9 +84,9 @@ class Summary:
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         state = "verified" if self.verified else "not verified"
-        return f"<Summary of {self.store}: {self.nbytes / 1e6:.1f} MB in {self.files} files, {state}>"
+        return f"<ConversionSummary of {self.store}: {self.nbytes / 1e6:.1f} MB in {self.files} files, {state}>"
 
     @property
     def ratio(self) -> float:
@@ -158,7 +158,7 @@ def convert_mouse(
     replace: bool = False,
     verify: bool = True,
     progress: Progress | None = None,
-) -> Summary:
+) -> ConversionSummary:
     """Pack a mouse into one Zarr store, which appears complete and verified, or not at all.
 
     Parameters
@@ -194,7 +194,7 @@ def convert_mouse(
 
     Returns
     -------
-    Summary
+    ConversionSummary
         Of what was made.
 
     Raises
@@ -209,7 +209,7 @@ def convert_mouse(
     CorruptStoreError
         What was written does not read back; nothing is published.
     OSError
-        From the system, such as a full disk. What was finished stays beside the destination, hidden, and the same
+        From the system, such as a full disk. What was finished stays one_thread the destination, hidden, and the same
         call goes on from there.
 
     Notes
@@ -227,7 +227,7 @@ def convert_mouse(
     run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         try:
-            with where.cluster(scheduler) if scheduler else where.local(threads) as pool:
+            with cluster(scheduler) if scheduler else local(threads) as pool:
                 manifest, warnings = run.write(stage, pool)
         except SourceError:
             abandon(stage)
@@ -241,7 +241,7 @@ def convert_mouse(
         if verify:
             run.verify(stage, manifest, _verifiers(plan, threads, limit))
         publish(stage, replace=replace)
-    return Summary(
+    return ConversionSummary(
         plan=plan,
         store=plan.destination,
         nbytes=manifest.nbytes + len(manifest.to_bytes()),
@@ -259,7 +259,7 @@ class _Conversion:
         self._source, self._plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
 
-    def write(self, stage: Stage, pool: where.Pool) -> tuple[Manifest, list[str]]:
+    def write(self, stage: Stage, pool: Pool) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
         plan = self._plan
         self._check_cluster(pool)
@@ -269,18 +269,18 @@ class _Conversion:
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
         units = [self._unit(stage, number, rows, largest) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
-        with where.local(1) as beside:
-            small = beside.executor.submit(write_small, self._source, stage.root, plan)
+        with local(1) as one_thread:
+            small = one_thread.executor.submit(write_small, self._source, stage.root, plan)
             merged = merge(self._run(pool, run_unit, units))
-            record = small.result() | beside.executor.submit(write_described, stage.root, plan, merged).result()
-            record |= beside.executor.submit(write_largest_errors, stage.root, plan, largest).result()
-            self._rest_is_done(units)
+            record = small.result() | one_thread.executor.submit(write_described, stage.root, plan, merged).result()
+            record |= one_thread.executor.submit(write_largest_errors, stage.root, plan, largest).result()
+            self._report_remaining(units)
             if plan.statistics:
                 written = plan.recording(stage.root, merged.n_frames, merged.withheld)
                 rows = written.rows_of_tier(layout.TRAIN_TIER)
                 results = self._statistics(written, rows, pool)
                 ids = written.trial_ids[rows]
-                record |= beside.executor.submit(write_statistics, stage.root, plan, ids, results).result()
+                record |= one_thread.executor.submit(write_statistics, stage.root, plan, ids, results).result()
         record |= write_groups(stage.root, plan)
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
@@ -293,12 +293,12 @@ class _Conversion:
         self._progress.start("verifying", manifest.nbytes, len(manifest.files))
         check_full(stage.root, workers=threads, report=lambda nbytes: self._progress.advance(nbytes, 1))
 
-    def _largest_errors(self, pool: where.Pool) -> Largest:
+    def _largest_errors(self, pool: Pool) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""
-        works = measuring(self._plan, self._source)
-        if works:
-            self._progress.start("measuring", *map(sum, zip(*(work.extent for work in works), strict=True)))
-        return largest_errors(self._plan, self._run(pool, measure, works))
+        tasks = std_tasks(self._plan, self._source)
+        if tasks:
+            self._progress.start("measuring", *map(sum, zip(*(work.extent for work in tasks), strict=True)))
+        return largest_errors(self._plan, self._run(pool, measure, tasks))
 
     def _unit(self, stage: Stage, number: int, rows: range, largest: Largest) -> Unit:
         plan = self._plan
@@ -316,19 +316,19 @@ class _Conversion:
             software=software(),
         )
 
-    def _check_cluster(self, pool: where.Pool) -> None:
-        """See that the statistics will fit the memory of a worker, before hours are spent on what comes before them."""
+    def _check_cluster(self, pool: Pool) -> None:
+        """Check that the statistics fit the memory of a worker, before hours are spent on the conversion."""
         threads = max(pool.client.nthreads().values(), default=1) if pool.client else 1
         needed = self._plan.statistics_memory(threads)
         if needed > self._max_memory:
             raise self._plan.too_little(self._max_memory, needed, helps=True)
 
-    def _rest_is_done(self, units: list[Unit]) -> None:
-        """Tell the progress of what is beside the trials."""
+    def _report_remaining(self, units: list[Unit]) -> None:
+        """Tell the progress of what is one_thread the trials."""
         survey, done = self._plan.survey, [unit.extent for unit in units]
         self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
 
-    def _statistics(self, written: Recording, rows: NDArray[np.int64], pool: where.Pool) -> Results:
+    def _statistics(self, written: Recording, rows: NDArray[np.int64], pool: Pool) -> Results:
         """Compute the train statistics from what was written."""
         return reduce_recording(
             written,
@@ -339,11 +339,11 @@ class _Conversion:
             progress=self._progress,
         )
 
-    def _run(self, pool: where.Pool, function: Callable[..., _Found], works: Sequence[_W]) -> list[_Found]:
+    def _run(self, pool: Pool, function: Callable[..., _Found], tasks: Sequence[_W]) -> list[_Found]:
         """Do all work, and report the problems of all of it; any other failure ends the run at once."""
         # A cluster's workers cannot call back: there, progress is told a piece of work at a time.
         arguments = () if pool.client else (self._progress.advance,)
-        futures = {pool.executor.submit(function, work, *arguments): work for work in works}
+        futures = {pool.executor.submit(function, work, *arguments): work for work in tasks}
         found, problems = dict[int, _Found](), list[Problem]()
         for future in as_completed(futures):
             work = futures[future]
@@ -364,7 +364,7 @@ def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:
 
 
 def _check_outside(source: Source, to: Path) -> None:
-    """See that the store is not made inside its source, of which it would become a part."""
+    """Check that the store is not made inside its source, of which it would become a part."""
     if to.resolve().is_relative_to(Path(source.label).resolve()):
         raise OptionError(Problem(str(to), f"lies inside the source {source.label}", "choose another folder with --to"))
 

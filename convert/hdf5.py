@@ -67,7 +67,7 @@ def plugins(label: str) -> Any:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Tell whether a file begins as HDF5 files do: at its first byte, or behind 512 of them, 1024 and so on."""
+    """Return whether a file begins as HDF5 files do: at its first byte, or behind 512 of them, 1024 and so on."""
     size, place = path.stat().st_size, 0
     with open(path, "rb", buffering=0) as file:
         while place < size:

@@ -129,7 +129,7 @@ def as_array(data: memoryview, header: Header) -> NDArray[Any]:
     Raises
     ------
     NpyError
-        The file is shorter or longer than its header promises, or holds text that is none.
+        The file is shorter or longer than its header promises, or holds bytes that are not text.
     """
     check_size(header, data.nbytes)
     flat = np.frombuffer(data, header.dtype, math.prod(header.shape), header.offset)
@@ -163,7 +163,7 @@ def check_size(header: Header, size: int) -> None:
 
 
 def _check_text(data: memoryview, dtype: np.dtype[Any]) -> None:
-    """See that each character exists: numpy keeps any number, which then cannot be written as UTF-8."""
+    """Check that each character exists: numpy keeps any number, which then cannot be written as UTF-8."""
     codes = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder))
     wrong = (codes > _LAST_CODE_POINT) | ((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1]))
     if wrong.any():

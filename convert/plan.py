@@ -77,7 +77,7 @@ class Plan:
     unit_memory: int
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         size = f"{self.nbytes / 1e6:.1f} MB before compression in {self.files} files"
         return f"<Plan of {self.destination}: {len(self.survey.trial_ids)} trials, {size}>"
 
@@ -93,7 +93,7 @@ class Plan:
         return known if known and known.name == self.survey.mouse else None
 
     def missing_of_published(self) -> str | None:
-        """Say what the published mouse of this name has that the source has not; None if that is nothing."""
+        """Return what the published mouse of this name has that the source has not; None if that is nothing."""
         if self.published is None:
             return None
         found = {"trials": len(self.survey.trial_ids), "neurons": self.survey.variables[layout.RESPONSES].shape[0]}
@@ -261,7 +261,7 @@ def destination(mouse: str, to: Path) -> Path:
 
 
 def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:
-    """See that a mouse has what bounds are given for.
+    """Check that a mouse has what bounds are given for.
 
     Raises
     ------

@@ -27,33 +27,33 @@ class Moments:
     Attributes
     ----------
     count
-        (n_channels,) int64, how many there are; NaN is none.
-    mean, apart
+        (n_channels,) int64, number of values that are not NaN.
+    mean, m2
         (n_channels,) float64: their mean, and the sum of squares of their distances from it.
     """
 
     count: NDArray[np.int64]
     mean: NDArray[np.float64]
-    apart: NDArray[np.float64]
+    m2: NDArray[np.float64]
 
     @property
     def std(self) -> NDArray[np.float64]:
         """(n_channels,) float64, with ddof 0; NaN of no numbers."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sqrt(self.apart / self.count)
+            return np.sqrt(self.m2 / self.count)
 
-    def joined(self, other: Moments) -> Moments:
+    def merge(self, other: Moments) -> Moments:
         """Return what is known of these and other numbers: Chan, Golub and LeVeque (1983), equation 2.1."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             distance = other.mean - self.mean
             mean = self.mean + distance * share
-            apart = self.apart + other.apart + distance**2 * self.count * share
-        return Moments(count, mean, apart)
+            m2 = self.m2 + other.m2 + distance**2 * self.count * share
+        return Moments(count, mean, m2)
 
 
-def nothing(channels: int) -> Moments:
+def no_moments(channels: int) -> Moments:
     """Return what is known of no numbers."""
     return Moments(np.zeros(channels, np.int64), np.zeros(channels), np.zeros(channels))
 
@@ -67,17 +67,17 @@ def moments_of(variable: Variable, values: NDArray[Any]) -> Moments:
         float32 or float64, axes, byte and memory order of the source. Withheld responses are none.
     """
     if variable.name == layout.RESPONSES and is_withheld(values):
-        return nothing(len(values))
+        return no_moments(len(values))
     if not variable.channels:
         flat = values.ravel("K")
-        known = nothing(1)
+        known = no_moments(1)
         for start in range(0, flat.size, _BLOCK):
-            known = known.joined(_moments(flat[None, start : start + _BLOCK]))
+            known = known.merge(_moments(flat[None, start : start + _BLOCK]))
         return known
     rows = values.reshape(len(values), -1)
     step = max(1, _BLOCK // rows.shape[1])
     parts = [_moments(rows[start : start + step]) for start in range(0, len(rows), step)]
-    return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("count", "mean", "apart")))
+    return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("count", "mean", "m2")))
 
 
 def _moments(rows: NDArray[Any]) -> Moments:
@@ -97,7 +97,7 @@ def _moments(rows: NDArray[Any]) -> Moments:
 
 
 @dataclass(frozen=True)
-class Measuring:
+class StdTask:
     """The work of finding out how much some train trials vary. Small and picklable.
 
     Attributes
@@ -119,7 +119,7 @@ class Measuring:
         return len(self.trial_ids) * sum(nbytes for _, nbytes in self.files), len(self.trial_ids) * len(self.files)
 
 
-def measure(work: Measuring, report: Callable[[int, int], object] = lambda nbytes, files: None) -> dict[str, Moments]:
+def measure(work: StdTask, report: Callable[[int, int], object] = lambda nbytes, files: None) -> dict[str, Moments]:
     """Return what is known of the numbers of each variable.
 
     Raises
@@ -135,7 +135,7 @@ def measure(work: Measuring, report: Callable[[int, int], object] = lambda nbyte
             except SourceError as error:
                 problems += error.problems
                 continue
-            found[variable.name] = found[variable.name].joined(moments) if variable.name in found else moments
+            found[variable.name] = found[variable.name].merge(moments) if variable.name in found else moments
             report(nbytes, 1)
     if problems:
         raise SourceError(problems)
@@ -155,8 +155,8 @@ def std_of(parts: Sequence[Mapping[str, Moments]], variable: Variable, shape: tu
     ndarray
         float64; 0 where it is not known: no numbers, or infinite ones.
     """
-    known = nothing(math.prod(shape))
+    known = no_moments(math.prod(shape))
     for part in parts:
         if variable.name in part:
-            known = known.joined(part[variable.name])
+            known = known.merge(part[variable.name])
     return np.nan_to_num(known.std, nan=0.0, posinf=0.0).reshape(shape)

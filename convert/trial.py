@@ -34,7 +34,7 @@ def valid_frames(values: NDArray[Any], frame_axis: int) -> int:
 
 
 def is_withheld(responses: NDArray[Any]) -> bool:
-    """Tell whether responses are a placeholder: no value but zero (and NaN padding).
+    """Return whether responses are a placeholder: no value but zero (and NaN padding).
 
     Examples
     --------
@@ -47,6 +47,6 @@ def is_withheld(responses: NDArray[Any]) -> bool:
 
 
 def holds_nan(values: NDArray[Any], frame_axis: int | None, n_frames: int) -> bool:
-    """Tell whether there is a NaN among the valid frames."""
+    """Return whether there is a NaN among the valid frames."""
     valid = values if frame_axis is None else np.moveaxis(values, frame_axis, 0)[:n_frames]
     return bool(np.isnan(valid).any())

@@ -115,7 +115,7 @@ def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRec
     if known is not None:
         report(*unit.extent)
         return UnitRecord(**known)
-    record = _Writing(unit, report).run()
+    record = _UnitWriter(unit, report).run()
     record_unit(unit.stage, fingerprint, vars(record))
     return record
 
@@ -144,7 +144,7 @@ def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArr
     return out
 
 
-class _Writing:
+class _UnitWriter:
     """A unit while it runs."""
 
     def __init__(self, unit: Unit, report: Report) -> None:

@@ -124,7 +124,7 @@ class Mouse:
         return open_array(self.index, name)
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether the store has an array of this name."""
+        """Return whether the store has an array of this name."""
         return name in self.index.arrays
 
     def __iter__(self) -> Iterator[str]:
@@ -278,7 +278,7 @@ class Mouse:
         return data_set(self.index, lazy, coordinates)
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         tiers = ", ".join(f"{count} {tier}" for tier, count in self.recording.trials_by_tier.items())
         letter = f"{self.letter}: " if self.letter else ""
         withheld = int(self.recording.withheld.sum())

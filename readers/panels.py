@@ -41,7 +41,7 @@ def plain(axes: Axes, ylabel: str = "", xlabel: str = "") -> None:
 
 
 def notice(axes: Axes, text: str) -> None:
-    """Say in the middle of empty axes why they are empty."""
+    """Write in the middle of empty axes why they are empty."""
     axes.set_yticks([])
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10, "color": ORANGE}
     axes.text(0.5, 0.5, text, transform=axes.transAxes, **style)
@@ -149,7 +149,7 @@ def beside(
 
 
 def remark(axes: Axes, values: NDArray[Any] | None) -> None:
-    """Say above axes what is odd about the values drawn in them, if anything is."""
+    """Write above axes what is odd about the values drawn in them, if anything is."""
     if values is None:
         return
     missing = int(np.isnan(values).sum())

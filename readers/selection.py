@@ -56,7 +56,7 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
 
 
 def _check_index(label: str, index: Any, numbers: NDArray[Any], by: str) -> None:
-    """See that a mask from a table, which knows which rows it speaks of, speaks of these in this order."""
+    """Check that a mask from a table, which knows which rows it speaks of, speaks of these in this order."""
     if index is not None and not callable(index) and not np.array_equal(index, numbers):
         what = f"the mask has another order of {by} than the table"
         raise OptionError(Problem(label, what, "make it from the table as it is"))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..store import StoreIndex
 from ..store.layout import FRAME, SOURCE_STATISTICS, VARIABLES, Reduction, Variable
-from .reductions import Reduced
+from .reductions import Summary
 from .statistics_files import in_published_axes
 from .train_statistics import Statistics
 
@@ -81,7 +81,7 @@ def _differences(index: StoreIndex, statistics: Statistics) -> Iterator[Differen
 
 
 def _difference(
-    variable: Variable, statistic: str, published: NDArray[Any], computed: Mapping[Reduction, Reduced]
+    variable: Variable, statistic: str, published: NDArray[Any], computed: Mapping[Reduction, Summary]
 ) -> tuple[Reduction | None, float, float, str]:
     for reduction, found in computed.items():
         if _fits(variable, published.shape, in_published_axes(variable, found.count).shape):
@@ -98,19 +98,19 @@ def _difference(
 
 
 def _fits(variable: Variable, published: tuple[int, ...], computed: tuple[int, ...]) -> bool:
-    """Tell whether shapes agree, but for the number of frames, which are last in published arrays."""
+    """Return whether shapes agree, but for the number of frames, which are last in published arrays."""
     if FRAME in variable.dimensions and len(computed) == len(variable.dimensions) == len(published):
         return published[:-1] == computed[:-1]
     return published == computed
 
 
-def _is_unbiased(variable: Variable, published: NDArray[Any], found: Reduced) -> bool:
-    """Tell whether published standard deviations are clearly closer to those with ddof 1 than to those with ddof 0."""
+def _is_unbiased(variable: Variable, published: NDArray[Any], found: Summary) -> bool:
+    """Return whether published standard deviations are clearly closer to ddof 1 than to ddof 0."""
     biased, unbiased = (_apart(published, in_published_axes(variable, one))[0] for one in (found.std, _unbiased(found)))
     return 2 * unbiased < biased
 
 
-def _unbiased(found: Reduced) -> NDArray[Any]:
+def _unbiased(found: Summary) -> NDArray[Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(found.count > 1, found.std * np.sqrt(found.count / (found.count - 1)), np.nan)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, files
 from ..store.layout import OVER_FRAMES, OVER_TRIALS, STATISTIC_NAMES, TIER, TRIAL_ID, VARIABLES, Reduction, Variable
 from ..store.publish import check_place
-from .reductions import Reduced
+from .reductions import Summary
 from .train_statistics import Statistics
 
 # The names in the public pipeline's file.
@@ -46,7 +46,7 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
 
 
 def check_format(kind: str, path: Path) -> None:
-    """See that statistics of a kind of mouse can be written to a file of this name.
+    """Check that statistics of a kind of mouse can be written to a file of this name.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def in_published_axes(variable: Variable, values: NDArray[Any]) -> NDArray[Any]:
     return values.transpose(np.argsort(variable.axes)) if values.ndim == len(variable.axes) else values
 
 
-def _public(variable: Variable, found: Reduced) -> dict[str, NDArray[np.float32]]:
+def _public(variable: Variable, found: Summary) -> dict[str, NDArray[np.float32]]:
     return {
         name: np.ascontiguousarray(in_published_axes(variable, getattr(found, name)), np.float32)
         for name in _PUBLIC_STATISTICS

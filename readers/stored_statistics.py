@@ -8,7 +8,7 @@ import numpy as np
 
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.layout import STATISTIC_NAMES, Reduction, Variable
-from .reductions import Reduced
+from .reductions import Summary
 from .train_statistics import Statistics
 
 
@@ -38,11 +38,11 @@ def read_statistics(index: StoreIndex) -> Statistics:
 
 
 def has_statistics(index: StoreIndex) -> bool:
-    """Tell whether a store has train statistics."""
+    """Return whether a store has train statistics."""
     return layout.STATISTICS_TRIAL_ID in index.arrays
 
 
-def _read(index: StoreIndex, variable: Variable) -> Iterator[tuple[Reduction, Reduced]]:
+def _read(index: StoreIndex, variable: Variable) -> Iterator[tuple[Reduction, Summary]]:
     for reduction in variable.reductions:
         paths = {name: layout.statistic_path(variable.name, reduction, name) for name in STATISTIC_NAMES}
-        yield reduction, Reduced(**{name: np.asarray(index.small(path)) for name, path in paths.items()})
+        yield reduction, Summary(**{name: np.asarray(index.small(path)) for name, path in paths.items()})

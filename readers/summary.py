@@ -75,7 +75,7 @@ def _frames(recording: Recording) -> dict[str, int] | None:
 
 
 def _statistics(index: StoreIndex) -> dict[str, Any]:
-    """Say which statistics there are: of how many train trials, and which groups came with the source."""
+    """List the statistics: of how many train trials, and which groups came with the source."""
     source = f"{layout.SOURCE_STATISTICS}/"
     published = {path.removeprefix(source).rpartition("/")[0] for path in index.arrays if path.startswith(source)}
     trials = index.arrays.get(layout.STATISTICS_TRIAL_ID)

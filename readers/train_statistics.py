@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction
-from .naming import named
+from .lookup import lookup
 from .notebook import html_table
 from .progress import Progress
-from .reductions import DEFAULT_MAX_MEMORY, Reduced, reduce_recording
+from .reductions import DEFAULT_MAX_MEMORY, Summary, reduce_recording
 from .selection import Choice, Tier
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
+class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
     """Statistics of some trials: ``statistics["responses"]["over_trials"].std``.
 
     Attributes
@@ -31,20 +31,20 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
     trial_ids
         (n_trials,) int64, ascending: the trials that the numbers come from. Withheld responses are left out.
     by_variable
-        Variable -> reduction -> `Reduced`. Axes are those of a trial in the store, without the reduced ones:
+        Variable -> reduction -> `Summary`. Axes are those of a trial in the store, without the reduced ones:
         ``over_trials`` responses (n_neurons, n_frames), videos (n_frames, height, width), images (image_channel,
         height, width), behavior (n_channels, n_frames), pupil_center (2, n_frames); the frames not there for static
         mice, and reduced too by ``over_trials_and_frames``. ``over_trials_and_pixels`` of images is a scalar. Units are
-        those of the variable, dtypes those of `Reduced`.
+        those of the variable, dtypes those of `Summary`.
     """
 
     mouse: str
     kind: Kind
     tier: str | None
     trial_ids: NDArray[np.int64]
-    by_variable: Mapping[str, Mapping[Reduction, Reduced]]
+    by_variable: Mapping[str, Mapping[Reduction, Summary]]
 
-    def __getitem__(self, variable: str) -> Mapping[Reduction, Reduced]:
+    def __getitem__(self, variable: str) -> Mapping[Reduction, Summary]:
         """Return the statistics of a variable.
 
         Raises
@@ -52,7 +52,7 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
         UnknownNameError
             There are none of it.
         """
-        return named(self.by_variable, variable, f"statistics of {self.mouse}")
+        return lookup(self.by_variable, variable, f"statistics of {self.mouse}")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the variables."""
@@ -65,7 +65,7 @@ class Statistics(Mapping[str, Mapping[Reduction, Reduced]]):
     __eq__ = object.__eq__
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         tier = f"{self.tier} " if self.tier else ""
         return f"<Statistics of {len(self.trial_ids)} {tier}trials of {self.mouse}: {', '.join(self)}>"
 

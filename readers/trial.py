@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .naming import named
+from .lookup import lookup
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Trial(Mapping[str, NDArray[Any]]):
         UnknownNameError
             There is no such variable.
         """
-        return named(self.arrays, variable, f"trial {self.trial_id}")
+        return lookup(self.arrays, variable, f"trial {self.trial_id}")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the variables."""
@@ -59,7 +59,7 @@ class Trial(Mapping[str, NDArray[Any]]):
     __eq__ = object.__eq__
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
         withheld = ", responses withheld" if self.withheld else ""
         return f"<Trial {self.trial_id}, {self.tier}{withheld}: {shapes}>"

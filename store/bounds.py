@@ -39,7 +39,7 @@ def parse_bound(given: object) -> Bound:
     Raises
     ------
     ValueError
-        It is none; says why.
+        The text is not a bound; the message says why.
 
     Examples
     --------

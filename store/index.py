@@ -17,7 +17,7 @@ from .folder import StoreFolder
 from .layout import ArrayLayout
 from .manifest import Manifest
 from .metadata import is_group, parse_array
-from .schema import are_root_attributes, departures
+from .schema import are_root_attributes, schema_violations
 from .small import read_array
 
 
@@ -41,7 +41,7 @@ class StoreIndex:
     arrays: dict[str, ArrayLayout]
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         return f"<StoreIndex of {self.root}: {len(self.arrays)} arrays, {self.manifest.nbytes / 1e6:.1f} MB>"
 
     @property
@@ -86,7 +86,7 @@ def read_index(root: Path, manifest: Manifest, documents: Mapping[str, bytes]) -
     Raises
     ------
     StoreFormatError
-        A document is none that this format version writes.
+        A document is not one that this format version writes.
     CorruptStoreError
         The documents and the manifest contradict one another.
     """
@@ -143,7 +143,7 @@ def _contradictions(index: StoreIndex) -> Iterator[Problem]:
             counts = [0 if part is None else part for part in (array and array.shape[0], digests and len(digests))]
             what = f"has {counts[0]} rows in its metadata and {counts[1]} in {layout.MANIFEST}"
             yield Problem(str(index.root), what, "copy or convert the mouse again", f"{name}/{layout.METADATA}")
-    for path in sorted(set(departures(index.attributes, index.arrays))):
+    for path in sorted(set(schema_violations(index.attributes, index.arrays))):
         what = "is not as every store of this format has it"
         yield Problem(str(index.root), what, "copy or convert the mouse again", f"{path}/{layout.METADATA}")
     yield from _unequal_bounds(index, names)

@@ -6,7 +6,7 @@ JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
 
 
 def is_junk(name: str) -> bool:
-    """Tell whether a path is something that operating systems leave behind.
+    """Return whether a path is something that operating systems leave behind.
 
     Examples
     --------

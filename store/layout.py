@@ -297,7 +297,7 @@ def rows_per_chunk(rows: int, trial_nbytes: int) -> int:
 
 
 def _is_joint(rows: int, trial_nbytes: int) -> bool:
-    """Tell whether so many trials are one chunk."""
+    """Return whether so many trials are one chunk."""
     return rows * trial_nbytes <= JOINT_CHUNKS * CHUNK_BYTES
 
 

@@ -18,7 +18,7 @@ from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .junk import is_junk
 from .metadata import to_json
-from .mistaken import no_store
+from .mistaken import explain_not_a_store
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
@@ -45,7 +45,7 @@ class Manifest:
     values: Mapping[str, tuple[str, ...]]
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         return f"<Manifest of store {self.store_id}: {len(self.files)} files, {self.nbytes / 1e6:.1f} MB>"
 
     def to_bytes(self) -> bytes:
@@ -90,7 +90,7 @@ def read_manifest(root: Path) -> Manifest:
     path = root / layout.MANIFEST
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
-        raise StoreFormatError(no_store(root))
+        raise StoreFormatError(explain_not_a_store(root))
     data = path.read_bytes()
     document = _parse(root, data)
     _check_version(root, document.get(layout.A_FORMAT))
@@ -155,7 +155,7 @@ def _from_document(document: dict[str, Any]) -> Manifest | None:
 
 
 def _is_of_its_types(manifest: Manifest) -> bool:
-    """Tell whether a manifest that was read from JSON holds texts and whole numbers where it must."""
+    """Return whether a manifest that was read from JSON holds texts and whole numbers where it must."""
     texts = [manifest.store_id, *(record.sha256 for record in manifest.files.values())]
     texts += [digest for rows in manifest.values.values() for digest in rows]
     sizes = (record.size for record in manifest.files.values())

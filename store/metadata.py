@@ -57,7 +57,7 @@ def parse_array(path: str, document: Any) -> ArrayLayout | None:
 
 
 def is_group(document: Any) -> bool:
-    """Tell whether a document is just what this format would write of a group with its attributes."""
+    """Return whether a document is just what this format would write of a group with its attributes."""
     try:
         return to_json(group_document(document["attributes"])) == to_json(document)
     except (KeyError, TypeError, ValueError):
@@ -82,7 +82,7 @@ def _read_array(path: str, document: Any) -> ArrayLayout | None:
 
 
 def _fits(draft: ArrayLayout, names: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """Tell whether a layout is sound, and one that this format makes."""
+    """Return whether a layout is sound, and one that this format makes."""
     sound = _is_sound(draft, names) and sorted(order) in ([], list(range(len(draft.shape))))
     return sound and draft.chunk_nbytes <= MAX_DECODED_BYTES and _is_cut_as_ours(draft)
 
@@ -96,7 +96,7 @@ def _is_sound(draft: ArrayLayout, names: tuple[Any, ...]) -> bool:
 
 
 def _is_cut_as_ours(draft: ArrayLayout) -> bool:
-    """Tell whether small arrays are one chunk, and shards whole chunks of whole trials."""
+    """Return whether small arrays are one chunk, and shards whole chunks of whole trials."""
     shape, chunk, shard = draft.shape, draft.chunk, draft.shard
     if shard is None:
         return chunk == tuple(max(1, size) for size in shape)

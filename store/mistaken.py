@@ -13,8 +13,8 @@ _NAMED = 3
 _PACKED = (".zip", ".h5", ".hdf5", ".hdf")
 
 
-def no_store(path: Path) -> Problem:
-    """Say what a path without a manifest seems to be."""
+def explain_not_a_store(path: Path) -> Problem:
+    """Return what a path without a manifest seems to be, and what to do with it."""
     what, advice = _file(path) if not path.is_dir() else _folder(path)
     return Problem(str(path), what, advice)
 

@@ -14,7 +14,7 @@ _OF_TEXTS = {"vlen-utf8", "vlen-bytes"}
 
 
 def is_known(chain: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether zarr-python knows all codecs of a chain, and they can be those of numbers."""
+    """Return whether zarr-python knows all codecs of a chain, and they can be those of numbers."""
     from zarr.registry import get_codec_class
 
     try:

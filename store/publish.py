@@ -105,7 +105,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
 
 
 def check_place(destination: Path) -> None:
-    """See that a file or folder can be made at a place, and is not inside a store, however far below.
+    """Check that a file or folder can be made at a place, and is not inside a store, however far below.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def _check_free(destination: Path, *, replace: bool) -> None:
 
 
 def is_store(folder: Path) -> bool:
-    """Tell whether a folder is a trialpack store, perhaps a damaged one."""
+    """Return whether a folder is a trialpack store, perhaps a damaged one."""
     for name in (layout.MANIFEST, layout.METADATA):
         try:
             document = json.loads((folder / name).read_bytes())

@@ -28,7 +28,7 @@ _FLOATS = ("float32", "float64")
 
 
 def are_root_attributes(found: Mapping[str, Any]) -> bool:
-    """Tell whether the attributes of a root group are all there, and of their types."""
+    """Return whether the attributes of a root group are all there, and of their types."""
     if not found.keys() >= layout.ROOT_ATTRIBUTES or not _are_of(found, _ROOT):
         return False
     chosen = (
@@ -48,7 +48,7 @@ def are_root_attributes(found: Mapping[str, Any]) -> bool:
 
 
 def is_plain_name(text: str) -> bool:
-    """Tell whether a text names a file in a folder, and nothing elsewhere: an export makes files of such names.
+    """Return whether a text names a file in a folder, and nothing elsewhere: an export makes files of such names.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def is_plain_name(text: str) -> bool:
 
 
 def are_bounds(found: Any) -> bool:
-    """Tell whether the root's bounds on errors are absent, or such as this format writes."""
+    """Return whether the root's bounds on errors are absent, or such as this format writes."""
     try:
         return found is None or bool(found) and all(parse_bound(one).document == one for one in found.values())
     except (ValueError, AttributeError):
@@ -67,7 +67,7 @@ def are_bounds(found: Any) -> bool:
 
 
 def are_array_attributes(found: Any, array: ArrayLayout) -> bool:
-    """Tell whether the attributes of an array that mean something to readers can be those of such an array."""
+    """Return whether the attributes of an array that mean something to readers can be those of such an array."""
     if not isinstance(found, dict):
         return False
     attributes = cast("dict[str, Any]", found)
@@ -81,7 +81,7 @@ def are_array_attributes(found: Any, array: ArrayLayout) -> bool:
     )
 
 
-def departures(attributes: Mapping[str, Any], arrays: Mapping[str, ArrayLayout]) -> Iterator[str]:
+def schema_violations(attributes: Mapping[str, Any], arrays: Mapping[str, ArrayLayout]) -> Iterator[str]:
     """Yield the paths of arrays that are not as every store of this format has them."""
     kind: layout.Kind = attributes[layout.A_KIND]
     variables = {variable.name: variable for variable in layout.VARIABLES[kind]}
@@ -126,13 +126,13 @@ def _is_like(found: ArrayLayout | None, expected: ArrayLayout) -> bool:
 
 
 def _is_below_meta(name: str) -> bool:
-    """Tell whether a file of the source is where all files beside the trials are."""
+    """Return whether a file of the source is where all files beside the trials are."""
     first, *others = name.split("/")
     return first == layout.META and bool(others) and all(map(is_plain_name, others))
 
 
 def _is_source_dtype(found: object, array: ArrayLayout) -> bool:
-    """Tell whether values of the array can stand for values of that dtype, byte by byte where readers view them so."""
+    """Return whether values of the array can stand for values of that dtype, viewed byte by byte if need be."""
     try:
         dtype = np.dtype(found) if isinstance(found, str) else None
     except (TypeError, ValueError, SyntaxError, OverflowError):

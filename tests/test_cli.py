@@ -397,7 +397,7 @@ def test_what_notebooks_show_of_results_is_one_line(mice, tmp_path):
     made = convert_mouse(source, tmp_path)
     index = open_mouse(made.store).index
     megabytes = f"{made.nbytes / 1e6:.1f} MB in {made.files} files"
-    assert repr(made) == f"<Summary of {made.store}: {megabytes}, verified>"
+    assert repr(made) == f"<ConversionSummary of {made.store}: {megabytes}, verified>"
     for one in (made.plan, index, index.manifest):
         assert len(repr(one)) < 300 and "MB" in repr(one)
     assert str(made.store) in repr(made.plan) and str(made.store) in repr(index)

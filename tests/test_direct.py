@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, TrialLoader, open_mouse
-from trialpack.readers.direct import Affine, Frames, KeptVariable, Scratch, StoreFiles, StreamedVariable, kept_nbytes
+from trialpack.readers.direct import Affine, CachedVariable, Frames, Scratch, StoreFiles, StreamedVariable, kept_nbytes
 from trialpack.store import CorruptStoreError, layout
 from trialpack.store.chunk_codecs import seal
 from trialpack.store.layout import ArrayLayout
@@ -176,7 +176,7 @@ def test_what_is_kept_is_what_zarr_reads(stores: Stores, case: tuple[str, str, s
     source = StreamedVariable(mouse.recording, array.path, StoreFiles(mouse.index), neurons)
     rows = sorted(data.draw(st.sets(st.integers(0, array.shape[0] - 1), min_size=1)))
     most = None if total is None else data.draw(st.integers(1, total))
-    reader, scratch = KeptVariable(source, np.array(rows), most or 0), Scratch()
+    reader, scratch = CachedVariable(source, np.array(rows), most or 0), Scratch()
     for _ in range(4):
         reading = data.draw(readings(most, rows))
         for apart in (False, True):
@@ -203,7 +203,7 @@ def test_shift_and_scale(stores: Stores, case: tuple[str, str, str], kept: bool,
     affine = Affine(data.draw(st.sampled_from([None, numbers()])), numbers())
     reader: Any = StreamedVariable(mouse.recording, array.path, StoreFiles(mouse.index), neurons, affine)
     if kept:
-        reader = KeptVariable(reader, np.arange(array.shape[0]), total or 0)
+        reader = CachedVariable(reader, np.arange(array.shape[0]), total or 0)
     rows, frames = data.draw(readings(total, range(array.shape[0])))
     out = np.empty((len(rows), *reader.shape(frames[0].number)), np.float32)
     reader.read(rows, frames, out, Scratch())
@@ -241,13 +241,13 @@ def test_threads_decode_each_chunk_once(stores: Stores, cut: str) -> None:
     for name in mouse.variables:
         array = mouse.recording.arrays[name]
         source = StreamedVariable(mouse.recording, name, StoreFiles(mouse.index))
-        reader = KeptVariable(source, np.arange(many), 300)
+        reader = CachedVariable(source, np.arange(many), 300)
         scratches = [Scratch() for _ in range(8)]
         begin = threading.Barrier(8)
 
         def read(
             number: int,
-            reader: KeptVariable = reader,
+            reader: CachedVariable = reader,
             scratches: list[Scratch] = scratches,
             begin: threading.Barrier = begin,
         ) -> Array:

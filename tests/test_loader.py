@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Batch, Mouse, ScaleByStd, StreamStats, TrialLoader, open_mouse
-from trialpack.readers.direct import KeptVariable
+from trialpack.readers.direct import CachedVariable
 from trialpack.store import OptionError
 
 from .mice import Array, edit, trial_ids, trial_path
@@ -597,7 +597,7 @@ def test_variables_are_kept_only_beside_some_batches(dynamic: Mouse) -> None:
     for memory in np.linspace(least, least + everything, 40).astype(int).tolist():
         pipeline = TrialLoader(dynamic, **options, memory=memory)._pipeline
         (stream,) = pipeline.streams
-        kept = [name for name, reader in stream._readers.items() if isinstance(reader, KeptVariable)]
+        kept = [name for name, reader in stream._readers.items() if isinstance(reader, CachedVariable)]
         assert pipeline.ahead >= 4 or len(kept) in (0, len(stream.names))
         kept_some += 0 < len(kept) < len(stream.names)
     assert kept_some
@@ -690,7 +690,7 @@ def test_stats_add_up(packed: dict[str, Mouse], kind: str, cache: Any) -> None:
         assert stats.batches == len(loader) and stats.threads == 2
         assert samples == stats.samples == sum(not one for one in Recorded(packed[kind]).withheld)
         assert stats.samples_per_second == pytest.approx(samples / stats.seconds)
-        assert stats.limit in LIMITS and str(stats).startswith(f"{samples} samples in ")
+        assert stats.bottleneck in LIMITS and str(stats).startswith(f"{samples} samples in ")
         assert tally.copy_seconds > 0
         if epoch and (cache == "auto" or kind == "static"):
             # All was kept, as are small variables that share chunks: nothing is read, and nothing decoded.

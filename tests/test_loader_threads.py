@@ -21,7 +21,7 @@ import pytest
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, TrialLoader, open_mouse
 from trialpack.readers.direct import StreamedVariable
-from trialpack.readers.streaming.slots import SlotRing
+from trialpack.readers.streaming.buffers import BufferPool
 from trialpack.store import CorruptStoreError
 
 from .streams import Recorded, assert_batch, flip, pack
@@ -470,7 +470,7 @@ def test_an_interrupt_ends_it(mouse: Mouse) -> None:
 
 def test_a_slot_returns_without_running_python() -> None:
     """In a finalizer an interrupt would be printed and lost, and slots return all the time."""
-    ring, called = SlotRing(64, 2), list[str]()
+    ring, called = BufferPool(64, 2), list[str]()
     slot = ring.take()
     ring.hand_out()
     view, address = slot[8:16], slot.ctypes.data
@@ -496,7 +496,7 @@ def test_no_more_slots_are_kept_than_the_ring_has() -> None:
         weakref.finalize(memory, made.pop)
         return memory
 
-    ring = SlotRing(64, 3, allocate)
+    ring = BufferPool(64, 3, allocate)
     held = [ring.take() for _ in range(8)]
     ring.hand_out(8)
     assert len(made) == 8

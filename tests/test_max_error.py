@@ -156,7 +156,7 @@ def test_what_does_not_vary_has_a_standard_deviation_of_zero(name: str, constant
     variable = next(one for one in layout.VARIABLES["dynamic"] if one.name == name)
     values = np.full((3, 300), constant)
     values[1, ::7], values[2, 100:] = np.nan, np.nan
-    known = moments_of(variable, values).joined(moments_of(variable, np.full((3, 324), constant)))
+    known = moments_of(variable, values).merge(moments_of(variable, np.full((3, 324), constant)))
     assert np.array_equal(known.std, np.zeros(len(known.std)))
 
 

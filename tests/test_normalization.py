@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
 from trialpack.readers import DivideByStd, Mouse, ScaleByStd, Standardize, TrialLoader
 from trialpack.readers.sampling import BatchPlan
+from trialpack.readers.streaming.buffers import BufferPool
 from trialpack.readers.streaming.pipeline import Filled
-from trialpack.readers.streaming.slots import SlotRing
 from trialpack.store import OptionError, layout
 
 from .mice import Array, edit, open_store, trial_ids, trial_path
@@ -604,7 +604,7 @@ class World:
 WORLD = World()
 
 
-class WatchedRing(SlotRing):
+class WatchedRing(BufferPool):
     """Counts slots in use, and when one comes back says whether its copy had happened."""
 
     def take(self) -> Any:
@@ -638,7 +638,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 CUDA: Any = SimpleNamespace(type="cuda")
 
 
-def filled_from(ring: SlotRing, number: int = 0) -> Filled:
+def filled_from(ring: BufferPool, number: int = 0) -> Filled:
     plan = BatchPlan(0, np.array([number]), np.array([0]), 3, 1)
     values = ring.take()[:24].view(np.float32).reshape(1, 2, 3)
     stream: Any = SimpleNamespace(
@@ -693,7 +693,7 @@ def selection() -> Any:
     return SimpleNamespace(affines={}, variables=("responses",), channels=(), neurons=None)
 
 
-def run_through(device: Any, ring: SlotRing, many: int) -> Iterator[Any]:
+def run_through(device: Any, ring: BufferPool, many: int) -> Iterator[Any]:
     def filled() -> Iterator[Filled]:
         for number in range(many):
             yield filled_from(ring, number)

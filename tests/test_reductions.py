@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from trialpack.readers.recording import Recording
-from trialpack.readers.reductions import Reduced, in_memory
+from trialpack.readers.reductions import Summary, in_memory
 from trialpack.readers.reductions.exact_median import count_digits, median_by_bits, n_digits
 from trialpack.readers.reductions.in_memory import reduce_memory, reduce_trials
 from trialpack.readers.reductions.parts import cut, least_memory, whole
-from trialpack.readers.reductions.reduced import nothing, pool_parts, result_nbytes
+from trialpack.readers.reductions.summary import empty, pool_parts, result_nbytes
 from trialpack.readers.tasks import Team
 from trialpack.store import layout
 from trialpack.store.layout import STATISTIC_NAMES
@@ -52,7 +52,7 @@ def numpy_reduced(values: Array, axis: int | tuple[int, ...]) -> dict[str, Array
         }
 
 
-def assert_as_numpy(found: Reduced, values: Array, axis: int | tuple[int, ...]) -> None:
+def assert_as_numpy(found: Summary, values: Array, axis: int | tuple[int, ...]) -> None:
     """Minimum, maximum and median are equal, the others within 1e-9; where all numbers are equal std is about zero."""
     finite = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     for name, expected in numpy_reduced(values, axis).items():
@@ -66,7 +66,7 @@ def assert_as_numpy(found: Reduced, values: Array, axis: int | tuple[int, ...]) 
             np.testing.assert_allclose(one, expected, rtol=1e-9, atol=1e-12 * float(finite) + 1e-150, err_msg=name)
 
 
-def assert_same(one: Reduced, other: Reduced) -> None:
+def assert_same(one: Summary, other: Summary) -> None:
     for name in STATISTIC_NAMES:
         a, b = np.asarray(getattr(one, name)), np.asarray(getattr(other, name))
         assert (a.dtype, a.shape) == (b.dtype, b.shape), name
@@ -113,12 +113,12 @@ def padded_trials(draw: st.DrawFn) -> Array:
     return padded(values, lengths)
 
 
-def over_trials(values: Array, *, frames: bool = True, threads: int = 1) -> Reduced:
+def over_trials(values: Array, *, frames: bool = True, threads: int = 1) -> Summary:
     """Reduce a copy: what happens to the argument is a promise, and a test, of its own."""
     return reduce_trials(np.ascontiguousarray(values).copy(), frames=frames, team=Team(threads))[0]
 
 
-def over_frames(values: Array, *, threads: int = 1) -> Reduced:
+def over_frames(values: Array, *, threads: int = 1) -> Summary:
     """Reduce trials over trials and frames, the last axis."""
     found = reduce_trials(np.ascontiguousarray(values).copy(), frames=True, team=Team(threads))[1]
     assert found is not None
@@ -298,14 +298,14 @@ def test_pooled_parts_are_the_whole(values: Array, data: st.DataObject) -> None:
 
 
 def test_pooling_nothing_is_nothing() -> None:
-    found = pool_parts(nothing((3, 5), np.dtype("float32")), (1,), np.full(3, np.nan, np.float32))
-    assert_same(found, nothing((3,), np.dtype("float32")))
+    found = pool_parts(empty((3, 5), np.dtype("float32")), (1,), np.full(3, np.nan, np.float32))
+    assert_same(found, empty((3,), np.dtype("float32")))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(), (4,), (2, 0), (2, 3)], ids=str)
 def test_nothing(shape: tuple[int, ...], dtype: str) -> None:
-    found = nothing(shape, np.dtype(dtype))
+    found = empty(shape, np.dtype(dtype))
     assert found.shape == shape
     assert not found.count.any() and found.count.dtype == np.int64
     for name in ("min", "max", "mean", "median", "std"):
@@ -323,7 +323,7 @@ def test_pooling_does_not_depend_on_how_numbers_lie_in_memory(
     """The same numbers, in another order of axes in memory: sums take them one after another, or in pairs."""
     values = np.random.default_rng(seed).normal(size=(3, places, 2, n_frames))
     parts, back, median = over_trials(values, frames=False), np.argsort(order), np.zeros((places, 2))
-    other = Reduced(**{n: getattr(parts, n).transpose(order).copy().transpose(back) for n in STATISTIC_NAMES})
+    other = Summary(**{n: getattr(parts, n).transpose(order).copy().transpose(back) for n in STATISTIC_NAMES})
     assert_same(pool_parts(other, (2,), median), pool_parts(parts, (2,), median))
 
 
@@ -331,7 +331,7 @@ def test_the_ranges_of_statistics() -> None:
     values = np.array([[1.0, -2.0, np.nan], [3.0, 4.0, np.nan]])
     found = over_trials(values, frames=False).ranges()
     assert found["min"] == (-2.0, 1.0) and found["max"] == (3.0, 4.0) and found["count"] == (0, 2)
-    assert np.isnan(nothing((2,), np.dtype("float32")).ranges()["mean"]).all()
+    assert np.isnan(empty((2,), np.dtype("float32")).ranges()["mean"]).all()
 
 
 # Exact medians by counting

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trialpack.readers.sampling import (
     BatchPlan,
+    EpochPosition,
     MouseBatches,
-    Place,
     Sampler,
     Trials,
     WindowChoice,
@@ -496,22 +496,22 @@ def test_drop_last_leaves_out_an_unequal_end(sampler: Sampler, world_size: int, 
 # Resuming
 
 
-def resumed(sampler: Sampler, place: Place) -> Place:
+def resumed(sampler: Sampler, place: EpochPosition) -> EpochPosition:
     """Return a place that went through a state, as a file of JSON keeps it."""
     state = json.loads(json.dumps(place.to_state(sampler.fingerprint(["a"]))))
-    return Place.from_state(state, sampler.fingerprint(["a"]), sampler.n_batches)
+    return EpochPosition.from_state(state, sampler.fingerprint(["a"]), sampler.n_batches)
 
 
-def advanced(sampler: Sampler, world_size: int, place: Place) -> Place:
+def advanced(sampler: Sampler, world_size: int, place: EpochPosition) -> EpochPosition:
     """Return the place one step later, as the loader counts it."""
-    return Place(place.epoch, min(sampler.n_batches, place.position + world_size))
+    return EpochPosition(place.epoch, min(sampler.n_batches, place.position + world_size))
 
 
 @given(samplers(), st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=1, max_size=6))
 def test_resumed_on_other_ranks_the_rest_comes_in_order(sampler: Sampler, runs: list[tuple[int, int]]) -> None:
     """Whatever the number of ranks of each run, and however often it was broken off: nothing twice, nothing missing."""
     epoch, order = 4, keys(sampler.batches(4))
-    place = Place(epoch)
+    place = EpochPosition(epoch)
     for world_size, steps in runs:
         place = resumed(sampler, place)
         left = order[place.position :]
@@ -528,7 +528,7 @@ def test_resumed_on_other_ranks_the_rest_comes_in_order(sampler: Sampler, runs: 
 
 @given(samplers(drop_last=False), st.data())
 def test_one_run_after_another_hands_out_each_batch_once(sampler: Sampler, data: st.DataObject) -> None:
-    order, place, handed = keys(sampler.batches(1)), Place(1), list[tuple[Any, ...]]()
+    order, place, handed = keys(sampler.batches(1)), EpochPosition(1), list[tuple[Any, ...]]()
     while place.position < sampler.n_batches:
         world_size = data.draw(st.integers(1, 5))
         steps = dealt(sampler, world_size, 1, place.position)
@@ -569,15 +569,15 @@ OTHERS: dict[str, Callable[[Sampler], Sampler]] = {
 @pytest.mark.parametrize("other", OTHERS)
 def test_the_state_of_another_sampler_is_refused(other: str) -> None:
     mine, theirs = base(), OTHERS[other](base())
-    state = Place(2, 1).to_state(theirs.fingerprint(["a", "b"]))
+    state = EpochPosition(2, 1).to_state(theirs.fingerprint(["a", "b"]))
     with pytest.raises(OptionError, match="only rank and world_size may differ"):
-        Place.from_state(state, mine.fingerprint(["a", "b"]), mine.n_batches)
+        EpochPosition.from_state(state, mine.fingerprint(["a", "b"]), mine.n_batches)
 
 
 def test_the_state_of_other_stores_is_refused() -> None:
-    state = Place(2, 1).to_state(base().fingerprint(["a", "c"]))
+    state = EpochPosition(2, 1).to_state(base().fingerprint(["a", "c"]))
     with pytest.raises(OptionError, match="other mice"):
-        Place.from_state(state, base().fingerprint(["a", "b"]), base().n_batches)
+        EpochPosition.from_state(state, base().fingerprint(["a", "b"]), base().n_batches)
 
 
 def test_ranks_may_differ() -> None:
@@ -606,11 +606,11 @@ def test_what_is_no_state_is_refused(change: dict[str, Any]) -> None:
     sampler = base()
     assert sampler.n_batches == 4
     fingerprint = sampler.fingerprint(["a"])
-    good = Place(1, 4).to_state(fingerprint)
-    assert Place.from_state(good, fingerprint, 4) == Place(1, 4)
+    good = EpochPosition(1, 4).to_state(fingerprint)
+    assert EpochPosition.from_state(good, fingerprint, 4) == EpochPosition(1, 4)
     for state in (good | change, {name: value for name, value in good.items() if name not in change}):
         with pytest.raises(OptionError, match="TrialLoader: "):
-            Place.from_state(state, fingerprint, 4)
+            EpochPosition.from_state(state, fingerprint, 4)
 
 
 # What is refused

@@ -1,4 +1,4 @@
-"""Drop files from the page cache, and see that they are gone."""
+"""Drop files from the page cache, and check that they are gone."""
 
 from __future__ import annotations
 

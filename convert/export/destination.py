@@ -11,7 +11,7 @@ from ...store.publish import check_place
 
 
 @contextlib.contextmanager
-def appearing(destination: Path) -> Generator[Path]:
+def atomic_destination(destination: Path) -> Generator[Path]:
     """Give a hidden path beside a destination, to make a file or folder there; once it is on disk, it gets its name.
 
     Raises

@@ -18,7 +18,7 @@ from ...store import OptionError, Problem, StoreIndex, layout
 from ...store.metadata import to_json
 from .. import hdf5
 from .archive import write_zip
-from .destination import appearing
+from .destination import atomic_destination
 from .folder import write_folder
 from .hdf5_file import HDF5_FILTERS, Hdf5File, Hdf5Filter
 from .published_tree import PublishedFile, PublishedTree
@@ -167,7 +167,7 @@ def export_mouse(
         writer = {"npy": write_folder, "zip": write_zip}[format]
         output = _PublishedFiles(PublishedTree(mouse.index, extra), writer, workers or available_cores())
     destination = exported_path(mouse.index, Path(to), format)
-    with appearing(destination) as path:
+    with atomic_destination(destination) as path:
         heard.start("exporting", *output.extent)
         output.write(path, heard)
         output.check(path, heard.listener)

@@ -126,7 +126,7 @@ class ZipTree:
         ]
 
     def _refusal(self, member: zipfile.ZipInfo) -> tuple[str, str] | None:
-        """Say why a member cannot be part of a mouse, and what to do; None if it can."""
+        """Return why a member cannot be part of a mouse, and what to do; None if it can."""
         name, advice = member.orig_filename, "make the zip again from the published files"
         if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name or ":" in name.split("/")[0]:
             return f"has an unsafe name {name!r}", advice

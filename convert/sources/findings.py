@@ -56,7 +56,7 @@ class Findings:
         self.warnings.append(f"{printable(name)} is not part of the published layout and was left out")
 
     def check_name(self, name: str, member: str) -> bool:
-        """See that a name such as ``meta/neurons/area.npy`` can be one of a store; `member` is what it names."""
+        """Check that a name such as ``meta/neurons/area.npy`` can be one of a store; `member` is what it names."""
         parts = name.removesuffix(".npy").split("/")
         safe = len(name) <= _LONGEST_NAME and _ZARRS_OWN.isdisjoint(parts) and all(map(_SAFE_NAME.fullmatch, parts))
         if not safe:
@@ -65,13 +65,13 @@ class Findings:
         return safe
 
     def check_small(self, nbytes: int, member: str) -> bool:
-        """See that what lies beside the trials is small."""
+        """Check that what lies beside the trials is small."""
         if nbytes > MAX_SMALL_FILE:
             self.problem(f"too large (expected {MAX_SMALL_FILE} bytes at most)", REMOVE, member)
         return nbytes <= MAX_SMALL_FILE
 
     def check_dtype(self, descr: str, member: str) -> bool:
-        """See that a store can hold an array of this dtype."""
+        """Check that a store can hold an array of this dtype."""
         dtype = np.dtype(descr)
         long_double = dtype.kind == "f" and dtype.itemsize > 8
         fits = dtype.kind in "biufUSmM" and dtype.itemsize <= _MAX_ITEM and not long_double
@@ -84,7 +84,7 @@ class Findings:
         return fits
 
     def check_complete(self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int]) -> None:
-        """See that every variable has every trial.
+        """Check that every variable has every trial.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class Findings:
                 self.problem(what, COPY_AGAIN, names[name])
 
     def check_neurons(self, specs: Mapping[str, TrialSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """See that what is said of neurons is said of as many as there are responses of.
+        """Check that what is said of neurons is said of as many as there are responses of.
 
         Parameters
         ----------

@@ -18,7 +18,7 @@ FLOATS = ("f4", "f8")
 
 
 def trial_problem(header: Header, shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """Say what is wrong with a trial of this header, and what to do; None if its shape and dtype may be."""
+    """Return what is wrong with a trial of this header, and what to do; None if its shape and dtype may be."""
     if header.dtype.str[1:] not in FLOATS:
         return f"expected float32 or float64, found {header.descr}", "save it as one of them"
     if header.shape != shape:

@@ -139,7 +139,7 @@ class Surveyor:
         return found
 
     def _refuse_all(self, variable: Variable, headers: dict[int, Header]) -> None:
-        """Say why no trial of the variable can be one, by the first of them."""
+        """Report why no trial of the variable can be one, by the first of them."""
         names = ", ".join(variable.dimensions[variable.axes.index(axis)] for axis in range(len(variable.axes)))
         for trial, header in sorted(headers.items())[:1]:
             axes = f"expected the axes ({names}), found shape {header.shape}", COPY_AGAIN
@@ -196,6 +196,6 @@ class Surveyor:
 
 
 def _may_be(variable: Variable, header: Header) -> bool:
-    """Tell whether a file with this header may be a trial of the variable, as far as one can tell from it alone."""
+    """Return whether a file with this header may be a trial of the variable, as far as one can tell from it alone."""
     fits = len(header.shape) == len(variable.dimensions) and 0 not in header.shape
     return fits and trial_problem(header, header.shape) is None

@@ -6,7 +6,7 @@ All of it may run in threads: the reads, checksums, decoders and copies release 
 """
 
 from .affine import Affine
-from .kept import KeptVariable, kept_nbytes
+from .cached import CachedVariable, kept_nbytes
 from .scratch import Scratch, Tally
 from .store_files import StoreFiles
 from .variable import Frames, StreamedVariable, VariableReader
@@ -14,7 +14,7 @@ from .variable import Frames, StreamedVariable, VariableReader
 __all__ = [
     "Affine",
     "Frames",
-    "KeptVariable",
+    "CachedVariable",
     "Scratch",
     "StoreFiles",
     "StreamedVariable",

@@ -121,7 +121,7 @@ class StreamedVariable:
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
 
     def _check_layout(self, order: Sequence[int]) -> None:
-        """See that trials come first in a chunk, frames first or last of a trial, and that nothing else is cut."""
+        """Check that trials come first in a chunk, frames first or last of a trial, and that nothing else is cut."""
         array, frames = self.array, self._frame_axis
         cut = {name for name, step, size in zip(array.dimensions, array.chunk, array.shape, strict=True) if step < size}
         if order[0] or frames not in (None, 0, len(self.axes) - 1) or cut - {layout.TRIAL, layout.FRAME}:

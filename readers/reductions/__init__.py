@@ -1,6 +1,6 @@
 """Count, minimum, maximum, mean, median and standard deviation, exact and out of core."""
 
 from .out_of_core import DEFAULT_MAX_MEMORY, needed_memory, reduce_recording
-from .reduced import Reduced
+from .summary import Summary
 
-__all__ = ["DEFAULT_MAX_MEMORY", "Reduced", "needed_memory", "reduce_recording"]
+__all__ = ["DEFAULT_MAX_MEMORY", "Summary", "needed_memory", "reduce_recording"]

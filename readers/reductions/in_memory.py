@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tasks import ALONE, Team
-from .reduced import Reduced, dtypes, or_nan, pool_parts
+from .summary import Summary, dtypes, or_nan, pool_parts
 
 _CACHE_BYTES = 1 << 20
 """What is sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""
@@ -23,7 +23,7 @@ _CALLS_BYTES = 1 << 18
 """What numpy's buffers take."""
 
 
-def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> tuple[Reduced, Reduced | None]:
+def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> tuple[Summary, Summary | None]:
     """Reduce trials to what they come to at each place, and to what trials and frames come to.
 
     Parameters
@@ -37,7 +37,7 @@ def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> 
 
     Returns
     -------
-    Reduced, Reduced or None
+    Summary, Summary or None
         Shapes (…), and (…) without frames.
 
     Notes
@@ -51,7 +51,7 @@ def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> 
     found = {name: np.empty((places, n_frames), kind) for name, kind in dtypes(values.dtype).items()}
     medians = np.empty(places, values.dtype)
     team.run([partial(_reduce_places, flat, some, found, medians if frames else None) for some in team.split(places)])
-    over_trials = Reduced(**{name: part.reshape(shape) for name, part in found.items()})
+    over_trials = Summary(**{name: part.reshape(shape) for name, part in found.items()})
     if not frames:
         return over_trials, None
     return over_trials, pool_parts(over_trials, (len(shape) - 1,), medians.reshape(shape[:-1]))

@@ -30,12 +30,12 @@ from ..tasks import ALONE, Team, available_cores, run_on_cluster
 from .exact_median import count_digits, median_by_bits, n_digits
 from .in_memory import reduce_trials
 from .parts import Part, cut, least_memory, whole
-from .reduced import Reduced, nothing, pool_parts, result_nbytes
+from .summary import Summary, empty, pool_parts, result_nbytes
 
 DEFAULT_MAX_MEMORY = "1GiB"
 _COUNTED_BYTES = 8 << 20
 """What a thread that counts reads at once."""
-_Found = tuple[Reduced, Reduced | None]
+_Found = tuple[Summary, Summary | None]
 
 
 def reduce_recording(
@@ -47,7 +47,7 @@ def reduce_recording(
     threads: int | None = None,
     client: Any = None,
     progress: Progress | None = None,
-) -> dict[str, dict[Reduction, Reduced]]:
+) -> dict[str, dict[Reduction, Summary]]:
     """Return the statistics of some rows, at least one; see `train_statistics`."""
     names = {recording.array(name).path for name in (recording.arrays if variables is None else variables)}
     _check(recording.label, names, threads, client)
@@ -170,10 +170,10 @@ class _Job:
         """Bytes that reducing a part takes at least."""
         return least_memory(self._whole) if self.rows.size else 0
 
-    def reduce(self, workers: _Workers, progress: Progress) -> dict[Reduction, Reduced]:
+    def reduce(self, workers: _Workers, progress: Progress) -> dict[Reduction, Summary]:
         """Compute the statistics, part by part."""
-        results: dict[Reduction, Reduced] = {
-            name: nothing(self._shape(kept), self.array.numpy_dtype) for name, kept in self._reductions()
+        results: dict[Reduction, Summary] = {
+            name: empty(self._shape(kept), self.array.numpy_dtype) for name, kept in self._reductions()
         }
         if self.rows.size:
             for part, found in workers.reduce(self._whole):
@@ -183,7 +183,7 @@ class _Job:
                 results[OVER_PIXELS] = self._over_pixels(results[OVER_TRIALS], workers, progress)
         return results
 
-    def _over_pixels(self, over_trials: Reduced, workers: _Workers, progress: Progress) -> Reduced:
+    def _over_pixels(self, over_trials: Summary, workers: _Workers, progress: Progress) -> Summary:
         # Mostly there is one pass for each digit; what there is more of is not foreseen.
         steps = iter([self._whole.nbytes] * n_digits(self.array.numpy_dtype))
 
@@ -212,7 +212,7 @@ def _reduce_part(part: Part, team: Team = ALONE, memory: NDArray[Any] | None = N
     return reduce_trials(part.read(team, memory), frames=part.variable.frame_axis is not None, team=team)
 
 
-def _place(part: Part, found: _Found, results: dict[Reduction, Reduced]) -> None:
+def _place(part: Part, found: _Found, results: dict[Reduction, Summary]) -> None:
     """Put what a part comes to where it belongs among the results."""
     (over_trials, over_frames), axis = found, part.variable.frame_axis
     for name in STATISTIC_NAMES:

@@ -16,7 +16,7 @@ from ..recording import Recording
 from ..rows import read_rows
 from ..tasks import ALONE, Team
 from .in_memory import reduce_memory
-from .reduced import result_nbytes
+from .summary import result_nbytes
 
 _POOLING_BYTES = 48
 """What pooling holds a value of the results: six float64."""

@@ -6,7 +6,17 @@ together and knows the place in an epoch. Everything is a pure function of a see
 
 from .batches import BatchPlan, MouseBatches
 from .mixing import Mixing, parse
-from .sampler import Place, Sampler
+from .sampler import EpochPosition, Sampler
 from .windows import Trials, WindowChoice, Windows
 
-__all__ = ["BatchPlan", "Mixing", "MouseBatches", "Place", "Sampler", "Trials", "WindowChoice", "Windows", "parse"]
+__all__ = [
+    "BatchPlan",
+    "Mixing",
+    "MouseBatches",
+    "EpochPosition",
+    "Sampler",
+    "Trials",
+    "WindowChoice",
+    "Windows",
+    "parse",
+]

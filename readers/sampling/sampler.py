@@ -49,7 +49,7 @@ class Sampler:
     drop_last: bool
 
     def check(self) -> None:
-        """See that there is something to do.
+        """Check that there is something to do.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class Sampler:
 
 
 @dataclass(frozen=True)
-class Place:
+class EpochPosition:
     """Where an epoch stands.
 
     Attributes
@@ -140,13 +140,13 @@ class Place:
         return {"epoch": self.epoch, "position": self.position, "sampling": fingerprint}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], fingerprint: str, n_batches: int) -> Place:
+    def from_state(cls, state: Mapping[str, Any], fingerprint: str, n_batches: int) -> EpochPosition:
         """Return the place that `to_state` kept.
 
         Raises
         ------
         OptionError
-            It is none, or of a loader that samples otherwise.
+            It is not a state, or it is of a loader that samples otherwise.
         """
         if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(Problem(_LABEL, f"not a state: {state!r}", "give what state_dict() returned"))

@@ -90,7 +90,7 @@ class Windows:
         return 1 if self.frames is None else (self.frames - 1) * self.stride + 1
 
     def check(self, trials: Trials) -> None:
-        """See that the window fits.
+        """Check that the window fits.
 
         Raises
         ------

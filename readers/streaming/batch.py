@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..naming import named
+from ..lookup import lookup
 
 
 class Batch(Mapping[str, Any]):
@@ -34,7 +34,7 @@ class Batch(Mapping[str, Any]):
         UnknownNameError
             Nothing has.
         """
-        return named(self._values, name, "batch")
+        return lookup(self._values, name, "batch")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -45,7 +45,7 @@ class Batch(Mapping[str, Any]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         arrays = {name: tuple(value.shape) for name, value in self.items() if hasattr(value, "shape")}
         shapes = ", ".join(f"{name} {shape}" for name, shape in arrays.items())
         return f"<Batch of {self._values.get('mouse')}: {shapes}>"

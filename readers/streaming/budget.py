@@ -43,7 +43,7 @@ class Budget:
     ahead: int
 
 
-def spend(
+def plan_memory(
     memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads: int, cache: Cache, in_transfer: int
 ) -> Budget:
     """Divide memory.

@@ -1,4 +1,4 @@
-"""Threads do not survive a fork: see that nobody waits for them."""
+"""Threads do not survive a fork: check that nobody waits for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Process:
         self._number = os.getpid()
 
     def check(self) -> None:
-        """See that this is still the same process.
+        """Check that this is still the same process.
 
         Raises
         ------

@@ -14,17 +14,17 @@ import numpy as np
 from ...store import OptionError, Problem, layout
 from ..memory import parse_memory
 from ..mouse import Mouse
-from ..sampling import BatchPlan, Mixing, MouseBatches, Place, Sampler, Trials, WindowChoice, Windows, parse
+from ..sampling import BatchPlan, EpochPosition, Mixing, MouseBatches, Sampler, Trials, WindowChoice, Windows, parse
 from ..selection import Choice, Tier
 from ..tasks import available_cores
 from .batch import Batch
-from .budget import Cache, spend
+from .budget import Cache, plan_memory
+from .buffers import Allocate, BufferPool, allocate, mapped
 from .forks import Process
 from .mouse_stream import MouseStream, Selection
 from .normalization import Normalize, affines
 from .pipeline import Filled, Pipeline
 from .report import StreamStats
-from .slots import Allocate, SlotRing, allocate, mapped
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +144,7 @@ class TrialLoader:
     ) -> None:
         self.mice = _mice(mice)
         self._report, self._process = report, Process()
-        self._place = self._next = Place()
+        self._place = self._next = EpochPosition()
         self._latest: object = None
         batch_size, stride = _number("batch_size", batch_size, 1), _number("stride", stride, 1)
         window = None if window is None else _number("window", window, 1)
@@ -178,10 +178,10 @@ class TrialLoader:
             )
         )
         bound = parse_memory(_LABEL, memory, "memory")
-        budget = spend(bound, streams, slot, threads, cache, target.in_transfer)
+        budget = plan_memory(bound, streams, slot, threads, cache, target.in_transfer)
         for stream, kept in zip(streams, budget.kept, strict=True):
             stream.keep(kept)
-        ring = SlotRing(slot, budget.ahead + 1, target.allocate)
+        ring = BufferPool(slot, budget.ahead + 1, target.allocate)
         self._pipeline = Pipeline(streams, ring, threads, budget.ahead)
         self._stats = StreamStats(threads)
 
@@ -199,15 +199,15 @@ class TrialLoader:
         """
         self._process.check()
         place = self._place = self._next
-        self._next, self._latest = Place(place.epoch + 1), object()
+        self._next, self._latest = EpochPosition(place.epoch + 1), object()
         return self._epoch(place, self._latest)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
+        """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
         epoch, self._latest = _number("epoch", epoch, 0), None
         # Of an epoch that was loaded, those batches remain that remained.
         if epoch != self._next.epoch:
-            self._next = Place(epoch)
+            self._next = EpochPosition(epoch)
         self._place = self._next
 
     def state_dict(self) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class TrialLoader:
             memory or variables, may differ.
         """
         self._latest = None
-        self._place = self._next = Place.from_state(state, self._fingerprint(), self._sampler.n_batches)
+        self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
 
     @property
     def stats(self) -> StreamStats:
@@ -244,7 +244,7 @@ class TrialLoader:
         return LoaderDataset(self)
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
+        """Return a one-line summary."""
         names = ", ".join(layout.short_name(mouse.name) for mouse in self.mice)
         return f"<TrialLoader of {names}: {len(self)} batches of {self._sampler.mice[0].batch_size}>"
 
@@ -253,24 +253,24 @@ class TrialLoader:
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
         raise OptionError(Problem(_LABEL, what, advice))
 
-    def _epoch(self, place: Place, iteration: object) -> Generator[Batch]:
+    def _epoch(self, place: EpochPosition, iteration: object) -> Generator[Batch]:
         self._process.check()
         stats = self._stats = StreamStats(self._pipeline.threads)
         world_size, n_batches = self._sampler.world_size, self._sampler.n_batches
         plans = self._sampler.batches(place.epoch, place.position)
         begun = time.perf_counter()
         for batch, plan in self._to_batch(self._pipeline.run(plans, stats)):
-            place = Place(place.epoch, min(n_batches, place.position + world_size))
+            place = EpochPosition(place.epoch, min(n_batches, place.position + world_size))
             self._stand_at(place, iteration)
             stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)
             stats.seconds = time.perf_counter() - begun
             yield batch
             del batch
-        self._stand_at(Place(place.epoch + 1), iteration)
+        self._stand_at(EpochPosition(place.epoch + 1), iteration)
         if self._report is not None:
             self._report(f"epoch {place.epoch}: {stats}")
 
-    def _stand_at(self, place: Place, iteration: object) -> None:
+    def _stand_at(self, place: EpochPosition, iteration: object) -> None:
         """Note where the loader is; of several iterators the latest says."""
         if self._latest is iteration:
             self._place = place

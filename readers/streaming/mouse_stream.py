@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
-from ..direct import Affine, Frames, KeptVariable, Scratch, StoreFiles, StreamedVariable, Tally, VariableReader
-from ..direct import kept_nbytes as kept_nbytes_of
+from ..direct import Affine, CachedVariable, Frames, Scratch, StoreFiles, StreamedVariable, Tally, VariableReader
+from ..direct import kept_nbytes as cached_nbytes_of
 from ..mouse import Mouse
 from ..sampling import BatchPlan
-from .slots import Carver, array_nbytes, padded
+from .buffers import Carver, array_nbytes, padded
 
 Array = NDArray[Any]
 _TASK = 1 << 20
@@ -94,7 +94,7 @@ class MouseStream:
     def kept_nbytes(self, names: Sequence[str]) -> int:
         """Return the bytes that variables take if they are kept."""
         rows = len(self._selection.rows)
-        return sum(kept_nbytes_of(self._streamed[name], rows, self._frames) for name in names)
+        return sum(cached_nbytes_of(self._streamed[name], rows, self._frames) for name in names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class MouseStream:
     def keep(self, names: Sequence[str]) -> None:
         """Keep variables in memory from now on."""
         for name in names:
-            self._readers[name] = KeptVariable(self._streamed[name], self._selection.rows, self._frames)
+            self._readers[name] = CachedVariable(self._streamed[name], self._selection.rows, self._frames)
 
     def slot_nbytes(self, samples: int, frames: int) -> int:
         """Return the bytes of a batch."""

@@ -59,7 +59,7 @@ class Transform:
     statistics: StatisticsOf = "train"
 
     def __post_init__(self) -> None:
-        """See that there are such statistics; whether a variable has them is seen when the mouse is known."""
+        """Check that there are such statistics; whether a variable has them is seen when the mouse is known."""
         chosen = {"over": (self.over, (None, *_REDUCTIONS)), "statistics": (self.statistics, get_args(StatisticsOf))}
         label = type(self).__name__
         problems = [
@@ -177,7 +177,7 @@ def _affine(mouse: Mouse, name: str, transform: Transform, n_frames: int) -> Aff
 def _check_frames(
     mouse: Mouse, variable: Variable, transform: Transform, std: NDArray[np.float64], n_frames: int
 ) -> None:
-    """See that there are statistics of all frames that trials have: some test trials are longer than all train ones."""
+    """Check that all frames that trials have have statistics: some test trials are longer than all train ones."""
     axis = variable.frame_axis
     if axis is None or std.shape[axis] == 1:
         return

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ..direct import Scratch, Tally
 from ..sampling import BatchPlan
+from .buffers import BufferPool
 from .forks import Process
 from .mouse_stream import MouseStream
 from .report import StreamStats
-from .slots import SlotRing
 
 Array = NDArray[Any]
 _TASKS_PER_THREAD = 4
@@ -53,7 +53,7 @@ class Pipeline:
     """
 
     streams: Sequence[MouseStream]
-    ring: SlotRing
+    ring: BufferPool
     threads: int
     ahead: int
 

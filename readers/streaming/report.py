@@ -43,7 +43,7 @@ class StreamStats:
         return self.samples / self.seconds if self.seconds else 0.0
 
     @property
-    def limit(self) -> str:
+    def bottleneck(self) -> str:
         """What limits: ``consumer``, or of what threads do the longest: ``disk``, ``decoding``, ``copying``."""
         if self.waited <= _IDLE * self.seconds:
             return "consumer"
@@ -55,11 +55,11 @@ class StreamStats:
         return max(steps, key=lambda name: steps[name])
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return a one-line summary."""
         read, decoded = (nbytes / 1e6 for nbytes in (self.tally.bytes_read, self.tally.bytes_decoded))
         return (
             f"{self.samples} samples in {self.seconds:.2f} s, {self.samples_per_second:.0f} a second; {read:.0f} MB "
-            f"read, {decoded:.0f} MB decoded; waited {self.waited:.2f} s; limited by the {_NAMES[self.limit]}"
+            f"read, {decoded:.0f} MB decoded; waited {self.waited:.2f} s; limited by the {_NAMES[self.bottleneck]}"
         )
 
 

@@ -264,11 +264,11 @@ class Scene:
         convert(self.source, self.destination, **self.options)
 
     def check(self) -> None:
-        """See that nothing unfinished has the name."""
+        """Check that nothing unfinished has the name."""
         assert self.found() in self.allowed, "something unfinished has the name of the store"
 
     def resume(self) -> None:
-        """Convert again, and see that all is as if nothing had failed."""
+        """Convert again, and check that all is as if nothing had failed."""
         replace = self.original is not None or self.found() is not None
         convert(self.source, self.destination, **{**self.options, "replace": replace})
         assert self.found() == self.final, "the store is another than that of a conversion that did not fail"

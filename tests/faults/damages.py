@@ -144,14 +144,14 @@ def lines_of(error: TrialpackError, store: Path) -> dict[str, str]:
 
 
 def is_found(store: Path, check: Check, names: Iterable[str]) -> bool:
-    """Tell whether a check complains of these files, each by name, and of no other but what is below one of them."""
+    """Return whether a check complains of these files, each by name, and of no other but what is below one of them."""
     found, wanted = complaints(store, check).keys(), set(names)
     above = {name for name in found for one in wanted if name.startswith(f"{one}/")}
     return bool(wanted) and wanted == found - above
 
 
 def is_silent(store: Path, check: Check, name: str) -> bool:
-    """Tell whether a check goes well and does not complain of a file that was changed."""
+    """Return whether a check goes well and does not complain of a file that was changed."""
     try:
         return not is_found(store, check, [name])
     except (ValueError, RuntimeError, OSError):

@@ -110,7 +110,7 @@ def fork_server(folder: Path, *command: str) -> Iterator[ForkServer]:
 
 
 def is_private() -> bool:
-    """Tell whether `PRIVATE` is allowed here."""
+    """Return whether `PRIVATE` is allowed here."""
     try:
         return subprocess.run([*PRIVATE, "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

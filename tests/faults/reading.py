@@ -130,7 +130,7 @@ def _is_there(package: str) -> bool:
 
 
 def is_padding(mouse: Mouse, array: ArrayLayout, shard: int, chunk: int) -> bool:
-    """Tell whether a chunk of a shard holds no valid frame of any trial."""
+    """Return whether a chunk of a shard holds no valid frame of any trial."""
     n_frames, blocks, rows = mouse.recording.n_frames, list(array.blocks()), array.rows_of_shard(shard)
     if n_frames is None:
         return False

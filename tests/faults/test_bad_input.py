@@ -462,7 +462,7 @@ def cases() -> Iterator[object]:
 
 
 def says(line: str, words: tuple[str, ...]) -> bool:
-    """Tell whether a line has all the words; a word with bars in it stands for several, of which one is enough."""
+    """Return whether a line has all the words; a word with bars in it stands for several, of which one is enough."""
     return all(any(option in line for option in word.split("|")) for word in words)
 
 
@@ -839,7 +839,7 @@ def test_bad_zip(spoil: Mutation, words: tuple[str, ...], lean: Fresh, tmp_path:
 
 @contextlib.contextmanager
 def little_memory() -> Iterator[None]:
-    """See that nothing is allocated that weighs more than a mouse of tests: whatever a zip says, or inflates to."""
+    """Check that nothing is allocated that weighs more than a mouse of tests: whatever a zip says, or inflates to."""
     tracemalloc.start()
     try:
         yield

@@ -114,7 +114,7 @@ def assert_nothing_is_published(disk: SmallDisk, name: str) -> None:
 
 
 def assert_refused(fork: Fork, disk: SmallDisk, name: str, error: str = "No space left on device") -> None:
-    """See that nothing was published, and that one line says why."""
+    """Check that nothing was published, and that one line says why."""
     assert fork.wait() == 1, fork.said
     assert_nothing_is_published(disk, f"{name}.zarr")
     (line,) = fork.said.splitlines()
@@ -125,7 +125,7 @@ def assert_refused(fork: Fork, disk: SmallDisk, name: str, error: str = "No spac
 
 
 def assert_goes_on(disk: SmallDisk, recording: Path, reference: Digests) -> None:
-    """See that the same command ends well when there is space, as if nothing had been."""
+    """Check that the same command ends well when there is space, as if nothing had been."""
     fork = convert(disk, recording)
     assert fork.wait() == 0, fork.said
     destination = disk.seen / "stores" / f"{recording.name}.zarr"

@@ -41,7 +41,7 @@ PEAK = Path("/proc/self/clear_refs")
 
 
 def is_read(read: Callable[[], object]) -> bool:
-    """Tell whether something was read; it may be refused by trialpack, in lines that can be printed, or not at all."""
+    """Return whether something was read; it may be refused by trialpack in lines that print, or not at all."""
     try:
         read()
     except TrialpackError as error:
@@ -53,7 +53,7 @@ def is_read(read: Callable[[], object]) -> bool:
 
 @contextlib.contextmanager
 def little_growth() -> Iterator[None]:
-    """See that the process never needs much more memory than before, where the system tells."""
+    """Check that the process never needs much more memory than before, where the system tells."""
     if not PEAK.exists():
         yield
         return
@@ -271,7 +271,7 @@ def small_zip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def assert_right_or_refused(path: Path, expected: dict[str, bytes]) -> bool:
-    """Read a zip; whatever is read under the name of a file is the content of that file. Tell whether it was read."""
+    """Read a zip; whatever is read under the name of a file is the content of that file. Return whether it was read."""
     found = dict[str, bytes]()
     if not is_read(lambda: found.update(read_all(path))):
         return False

@@ -70,7 +70,7 @@ sys.addaudithook(_audit)
 
 @contextlib.contextmanager
 def harmless(place: Path) -> Iterator[None]:
-    """See that nothing is run, that nothing called ``outside`` is opened, and that no file or folder appears."""
+    """Check that nothing is run, that nothing called ``outside`` is opened, and that no file or folder appears."""
     global _events, _secret
     before, _events, _secret = listing(place), [], str(place / "outside")
     tracemalloc.start()

@@ -330,7 +330,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def is_intact(scene: Scene) -> None:
-    """See that nothing, or a complete store, has the name; that its check agrees; and that the same command goes on."""
+    """Check that nothing, or a complete store, has the name; that checks agree; that the same command goes on."""
     scene.check()
     if scene.destination.exists():
         check_full(scene.destination, workers=1)

@@ -134,7 +134,7 @@ def harm(forks: list[Fork], destination: Path, reference: Digests) -> str:
 
 
 def knows_why(said: str, processes: set[int]) -> bool:
-    """Tell whether a converter that lost says who holds the destination, or that it exists."""
+    """Return whether a converter that lost says who holds the destination, or that it exists."""
     if said.startswith("StoreExistsError"):
         return "exists already" in said
     found = re.search(r"^StoreBusyError .* is being converted by process (\d+) on (\S+); ", said)

@@ -76,7 +76,7 @@ class Hdf5Reader:
         self._groups: dict[str, Any] = {"": file.id}
 
     def check_unchanged(self) -> None:
-        """See that the file is still as it was when it was opened."""
+        """Check that the file is still as it was when it was opened."""
         if _stamp(self._descriptor) != self.path.stamp:
             raise ReadError(_CHANGED, "convert again")
 
@@ -175,7 +175,7 @@ class Hdf5Reader:
         return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
     def has_attribute(self, name: str) -> bool:
-        """Tell whether the root has an attribute."""
+        """Return whether the root has an attribute."""
         return self._h5py.h5a.exists(self._groups[""], name.encode())
 
     def _group(self, path: str) -> Any:

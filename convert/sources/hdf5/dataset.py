@@ -133,7 +133,7 @@ def _dtype(h5py: Any, kind: Any) -> np.dtype[Any]:
 
 
 def check_written(h5py: Any, dataset: Dataset) -> None:
-    """See that there is what is declared: of what was never written, the library makes up values."""
+    """Check that there is what is declared: of what was never written, the library makes up values."""
     identity, h5d = dataset.identity, h5py.h5d
     if dataset.chunk is not None:
         expected, found, parts = _chunk_count(dataset.shape, dataset.chunk), identity.get_num_chunks(), "chunks"
@@ -200,7 +200,7 @@ def text_of(word: bytes | str) -> str:
 
 
 def is_number(h5py: Any, kind: Any) -> bool:
-    """Tell whether a type is an integer, a float or a truth value that numpy has, bit for bit."""
+    """Return whether a type is an integer, a float or a truth value that numpy has, bit for bit."""
     h5t = h5py.h5t
     if kind.get_class() not in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM):
         return False

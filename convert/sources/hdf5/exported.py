@@ -18,9 +18,9 @@ from ..npy_files import FLOATS
 from ..source import SmallArray
 from ..tree import ReadError
 from .access import DIFFERS, EXPORT_AGAIN, Hdf5Reader, named_errors
-from .collecting import Collecting, place_of_stack, small_array
 from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
 from .dataset import Dataset
+from .surveyor import Hdf5Surveyor, place_of_stack, small_array
 
 _TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
 _MADE_ANEW = (
@@ -42,7 +42,7 @@ class _Exported:
     """One file while it is looked at."""
 
     def __init__(self, file: Hdf5Reader) -> None:
-        self._file, self._collecting = file, Collecting(file)
+        self._file, self._collecting = file, Hdf5Surveyor(file)
         self._found, self._verbatim = self._collecting.found, dict[str, SmallPlace]()
 
     def contents(self) -> Contents:
@@ -220,5 +220,5 @@ def _parsed_headers(text: str) -> list[tuple[str, bool]]:
 
 
 def _may_name_a_mouse(text: str) -> bool:
-    """Tell whether a text can be the name of a file, and of nothing else: it comes from the file, and names a store."""
+    """Return whether a text that comes from a file can be the name of a store, and of nothing else."""
     return is_plain_name(text) and len(text.encode()) <= 200 and text.isprintable() and not text.startswith(".")

@@ -15,10 +15,10 @@ from ...npy import COPY_AGAIN
 from ..findings import REMOVE
 from ..tree import ReadError
 from .access import Hdf5Reader
-from .collecting import Collecting, check_float
 from .contents import Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
 from .static import statistic_name
+from .surveyor import Hdf5Surveyor, check_float
 
 NAMES = {"videos": "inputs", "responses": "responses", "behavior": "behavior", "pupil_center": "eye_position"}
 """Published name -> the group's; also of the statistics."""
@@ -49,7 +49,7 @@ class _Trial:
 
 def read_movies(file: Hdf5Reader) -> Contents:
     """Find out what a file of this layout holds; see `read_static`."""
-    collecting, variables = Collecting(file), VARIABLES["dynamic"]
+    collecting, variables = Hdf5Surveyor(file), VARIABLES["dynamic"]
     trials = {variable.name: _trials(collecting, variable.name) for variable in variables}
     ids = sorted({trial for found in trials.values() for trial in found})
     collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, trials, ids)
@@ -67,7 +67,7 @@ def read_movies(file: Hdf5Reader) -> Contents:
     return collecting.finish("dynamic", ids, places)
 
 
-def _trials(collecting: Collecting, variable: str) -> dict[int, _Trial]:
+def _trials(collecting: Hdf5Surveyor, variable: str) -> dict[int, _Trial]:
     """Examine every dataset of a variable."""
     group, found, expected = NAMES[variable], dict[int, _Trial](), len(collecting.found.problems)
     with collecting.noting(group):
@@ -94,8 +94,8 @@ def _trial(variable: str, dataset: Dataset) -> _Trial:
     return _Trial(dataset.path, kept, dataset.dtype, dataset.nbytes, dataset.unpacking)
 
 
-def _check_lengths(collecting: Collecting, trials: Mapping[str, Mapping[int, _Trial]]) -> None:
-    """See that all variables of a trial have as many frames as its video."""
+def _check_lengths(collecting: Hdf5Surveyor, trials: Mapping[str, Mapping[int, _Trial]]) -> None:
+    """Check that all variables of a trial have as many frames as its video."""
     stimulus = trials[STIMULUS["dynamic"]]
     for found in trials.values():
         for trial_id, trial in found.items():
@@ -105,7 +105,7 @@ def _check_lengths(collecting: Collecting, trials: Mapping[str, Mapping[int, _Tr
                 collecting.found.problem(what, COPY_AGAIN, trial.path, trial_id)
 
 
-def _place(collecting: Collecting, variable: str, trials: Mapping[int, _Trial]) -> VariablePlace:
+def _place(collecting: Hdf5Surveyor, variable: str, trials: Mapping[int, _Trial]) -> VariablePlace:
     """Note where the trials of a variable are; all have the same shape, but for their frames."""
     usual = Counter(trial.shape[1:] for trial in trials.values()).most_common(1)[0][0]
     for trial_id, trial in trials.items():

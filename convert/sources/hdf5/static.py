@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ....store.layout import STIMULUS, VARIABLES, Variable
 from .access import Hdf5Reader
-from .collecting import Collecting, place_of_stack
 from .contents import TIERS, Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
+from .surveyor import Hdf5Surveyor, place_of_stack
 
 DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
 _GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}
@@ -20,7 +20,7 @@ def read_static(file: Hdf5Reader) -> Contents:
     SourceError
         With every problem that can be seen without reading trials.
     """
-    collecting, variables = Collecting(file), VARIABLES["static"]
+    collecting, variables = Hdf5Surveyor(file), VARIABLES["static"]
     stacks = {v.name: stack for v in variables if (stack := collecting.stack(v, v.name, v.dimensions)) is not None}
     stimulus = stacks.get(STIMULUS["static"])
     if stimulus is not None:

@@ -22,7 +22,7 @@ from .dataset import Dataset
 _META = "meta/"
 
 
-class Collecting:
+class Hdf5Surveyor:
     """Collects where a file holds what.
 
     Parameters
@@ -61,7 +61,7 @@ class Collecting:
         return None
 
     def check_rows(self, stacks: Mapping[str, Dataset], expected: int, of: str) -> None:
-        """See that all variables have the same number of trials."""
+        """Check that all variables have the same number of trials."""
         for dataset in stacks.values():
             if dataset.shape[0] != expected:
                 what = f"expected {expected} trials as in {of}, found {dataset.shape[0]}"
@@ -129,7 +129,7 @@ class Collecting:
 
 
 def place_of_stack(variable: Variable, stack: Dataset, trials: Mapping[int, TrialPlace]) -> VariablePlace:
-    """Say where the trials of a variable are, which are rows of one dataset with the axes of a store."""
+    """Record where the trials of a variable are, which are rows of one dataset with the axes of a store."""
     return VariablePlace(
         shape=stack.shape[1:],
         dtype=stack.dtype.name,
@@ -146,7 +146,7 @@ def small_array(name: str, shape: tuple[int, ...], descr: str, *, fortran_order:
 
 
 def check_float(dataset: Dataset) -> None:
-    """See that a dataset holds what trials may be."""
+    """Check that a dataset holds what trials may be."""
     if dataset.dtype.str[1:] not in FLOATS:
         found = "text" if dataset.dtype == object else dataset.dtype.str
         raise ReadError(f"expected float32 or float64, found {found}", "save it as one of them")

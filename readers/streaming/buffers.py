@@ -32,7 +32,7 @@ def allocate(nbytes: int) -> NDArray[np.uint8]:
     return np.frombuffer(mapping, np.uint8)
 
 
-class SlotRing:
+class BufferPool:
     """Slots of one size; the consumer gets them in the order in which they were taken.
 
     Parameters
@@ -120,7 +120,7 @@ class Carver:
     Parameters
     ----------
     slot
-        From `SlotRing.take`.
+        From `BufferPool.take`.
     """
 
     def __init__(self, slot: NDArray[np.uint8]) -> None:

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 _LOCKS = 64
 
 
-class KeptVariable:
+class CachedVariable:
     """A recorded variable whose chunks are decoded once, when they are first needed, and kept.
 
     Parameters
@@ -117,5 +117,5 @@ class KeptVariable:
 
 
 def kept_nbytes(source: StreamedVariable, rows: int, frames: int) -> int:
-    """Return the bytes that a `KeptVariable` holds."""
+    """Return the bytes that a `CachedVariable` holds."""
     return rows * int(np.prod(source.shape(frames))) * np.dtype(np.float32).itemsize

@@ -13,13 +13,13 @@ from ...store.layout import STATISTIC_NAMES, statistic_dtype
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reduced:
+class Summary:
     """What a set of numbers comes to; all arrays have one shape.
 
     Attributes
     ----------
     count
-        int64, how many numbers there are; NaN is none.
+        int64, number of values that are not NaN.
     min, max, median
         Of the data's dtype; NaN where there is no number. The median of an even count is the mean of the middle two.
     mean, std
@@ -39,15 +39,15 @@ class Reduced:
         return self.count.shape
 
     def __repr__(self) -> str:
-        """Say in one line what it is."""
-        return f"<Reduced {self.shape}: {', '.join(STATISTIC_NAMES)}>"
+        """Return a one-line summary."""
+        return f"<Summary {self.shape}: {', '.join(STATISTIC_NAMES)}>"
 
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Return the lowest and the highest value of each statistic, for people to look at; NaN where there is none."""
         return {name: _ends(getattr(self, name)) for name in STATISTIC_NAMES}
 
 
-def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> Reduced:
+def pool_parts(parts: Summary, axes: tuple[int, ...], median: NDArray[Any]) -> Summary:
     """Join what is known of parts into what is known of the whole.
 
     Parameters
@@ -70,7 +70,7 @@ def pool_parts(parts: Reduced, axes: tuple[int, ...], median: NDArray[Any]) -> R
         mean = (counts * means).sum(axis=-1) / some
         apart = means - mean[..., None]
         variance = (counts * (stds**2 + apart**2)).sum(axis=-1) / some
-    return Reduced(
+    return Summary(
         count=np.asarray(count),
         min=np.asarray(np.fmin.reduce(parts.min, axis=axes)),
         max=np.asarray(np.fmax.reduce(parts.max, axis=axes)),
@@ -86,14 +86,14 @@ def _to_end(values: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
     return np.ascontiguousarray(moved).reshape(*moved.shape[: -len(axes)], -1)
 
 
-def nothing(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Reduced:
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Summary:
     """Return what no numbers at all come to."""
     empty = {name: np.full(shape, np.nan, kind) for name, kind in dtypes(dtype).items() if name != "count"}
-    return Reduced(count=np.zeros(shape, np.int64), **empty)
+    return Summary(count=np.zeros(shape, np.int64), **empty)
 
 
 def result_nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Return the bytes of a `Reduced` of a shape."""
+    """Return the bytes of a `Summary` of a shape."""
     return math.prod(shape) * sum(kind.itemsize for kind in dtypes(dtype).values())
 
 

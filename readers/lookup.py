@@ -10,7 +10,7 @@ from ..store import Problem, UnknownNameError
 _Value = TypeVar("_Value")
 
 
-def named(values: Mapping[str, _Value], name: str, label: str) -> _Value:
+def lookup(values: Mapping[str, _Value], name: str, label: str) -> _Value:
     """Return what has a name.
 
     Parameters
