@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +18,9 @@ from .folder import StoreFolder
 from .layout import ArrayLayout
 from .manifest import Manifest
 from .metadata import is_group, parse_array
-from .schema import are_root_attributes, schema_violations
+from .schema import are_root_attributes, parse_variables, schema_violations
 from .small import read_array
+from .variables import Variable
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,29 @@ class StoreIndex:
         Of the root group; keys are the ``A_…`` of `layout`.
     arrays
         Path in the store -> layout.
+    software
+        Name of a package -> its version that made the store.
     """
 
     root: Path
     manifest: Manifest
     attributes: dict[str, Any]
     arrays: dict[str, ArrayLayout]
+    software: Mapping[str, str]
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
         return f"<StoreIndex of {self.root}: {len(self.arrays)} arrays, {self.manifest.nbytes / 1e6:.1f} MB>"
 
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """The recorded variables, stimulus first."""
+        return parse_variables(self.attributes[layout.A_VARIABLES])
+
     @property
     def recorded(self) -> list[ArrayLayout]:
-        """The arrays of recorded variables, in the order of `layout.VARIABLES`."""
-        kind: layout.Kind = self.attributes[layout.A_KIND]
-        return [self.arrays[variable.name] for variable in layout.VARIABLES[kind]]
+        """The arrays of recorded variables, in the order of `variables`."""
+        return [self.arrays[variable.name] for variable in self.variables]
 
     @property
     def bounds(self) -> dict[str, Bound]:
@@ -75,13 +84,17 @@ class StoreIndex:
             return read_array(self.root, self.arrays[path], descriptor)
 
 
-def read_index(root: Path, manifest: Manifest, documents: Mapping[str, bytes]) -> StoreIndex:
+def read_index(
+    root: Path, manifest: Manifest, documents: Mapping[str, bytes], software: Mapping[str, str]
+) -> StoreIndex:
     """Read what the metadata documents of a store say.
 
     Parameters
     ----------
     documents
         Path in the store -> content, whose digest was checked.
+    software
+        Name of a package -> its version that made the store.
 
     Raises
     ------
@@ -93,7 +106,7 @@ def read_index(root: Path, manifest: Manifest, documents: Mapping[str, bytes]) -
     found = {name: _parse(data) for name, data in documents.items()}
     attributes = _attributes(found.get(layout.METADATA))
     arrays, problems = dict[str, ArrayLayout](), list[Problem]()
-    if attributes is None:
+    if attributes is None or attributes[layout.A_FORMAT] != manifest.version:
         problems.append(_unknown(root, layout.METADATA, "describes a store"))
     for name, document in found.items():
         path = name.removesuffix(layout.METADATA).rstrip("/")
@@ -110,7 +123,7 @@ def read_index(root: Path, manifest: Manifest, documents: Mapping[str, bytes]) -
             arrays[path] = array
     if problems or attributes is None:
         raise StoreFormatError(problems)
-    index = StoreIndex(root, manifest, attributes, arrays)
+    index = StoreIndex(root, manifest, attributes, arrays, software)
     contradictions = list(_contradictions(index))
     if contradictions:
         raise CorruptStoreError(contradictions)
@@ -136,7 +149,7 @@ def _attributes(document: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _contradictions(index: StoreIndex) -> Iterator[Problem]:
     """Yield what cannot be true together: recorded variables, their rows and digests, and sizes of dimensions."""
-    names = {variable.name for variable in layout.VARIABLES[index.attributes[layout.A_KIND]]}
+    names = {variable.name for variable in index.variables}
     for name in sorted(names | index.manifest.values.keys()):
         array, digests = index.arrays.get(name), index.manifest.values.get(name)
         if array is None or digests is None or array.shape[0] != len(digests):

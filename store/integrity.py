@@ -20,6 +20,7 @@ from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
 from .shards import READ_AHEAD, ShardReader
 from .small import read_array
+from .software import read_software
 
 _BLOCK = 1 << 20
 _ADVICE = "copy or convert the mouse again"
@@ -44,8 +45,9 @@ def check_quick(root: Path) -> StoreIndex:
     documents = {path: read_file(root, path) for path in names}
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
     problems += [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
-    _raise_if(problems)
-    return read_index(root, manifest, documents)
+    software, wrong = read_software(root)
+    _raise_if(problems + wrong)
+    return read_index(root, manifest, documents, software)
 
 
 def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> StoreIndex:

@@ -15,25 +15,39 @@ import numpy as np
 
 from .bounds import Bound
 from .chunk_codecs import ChunkCodec, Compressor
+from .variables import FILE_NUMBER as FILE_NUMBER
+from .variables import FRAME as FRAME
+from .variables import NEURON as NEURON
+from .variables import OVER_FRAMES as OVER_FRAMES
+from .variables import OVER_PIXELS as OVER_PIXELS
+from .variables import OVER_TRIALS as OVER_TRIALS
+from .variables import RESPONSES as RESPONSES
+from .variables import TRIAL as TRIAL
+from .variables import Kind as Kind
+from .variables import Reduction as Reduction
+from .variables import Variable as Variable
+from .variables import fill_value, kind_of
 
 FORMAT_VERSION = 1
 SUFFIX = ".zarr"
 METADATA = "zarr.json"
-MANIFEST = "manifest.json"
+MANIFEST, SOFTWARE = "manifest.json", "software.json"
 
 # Groups and the arrays that trialpack adds.
 TRIALS, NEURONS, STATISTICS, META, FILES = "trials", "neurons", "statistics", "meta", "files"
 SOURCE_STATISTICS, TRAIN_STATISTICS = f"{STATISTICS}/source", f"{STATISTICS}/train"
 MAX_ERROR = "max_error"
 TRIAL_ID, TIER, N_FRAMES, WITHHELD = "trial_id", "tier", "n_frames", "withheld"
+N_FILE_FRAMES, HAS = "n_file_frames", "has_"
 
 # Root attributes.
 A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND = "trialpack_format", "store_id", "mouse", "letter", "kind"
-A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG, A_SOFTWARE = "precision", "codec", "source", "config_json", "software"
+A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG = "precision", "codec", "source", "config_json"
 A_WARNINGS, A_ROWS_PER_SHARD = "warnings", "rows_per_shard"
+A_VARIABLES, A_SCHEMA = "variables", "trialpack_toml"
 ROOT_ATTRIBUTES = {
-    A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND, A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG, A_SOFTWARE, A_WARNINGS,
-    A_ROWS_PER_SHARD,
+    A_FORMAT, A_STORE_ID, A_MOUSE, A_LETTER, A_KIND, A_VARIABLES, A_SCHEMA, A_PRECISION, A_CODEC, A_SOURCE, A_CONFIG,
+    A_WARNINGS, A_ROWS_PER_SHARD,
 }  # fmt: skip
 A_MAX_ERROR = "max_error"
 """Of the root and of arrays: only where values were rounded."""
@@ -41,102 +55,12 @@ A_MAX_ERROR = "max_error"
 A_UNITS, A_LONG_NAME, A_HEADERS, A_HEADER_OF_ROW = "units", "long_name", "source_headers", "source_header_of_row"
 A_SOURCE_NAME, A_SOURCE_DTYPE, A_SOURCE_FORTRAN = "source_name", "source_dtype", "source_fortran_order"
 
-Kind = Literal["static", "dynamic"]
 Precision = Literal["source", "float32"]
 CodecName = Literal["fast", "none", "small", "pcodec"]
 
-TRIAL, FRAME, NEURON, FILE_NUMBER = "trial", "frame", "neuron", "file_number"
-BEHAVIOR_CHANNEL, PUPIL_AXIS = "behavior_channel", "pupil_axis"
-
-# Statistics: what is computed, and over what.
-Reduction = Literal["over_trials", "over_trials_and_frames", "over_trials_and_pixels"]
-OVER_TRIALS: Reduction = "over_trials"
-OVER_FRAMES: Reduction = "over_trials_and_frames"
-OVER_PIXELS: Reduction = "over_trials_and_pixels"
 STATISTICS_TRIAL_ID = f"{TRAIN_STATISTICS}/{TRIAL_ID}"
 STATISTIC_NAMES = ("count", "min", "max", "mean", "median", "std")
 TRAIN_TIER = "train"
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One recorded variable of a trial.
-
-    Attributes
-    ----------
-    name
-        Its folder under ``data/`` in the published tree, and its array in the store.
-    dimensions
-        Of one trial in the store.
-    axes
-        For each dimension in the store, the axis of the published array (2023 videos are published time-last).
-    """
-
-    name: str
-    dimensions: tuple[str, ...]
-    axes: tuple[int, ...]
-    units: str
-    long_name: str
-
-    @property
-    def frame_axis(self) -> int | None:
-        """Where frames are among the dimensions of a trial; None without frames."""
-        return self.dimensions.index(FRAME) if FRAME in self.dimensions else None
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """The dimension along which values are of different things, in different units; none of a stimulus."""
-        return () if self.name in STIMULUS.values() else self.dimensions[:1]
-
-    @property
-    def reductions(self) -> dict[Reduction, tuple[str, ...]]:
-        """What statistics are taken over -> the dimensions that remain."""
-        found: dict[Reduction, tuple[str, ...]] = {OVER_TRIALS: self.dimensions}
-        if self.frame_axis is not None:
-            found[OVER_FRAMES] = tuple(name for name in self.dimensions if name != FRAME)
-        if self.name == IMAGES.name:
-            found[OVER_PIXELS] = ()
-        return found
-
-
-VIDEOS = Variable("videos", (FRAME, "height", "width"), (2, 0, 1), "1", "stimulus video, grey level 0 to 255")
-IMAGES = Variable("images", ("image_channel", "height", "width"), (0, 1, 2), "1", "stimulus image, grey level 0 to 255")
-_RESPONSES = ("responses", "deconvolved calcium activity of each neuron")
-_BEHAVIOR = ("behavior", "pupil dilation (px), its derivative (three-channel recordings only), running speed (cm/s)")
-_PUPIL = ("pupil_center", "pupil position, x and y")
-
-VARIABLES: Mapping[Kind, tuple[Variable, ...]] = {
-    "dynamic": (
-        VIDEOS,
-        Variable(_RESPONSES[0], (NEURON, FRAME), (0, 1), "a.u.", _RESPONSES[1]),
-        Variable(_BEHAVIOR[0], (BEHAVIOR_CHANNEL, FRAME), (0, 1), "1", _BEHAVIOR[1]),
-        Variable(_PUPIL[0], (PUPIL_AXIS, FRAME), (0, 1), "px", _PUPIL[1]),
-    ),
-    "static": (
-        IMAGES,
-        Variable(_RESPONSES[0], (NEURON,), (0,), "a.u.", _RESPONSES[1]),
-        Variable(_BEHAVIOR[0], (BEHAVIOR_CHANNEL,), (0,), "1", _BEHAVIOR[1]),
-        Variable(_PUPIL[0], (PUPIL_AXIS,), (0,), "px", _PUPIL[1]),
-    ),
-}
-STIMULUS: Mapping[Kind, str] = {"dynamic": VIDEOS.name, "static": IMAGES.name}
-RESPONSES, BEHAVIOR, PUPIL_CENTER = _RESPONSES[0], _BEHAVIOR[0], _PUPIL[0]
-PUPIL_AXES = ("x", "y")
-_CHANNELS = {
-    2: (("pupil dilation", "px"), ("running speed", "cm/s")),
-    3: (("pupil dilation", "px"), ("derivative of pupil dilation", ""), ("running speed", "cm/s")),
-}
-
-
-def behavior_channels(count: int) -> tuple[tuple[str, str], ...]:
-    """Return name and unit of each channel of behavior, given how many a mouse has.
-
-    Examples
-    --------
-    >>> behavior_channels(2)
-    (('pupil dilation', 'px'), ('running speed', 'cm/s'))
-    """
-    return _CHANNELS.get(count) or tuple((f"channel {channel}", "") for channel in range(count))
 
 
 @dataclass(frozen=True)
@@ -208,8 +132,7 @@ class ArrayLayout:
     @property
     def fill_value(self) -> Any:
         """What stands where nothing was written: NaN for floats, so that missing never looks like zero."""
-        kinds = {"f": np.nan, "b": False, "O": ""}
-        return kinds.get(self.numpy_dtype.kind, 0)
+        return fill_value(self.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -309,7 +232,6 @@ def _shared(trial_nbytes: int) -> int:
 def variable_layout(
     variable: Variable,
     trial_shape: tuple[int, ...],
-    dtype: str,
     *,
     n_trials: int,
     rows: int,
@@ -328,7 +250,7 @@ def variable_layout(
         Of values that are rounded; None for values as they are.
     """
     choice = _codec_choice(variable, codec, rounded=bound is not None)
-    shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(dtype).itemsize)
+    shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(variable.dtype).itemsize)
     chunk = [shared, *trial_shape]
     axis = variable.frame_axis
     if axis is not None and shared == 1:
@@ -337,7 +259,7 @@ def variable_layout(
     return ArrayLayout(
         path=variable.name,
         shape=(n_trials, *trial_shape),
-        dtype=dtype,
+        dtype=variable.dtype,
         dimensions=(TRIAL, *variable.dimensions),
         chunk=tuple(chunk),
         shard=tuple(shard),
@@ -370,16 +292,36 @@ def small_layout(
     return ArrayLayout(path, shape, dtype, dimensions, chunk, None, ChunkCodec(compressor), attributes)
 
 
-def coordinate_layouts(kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
-    """Lay out what is known of each trial: trial_id, tier, n_frames (dynamic mice) and withheld."""
+def coordinate_layouts(variables: Sequence[Variable], n_trials: int, *, unpadded: bool) -> tuple[ArrayLayout, ...]:
+    """Lay out what is known of each trial.
+
+    Parameters
+    ----------
+    variables
+        Variables of the recording.
+    unpadded
+        Whether files of the source have different numbers of frames.
+
+    Returns
+    -------
+    tuple of ArrayLayout
+        trial_id, tier and withheld; n_frames of dynamic mice; n_file_frames of unpadded ones; has_<variable> of
+        variables that some trials may lack.
+    """
     described = {
         TRIAL_ID: ("int64", "number of the trial's files in the source"),
         TIER: ("string", "the part of the data set that the trial belongs to"),
-        N_FRAMES: ("int32", "valid frames; the frames behind them are NaN padding"),
         WITHHELD: ("bool", "the publisher put zeros in place of the responses"),
     }
-    if kind == "static":
-        del described[N_FRAMES]
+    if kind_of(variables) == "dynamic":
+        described[N_FRAMES] = ("int32", "valid frames; the frames behind them are padding")
+    if unpadded:
+        described[N_FILE_FRAMES] = ("int32", "frames of the trial's files in the source")
+    described |= {
+        f"{HAS}{variable.name}": ("bool", f"whether the trial has {variable.name}")
+        for variable in variables
+        if variable.optional
+    }
     return tuple(
         small_layout(f"{TRIALS}/{name}", (n_trials,), dtype, (TRIAL,), {A_LONG_NAME: long_name})
         for name, (dtype, long_name) in described.items()
@@ -388,9 +330,10 @@ def coordinate_layouts(kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
 
 def bound_layout(recorded: ArrayLayout, variable: Variable) -> ArrayLayout:
     """Lay out the largest errors of a variable whose bound is a part of the standard deviation: one a channel."""
-    shape = recorded.shape[1 : 1 + len(variable.channels)]
+    sizes = dict(zip(recorded.dimensions, recorded.shape, strict=True))
+    shape = tuple(sizes[name] for name in variable.separate)
     attributes = {A_UNITS: variable.units, A_LONG_NAME: f"largest error of {variable.name}"}
-    return small_layout(bound_path(variable.name), shape, "float64", variable.channels, attributes)
+    return small_layout(bound_path(variable.name), shape, "float64", variable.separate, attributes)
 
 
 def bound_path(variable: str) -> str:
@@ -398,11 +341,15 @@ def bound_path(variable: str) -> str:
     return f"{MAX_ERROR}/{variable}"
 
 
-def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: int) -> tuple[ArrayLayout, ...]:
+def statistics_layouts(
+    recorded: Sequence[ArrayLayout], variables: Sequence[Variable], n_trials: int
+) -> tuple[ArrayLayout, ...]:
     """Lay out the train statistics of the recorded variables, and the list of the trials that they come from.
 
     Parameters
     ----------
+    recorded, variables
+        Arrays of the recorded variables, and the variables in the same order.
     n_trials
         Of the train tier.
     """
@@ -421,7 +368,7 @@ def statistics_layouts(recorded: Sequence[ArrayLayout], kind: Kind, n_trials: in
                 A_LONG_NAME: f"{name} of {variable.name} {reduction.replace('_', ' ')}",
             },
         )
-        for variable in VARIABLES[kind]
+        for variable in variables
         for reduction, kept in variable.reductions.items()
         for name in STATISTIC_NAMES
     )
@@ -447,7 +394,9 @@ def statistic_dtype(name: str, dtype: str) -> str:
     >>> statistic_dtype("mean", "float32"), statistic_dtype("max", "float32")
     ('float64', 'float32')
     """
-    return {"count": "int64", "mean": "float64", "std": "float64"}.get(name, dtype)
+    whole = np.dtype(dtype).kind != "f"
+    found = {"count": "int64", "mean": "float64", "std": "float64", "median": "float64" if whole else dtype}
+    return found.get(name, dtype)
 
 
 def statistic_path(variable: str, reduction: Reduction, name: str) -> str:

@@ -32,17 +32,20 @@ class Manifest:
     Attributes
     ----------
     store_id
-        Names the content: equal for stores of equal content, made by equal versions.
+        Name of the content: equal for stores of equal values, names and options, whatever versions made them.
     files
-        Path inside the store -> size and SHA-256; every file but the manifest itself.
+        Path inside the store -> size and SHA-256; every file but the manifest itself and the record of software.
     values
         Variable -> one digest a row: XXH3-128 (hex) of the trial's values as the store holds them, padding included,
         in C order of the store's axes, little-endian. It does not depend on chunks and codecs.
+    version
+        Format version of the store.
     """
 
     store_id: str
     files: Mapping[str, FileRecord]
     values: Mapping[str, tuple[str, ...]]
+    version: int = layout.FORMAT_VERSION
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -60,7 +63,7 @@ class Manifest:
     @property
     def _body(self) -> dict[str, Any]:
         return {
-            layout.A_FORMAT: layout.FORMAT_VERSION,
+            layout.A_FORMAT: self.version,
             layout.A_STORE_ID: self.store_id,
             "files": {path: [record.size, record.sha256] for path, record in self.files.items()},
             "values": {"algorithm": VALUES_ALGORITHM, **{name: list(rows) for name, rows in self.values.items()}},
@@ -103,7 +106,8 @@ def read_manifest(root: Path) -> Manifest:
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     """Compare the files of a store with its manifest, by one walk that reads no data; what `is_junk` is no problem."""
     found = dict(_walk(root, ""))
-    found.pop(layout.MANIFEST, None)
+    for name in (layout.MANIFEST, layout.SOFTWARE):
+        found.pop(name, None)
     problems = [
         _problem(root, path, _size_text(record.size, found.get(path)), "copy or convert the mouse again")
         for path, record in manifest.files.items()
@@ -139,8 +143,8 @@ def _parse(root: Path, data: bytes) -> dict[str, Any]:
 
 
 def _check_version(root: Path, found: object) -> None:
-    if found != layout.FORMAT_VERSION:
-        what = f"format version {found!r} is not known here (this trialpack reads {layout.FORMAT_VERSION})"
+    if type(found) is not int or not 1 <= found <= layout.FORMAT_VERSION:
+        what = f"format version {found!r} is not known here (this trialpack reads 1 to {layout.FORMAT_VERSION})"
         raise StoreFormatError(Problem(str(root), what, "install the trialpack that wrote it", layout.MANIFEST))
 
 
@@ -148,7 +152,7 @@ def _from_document(document: dict[str, Any]) -> Manifest | None:
     try:
         values = {name: tuple(rows) for name, rows in document["values"].items() if name != "algorithm"}
         records = {path: FileRecord(size, digest) for path, (size, digest) in document["files"].items()}
-        manifest = Manifest(document[layout.A_STORE_ID], records, values)
+        manifest = Manifest(document[layout.A_STORE_ID], records, values, document[layout.A_FORMAT])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return manifest if _is_of_its_types(manifest) else None

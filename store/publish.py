@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from .integrity import file_digest
 from .manifest import Manifest
 from .metadata import to_json
 from .shards import FileRecord
+from .software import software_record
 
 _SEAL = "sha256_of_entry"
 _TAKEN_ADVICE = "give --replace to replace it, --skip-existing to leave it, or another folder with --to"
@@ -150,10 +151,17 @@ def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
             files.remove(path)
 
 
-def finish(stage: Stage, manifest: Manifest) -> None:
-    """Write the manifest and make the whole stage durable and read-only; only its name is missing then."""
+def finish(stage: Stage, manifest: Manifest, software: Mapping[str, str]) -> None:
+    """Write the manifest and make the whole stage durable and read-only; only its name is missing then.
+
+    Parameters
+    ----------
+    software
+        Name of a package -> its version.
+    """
+    files.write(stage.root / layout.SOFTWARE, software_record(software))
     files.write(stage.root / layout.MANIFEST, manifest.to_bytes())
-    for path in [*manifest.files, layout.MANIFEST]:
+    for path in [*manifest.files, layout.SOFTWARE, layout.MANIFEST]:
         files.make_read_only(stage.root / path)
     folders = {stage.root / parent for path in manifest.files for parent in Path(path).parents}
     for folder in sorted(folders, key=lambda path: -len(path.parts)):

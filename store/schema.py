@@ -10,6 +10,7 @@ import numpy as np
 from . import layout
 from .bounds import parse_bound
 from .layout import ArrayLayout, Precision
+from .variables import Variable, in_order, kind_of, parse_variable, recording_problems
 
 _ROOT: Mapping[str, type | tuple[type, ...]] = {
     layout.A_STORE_ID: str,
@@ -20,19 +21,20 @@ _ROOT: Mapping[str, type | tuple[type, ...]] = {
     layout.A_CODEC: str,
     layout.A_CONFIG: (str, type(None)),
     layout.A_SOURCE: dict,
-    layout.A_SOFTWARE: dict,
+    layout.A_SCHEMA: (str, type(None)),
+    layout.A_VARIABLES: list,
     layout.A_WARNINGS: list,
 }
 _SOURCE = {"name": str, "files": int, "bytes": int}
-_FLOATS = ("float32", "float64")
 
 
 def are_root_attributes(found: Mapping[str, Any]) -> bool:
     """Return whether the attributes of a root group are all there, and of their types."""
     if not found.keys() >= layout.ROOT_ATTRIBUTES or not _are_of(found, _ROOT):
         return False
+    variables = parse_variables(found[layout.A_VARIABLES])
     chosen = (
-        (found[layout.A_KIND], layout.VARIABLES),
+        (found[layout.A_KIND], {kind_of(variables)} if variables else ()),
         (found[layout.A_PRECISION], get_args(Precision)),
         (found[layout.A_CODEC], layout.CODECS),
     )
@@ -40,11 +42,18 @@ def are_root_attributes(found: Mapping[str, Any]) -> bool:
         all(value in values for value, values in chosen)
         and is_plain_name(found[layout.A_MOUSE])
         and _are_of(found[layout.A_SOURCE], _SOURCE)
-        and _are_texts(found[layout.A_SOFTWARE].values())
         and _are_texts(found[layout.A_WARNINGS])
         and type(found[layout.A_ROWS_PER_SHARD]) is int
         and are_bounds(found.get(layout.A_MAX_ERROR))
     )
+
+
+def parse_variables(documents: Any) -> tuple[Variable, ...]:
+    """Return the variables that a root's metadata lists; none at all unless they are a recording's, in order."""
+    found = [parse_variable(document) for document in cast("list[Any]", documents)]
+    variables = tuple(variable for variable in found if variable is not None)
+    sound = len(variables) == len(found) and variables == in_order(variables) and not recording_problems(variables)
+    return variables if sound else ()
 
 
 def is_plain_name(text: str) -> bool:
@@ -83,9 +92,8 @@ def are_array_attributes(found: Any, array: ArrayLayout) -> bool:
 
 def schema_violations(attributes: Mapping[str, Any], arrays: Mapping[str, ArrayLayout]) -> Iterator[str]:
     """Yield the paths of arrays that are not as every store of this format has them."""
-    kind: layout.Kind = attributes[layout.A_KIND]
-    variables = {variable.name: variable for variable in layout.VARIABLES[kind]}
-    coordinates = {one.path for one in layout.coordinate_layouts(kind, 0)}
+    variables = {variable.name: variable for variable in parse_variables(attributes[layout.A_VARIABLES])}
+    coordinates = {one.path for one in _coordinates(variables, arrays, 0)}
     for path, array in arrays.items():
         in_table = path.split("/")[0] in (layout.TRIALS, layout.NEURONS) and path not in coordinates
         if (array.shard is not None) != (path in variables) or (
@@ -95,24 +103,40 @@ def schema_violations(attributes: Mapping[str, Any], arrays: Mapping[str, ArrayL
     for name, variable in variables.items():
         dimensions = (layout.TRIAL, *variable.dimensions)
         array = arrays.get(name)
-        if array is None or array.dimensions != dimensions or array.dtype not in _FLOATS:
+        if array is None or array.dimensions != dimensions or array.dtype != variable.dtype:
             yield name
-        elif layout.A_HEADERS not in array.attributes:
+        elif layout.A_HEADERS not in array.attributes or not _has_channels(variable, array):
             yield name
-    yield from (one.path for one in _expected(kind, arrays) if not _is_like(arrays.get(one.path), one))
+    yield from (one.path for one in _expected(variables, arrays) if not _is_like(arrays.get(one.path), one))
 
 
-def _expected(kind: layout.Kind, arrays: Mapping[str, ArrayLayout]) -> Iterator[ArrayLayout]:
+def _has_channels(variable: Variable, array: ArrayLayout) -> bool:
+    """Return whether there are as many channels as names of them, if these are known."""
+    if not variable.channels or variable.channel_dimension is None:
+        return not variable.channels
+    return array.shape[array.dimensions.index(variable.channel_dimension)] == len(variable.channels)
+
+
+def _coordinates(
+    variables: Mapping[str, Variable], arrays: Mapping[str, ArrayLayout], n_trials: int
+) -> tuple[ArrayLayout, ...]:
+    unpadded = arrays.get(f"{layout.TRIALS}/{layout.N_FILE_FRAMES}")
+    # A table of the source may have a column of this name; ours is not from a file of the source.
+    own = unpadded is not None and layout.A_SOURCE_NAME not in unpadded.attributes
+    return layout.coordinate_layouts(tuple(variables.values()), n_trials, unpadded=own)
+
+
+def _expected(variables: Mapping[str, Variable], arrays: Mapping[str, ArrayLayout]) -> Iterator[ArrayLayout]:
     """Yield what is known of each trial, and the train statistics if there are any."""
-    recorded = [arrays[variable.name] for variable in layout.VARIABLES[kind] if variable.name in arrays]
-    if len(recorded) < len(layout.VARIABLES[kind]):
+    recorded = [arrays[name] for name in variables if name in arrays]
+    if len(recorded) < len(variables):
         return
-    yield from layout.coordinate_layouts(kind, recorded[0].shape[0])
+    yield from _coordinates(variables, arrays, recorded[0].shape[0])
     trials = arrays.get(layout.STATISTICS_TRIAL_ID)
     if trials is not None and all(array.dimensions for array in recorded):
         n_trials = trials.shape[0] if trials.shape else 0
         try:
-            yield from layout.statistics_layouts(recorded, kind, n_trials)
+            yield from layout.statistics_layouts(recorded, tuple(variables.values()), n_trials)
         except KeyError:  # of a variable without its dimensions, which is reported already
             return
 

@@ -1,0 +1,240 @@
+"""The variables of a mouse: from what is declared, what is known by name, and what the shapes of its trials say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..store import Problem
+from ..store.variables import (
+    FRAME,
+    KNOWN,
+    NEURON,
+    RESPONSES,
+    Channel,
+    Variable,
+    channel_dimension,
+    in_order,
+    recording_problems,
+    stored_dimensions,
+    variable_problems,
+)
+from .npy import COPY_AGAIN
+from .published import find_published
+from .schema import Declaration, Schema
+
+PUBLISHED_FRAME_RATE = 30.0
+"""Hz, of the videos of Sensorium 2023, to which all that was recorded beside them was resampled."""
+_DECLARE = "declare it in trialpack.toml, or with a schema"
+_OWN = "an axis of its own"
+
+
+@dataclass(frozen=True)
+class FoundTrials:
+    """What was found of one variable, without reading its values.
+
+    Attributes
+    ----------
+    folder
+        Place in the source, for messages.
+    shapes
+        Number of a trial -> its shape in the source; of the trials that were looked at.
+    usual
+        Shape of all other trials.
+    dtype
+        The smallest dtype that holds every trial exactly.
+    """
+
+    folder: str
+    shapes: Mapping[int, tuple[int, ...]]
+    usual: tuple[int, ...]
+    dtype: str
+
+    def shape(self, trial: int) -> tuple[int, ...]:
+        """Return the shape of a trial."""
+        return self.shapes.get(trial, self.usual)
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """What the axes of a mouse are compared with.
+
+    Attributes
+    ----------
+    n_neurons
+        Number of neurons; None where it is not known.
+    frames
+        The variable that tells the number of frames of each trial, and which axis it is; None without frames.
+    """
+
+    n_neurons: int | None
+    frames: tuple[FoundTrials, int] | None
+
+    def is_frames(self, found: FoundTrials, axis: int) -> bool:
+        """Return whether an axis has as many entries as the mouse has frames, in every trial that was looked at."""
+        if self.frames is None:
+            return False
+        told, place = self.frames
+        trials = found.shapes.keys() | told.shapes.keys()
+        usual = found.usual[axis] == told.usual[place]
+        return usual and all(found.shape(trial)[axis] == told.shape(trial)[place] for trial in trials)
+
+
+class VariableFinder:
+    """Finds the variables of a mouse, and collects what is wrong with them.
+
+    Parameters
+    ----------
+    label
+        The folder or file as the person knows it.
+    mouse
+        Name of the mouse.
+    found
+        Name of a variable -> what was found of it; all shapes of one variable have as many axes.
+    schema
+        What is declared.
+    """
+
+    def __init__(self, label: str, mouse: str, found: Mapping[str, FoundTrials], schema: Schema) -> None:
+        self._label, self._found, self._schema = label, found, schema
+        published = find_published(mouse)
+        self._published = published if published is not None and published.name == mouse else None
+        self.problems = list[Problem]()
+
+    def variables(self) -> tuple[Variable, ...]:
+        """Return the variables, in the order of a store; those that are unclear are left out, with a problem each."""
+        self.problems += [
+            self._schema.problem("there is no such folder under data", name)
+            for name in self._schema.variables
+            if name not in self._found
+        ]
+        clear = {name: self._named(name) for name in self._found}
+        lengths = self._lengths({name: one for name, one in clear.items() if one is not None})
+        for name, found in self._found.items():
+            if clear[name] is None and not self._is_declared(name):
+                clear[name] = self._inferred(name, found, lengths) if name not in KNOWN else None
+        variables = [self._variable(name, one) for name, one in clear.items() if one is not None]
+        sound = [variable for variable in variables if self._is_sound(variable)]
+        self._check_sizes(sound)
+        if not self.problems:
+            self.problems += [Problem(self._label, what, _DECLARE) for what in recording_problems(sound)]
+        return in_order(sound)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what the published mouse of this name has and this one lacks."""
+        if self._published is not None:
+            names = (name for name, known in KNOWN.items() if self._published.kind in known.kinds)
+            yield from (f"lacks {name}, which the published mouse has" for name in names if name not in self._found)
+
+    def _is_declared(self, name: str) -> bool:
+        return self._schema.declared(name).dimensions is not None
+
+    def _named(self, name: str) -> tuple[str, ...] | None:
+        """Return the names of the axes of a published trial, if they are declared or known by the variable's name."""
+        declared, found, known = self._schema.declared(name).dimensions, self._found[name], KNOWN.get(name)
+        if declared is not None:
+            if len(declared) == len(found.usual):
+                return declared
+            what = f"{len(declared)} dimensions are declared, but trials have shape {found.usual}"
+            self.problems.append(self._schema.problem(what, name, "dimensions"))
+        elif known is not None:
+            if len(found.usual) in known.forms:
+                return known.forms[len(found.usual)]
+            names = " or ".join(f"({', '.join(form)})" for form in known.forms.values())
+            self._problem(found, f"expected the axes {names}, found shape {found.usual}")
+        return None
+
+    def _lengths(self, clear: Mapping[str, tuple[str, ...]]) -> _Lengths:
+        """Return what is known of neurons and frames: the responses tell, else whichever variable has frames."""
+        neurons, frames = None, None
+        for name in sorted(clear, key=lambda name: name != RESPONSES):
+            names, found = clear[name], self._found[name]
+            if neurons is None and NEURON in names:
+                neurons = found.usual[names.index(NEURON)]
+            if frames is None and FRAME in names:
+                frames = found, names.index(FRAME)
+        return _Lengths(neurons, frames)
+
+    def _inferred(self, name: str, found: FoundTrials, lengths: _Lengths) -> tuple[str, ...] | None:
+        """Name the axes by their lengths, unless one could be two things."""
+        could = [self._could_be(found, lengths, axis) for axis in range(len(found.usual))]
+        neurons = [axis for axis, names in enumerate(could) if names == [NEURON]]
+        unclear = [axis for axis, names in enumerate(could) if len(names) > 1] + neurons[:-1]
+        if unclear:
+            names = could[unclear[0]] if len(could[unclear[0]]) > 1 else [NEURON, _OWN]
+            self._problem(found, f"axis {unclear[0]} of shape {found.usual} could be {' or '.join(names)}")
+            return None
+        own = [axis for axis, names in enumerate(could) if names == [_OWN]]
+        names = {axis: f"{name}_channel" if len(own) == 1 else f"{name}_axis_{axis}" for axis in own}
+        return tuple(names.get(axis, one[0]) for axis, one in enumerate(could))
+
+    def _could_be(self, found: FoundTrials, lengths: _Lengths, axis: int) -> list[str]:
+        """Return what an axis could be: frames if it is last, neurons, else something of its own."""
+        last = len(found.usual) - 1
+        could = [NEURON] if found.usual[axis] == lengths.n_neurons else []
+        if lengths.is_frames(found, axis) and axis == last:
+            could.append(FRAME)
+        elif lengths.is_frames(found, axis) and not lengths.is_frames(found, last):
+            # Frames are last; whether an earlier axis of as many entries is frames, too, only a person knows.
+            could += [FRAME, _OWN]
+        return could or [_OWN]
+
+    def _variable(self, name: str, published: tuple[str, ...]) -> Variable:
+        declared, known = self._schema.declared(name), KNOWN.get(name)
+        dimensions, axes = stored_dimensions(published)
+        default = Declaration(known.role, units=known.units, long_name=known.long_name) if known else Declaration()
+        units = declared.units if declared.units is not None else default.units
+        long_name = declared.long_name if declared.long_name is not None else default.long_name
+        return Variable(
+            name=name,
+            role=declared.role or default.role or "input",
+            dimensions=dimensions,
+            axes=axes,
+            dtype=self._found[name].dtype,
+            units=units or "",
+            long_name=long_name or "",
+            channels=self._channels(name, published, units or ""),
+            frame_rate=self._frame_rate(declared) if FRAME in published or declared.frame_rate else None,
+            optional=bool(declared.optional),
+            missing=declared.missing,
+        )
+
+    def _channels(self, name: str, published: Sequence[str], units: str) -> tuple[Channel, ...]:
+        """Return the channels that are declared or known; none where their number is another one."""
+        declared, known, dimension = self._schema.declared(name).channels, KNOWN.get(name), channel_dimension(published)
+        if dimension is None:
+            return declared or ()
+        count = self._found[name].usual[published.index(dimension)]
+        if declared is not None:
+            if len(declared) != count:
+                what = f"{len(declared)} channels are declared, but trials have {count}"
+                self.problems.append(self._schema.problem(what, name, "channels"))
+            return declared
+        return next((one for one in (known.channels if known else ()) if len(one) == count), ())
+
+    def _frame_rate(self, declared: Declaration) -> float | None:
+        published = PUBLISHED_FRAME_RATE if self._published else None
+        return declared.frame_rate or self._schema.frame_rate or published
+
+    def _is_sound(self, variable: Variable) -> bool:
+        found = variable_problems(variable)
+        for what in found:
+            if variable.name in self._schema.variables:
+                self.problems.append(self._schema.problem(what, variable.name))
+            else:
+                self._problem(self._found[variable.name], what)
+        return not found
+
+    def _check_sizes(self, variables: Sequence[Variable]) -> None:
+        """Check that a dimension has one size in all variables, frames too: in the usual trials."""
+        known = dict[str, tuple[int, str]]()
+        for variable in variables:
+            found = self._found[variable.name]
+            for name, size in zip(variable.published_dimensions, found.usual, strict=True):
+                expected, other = known.setdefault(name, (size, variable.name))
+                if size != expected:
+                    what = f"expected {expected} along {name} as in {other}, found {size}"
+                    self.problems.append(Problem(self._label, what, COPY_AGAIN, found.folder))
+
+    def _problem(self, found: FoundTrials, what: str) -> None:
+        self.problems.append(Problem(self._label, what, _DECLARE, found.folder))
