@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..store import Problem
@@ -226,15 +227,73 @@ class VariableFinder:
         return not found
 
     def _check_sizes(self, variables: Sequence[Variable]) -> None:
-        """Check that a dimension has one size in all variables, frames too: in the usual trials."""
+        """Check that a dimension has one size in all variables; frames are compared trial by trial."""
         known = dict[str, tuple[int, str]]()
         for variable in variables:
             found = self._found[variable.name]
             for name, size in zip(variable.published_dimensions, found.usual, strict=True):
                 expected, other = known.setdefault(name, (size, variable.name))
-                if size != expected:
+                if size != expected and name != FRAME:
                     what = f"expected {expected} along {name} as in {other}, found {size}"
                     self.problems.append(Problem(self._label, what, COPY_AGAIN, found.folder))
 
     def _problem(self, found: FoundTrials, what: str) -> None:
         self.problems.append(Problem(self._label, what, _DECLARE, found.folder))
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """Number of frames in the files of each trial.
+
+    Attributes
+    ----------
+    longest
+        The most frames of a trial; 0 without frames.
+    of_trials
+        Frames of each trial, in the order of their numbers; None where all have as many.
+    """
+
+    longest: int
+    of_trials: tuple[int, ...] | None
+
+
+def count_frames(
+    variables: Sequence[Variable],
+    found: Mapping[str, FoundTrials],
+    trials: Mapping[str, Mapping[int, str]],
+    ids: Sequence[int],
+    report: Callable[[str, str, int | None], object],
+) -> FrameCounts:
+    """Compare the frames of all variables, trial by trial: those of one trial have as many.
+
+    Parameters
+    ----------
+    trials
+        Name of a variable -> trial_id -> what the source calls the trial's file.
+    report
+        Called with what is wrong, the file or folder that it is about, and the trial.
+    """
+    axes = {one.name: one.published_dimensions.index(FRAME) for one in variables if one.frame_axis is not None}
+    if not axes or not ids:
+        return FrameCounts(0, None)
+    counts = {name: {trial: found[name].shape(trial)[axis] for trial in trials[name]} for name, axis in axes.items()}
+    told = _told(counts)
+    for name, frames in counts.items():
+        wrong = [trial for trial, count in frames.items() if count != told[trial]]
+        if len(wrong) == len(frames) > 1:
+            what = f"expected {told[wrong[0]]} frames as in {next(iter(counts))}, found {frames[wrong[0]]}"
+            report(what, found[name].folder, None)
+            continue
+        for trial in wrong:
+            shape, place = found[name].shape(trial), axes[name]
+            expected = (*shape[:place], told[trial], *shape[place + 1 :])
+            report(f"expected shape {expected} as of the other trials, found {shape}", trials[name][trial], trial)
+    of_trials = tuple(told.get(trial, 0) for trial in ids)
+    return FrameCounts(max(of_trials), of_trials if len(set(of_trials)) > 1 else None)
+
+
+def _told(counts: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
+    """Return the frames of each trial: as many as most of its variables have, of two the first."""
+    every = {trial for frames in counts.values() for trial in frames}
+    found = {trial: [frames[trial] for frames in counts.values() if trial in frames] for trial in every}
+    return {trial: Counter(numbers).most_common(1)[0][0] for trial, numbers in found.items()}
