@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from trialpack.convert.published import published_mice
+from trialpack.convert.published_mice import published_mice
 from trialpack.convert.sample import write_sample
 from trialpack.store.layout import TRAIN_TIER
 

@@ -19,7 +19,7 @@ from unittest import mock
 
 import numpy as np
 from trialpack.convert import convert_mouse
-from trialpack.convert.published import published_mice
+from trialpack.convert.published_mice import published_mice
 from trialpack.readers import open_mouse
 from trialpack.store import check_full, layout
 from trialpack.store.integrity import file_digest

@@ -15,8 +15,8 @@ from rich.table import Table
 from ..convert import ConversionSummary, Plan, convert_mouse, plan_mouse
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
+from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
-from ..convert.sources import Source
 from ..store import OptionError, Problem, TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from ..store.publish import Stage, is_store

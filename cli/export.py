@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from ..convert import Exported, export_mouse
-from ..convert.export import EXPORT_FORMATS, HDF5_FILTERS, ExportFormat, Hdf5Filter
-from ..convert.export.destination import hidden_beside
-from ..convert.export.exporting import exported_path
+from ..convert.destination import hidden_beside
+from ..convert.export import EXPORT_FORMATS, ExportFormat, exported_path
+from ..convert.formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5Filter
 from ..store import check_quick, layout
 from . import options
 from .display import bound_texts, progress_bar, rate, show, show_json, size

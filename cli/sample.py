@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..convert.published import PublishedMouse, find_published, published_mice
+from ..convert.published_mice import PublishedMouse, find_published, published_mice
 from ..convert.sample import write_sample
 from ..store import Problem, StoreExistsError
 from ..store.layout import short_name

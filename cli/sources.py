@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 from ..convert import find_sources
-from ..convert.hdf5 import SUFFIXES, is_hdf5
-from ..convert.sources import Source
+from ..convert.formats.hdf5.library import SUFFIXES, is_hdf5
+from ..convert.formats.source import Source
 from ..store import Problem, SourceError
 from ..store.folder import stores_in
 from ..store.publish import is_store

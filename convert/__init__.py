@@ -3,8 +3,8 @@
 from .compare import compare_with_source
 from .conversion import ConversionSummary, convert_mouse, plan_mouse
 from .export import Exported, export_mouse
+from .formats.registry import find_sources, open_source
 from .plan import Plan
-from .sources import find_sources, open_source
 
 __all__ = [
     "Exported",

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, layout
 from ..store.bounds import Bound, parse_bound
 from ..store.layout import VARIABLES
+from .formats.source import Source
 from .plan import Plan
 from .rounding import LARGEST, Limits, absolute, by_channel
-from .sources import Source
 from .train_std import Moments, StdTask, std_of
 
 MaxError = Mapping[str, float | str]

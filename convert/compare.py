@@ -16,10 +16,11 @@ from ..store.layout import VARIABLES, ArrayLayout, Variable
 from ..store.shards import ShardReader
 from .bounds import largest_errors, limits_of
 from .contents import small_values
+from .formats.registry import open_source
+from .formats.source import Source, SourceTrial
 from .npy import narrowed
 from .plan import Plan, make_plan
 from .rounding import Excess, find_excess
-from .sources import Source, SourceTrial, open_source
 from .train_std import Moments, moments_of
 from .unit import stored_values
 

@@ -19,8 +19,8 @@ from ..store import layout
 from ..store.layout import ArrayLayout
 from ..store.metadata import to_json
 from ..store.small import Records, write_array, write_group, write_metadata
+from .formats.source import Source
 from .plan import Plan, SmallPlan, with_shape
-from .sources import Source
 from .unit import UnitRecord
 
 Results = Mapping[str, Mapping[layout.Reduction, Summary]]

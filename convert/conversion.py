@@ -36,8 +36,9 @@ from .contents import (
     write_small,
     write_statistics,
 )
+from .formats.registry import open_source
+from .formats.source import Source
 from .plan import Plan, check_bounds, describe, make_plan
-from .sources import Source, open_source
 from .train_std import measure
 from .unit import Unit, run_unit
 from .workers import Pool, cluster, local

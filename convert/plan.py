@@ -19,8 +19,8 @@ from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
 from . import rounding
-from .published import PublishedMouse, find_published
-from .sources.source import SmallArray, Survey
+from .formats.source import SmallArray, Survey
+from .published_mice import PublishedMouse, find_published
 
 _VIEWS = {"S": "uint8", "m": "int64", "M": "int64"}
 _GROUPS = {"meta/trials/": "trials/", "meta/neurons/": "neurons/", "meta/statistics/": "statistics/source/"}

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..store import Problem, SourceError, layout
 from ..store.layout import Variable
-from .sources.source import SourcePart
-from .trial import is_withheld
+from .formats.source import SourcePart
+from .validity import is_withheld
 
 _BLOCK = 1 << 14
 """Values that are worked on at once."""

@@ -21,10 +21,10 @@ from ..store.manifest import values_digest
 from ..store.metadata import array_document
 from ..store.publish import Stage, record_unit, recorded_unit
 from ..store.shards import ShardWriter
+from .formats.source import SourcePart, SourceTrial, TrialReader
 from .npy import COPY_AGAIN
 from .rounding import Limits, round_within
-from .sources.source import SourcePart, SourceTrial, TrialReader
-from .trial import holds_nan, is_withheld, valid_frames
+from .validity import holds_nan, is_withheld, valid_frames
 
 Report = Callable[[int, int], object]
 """Called with bytes and files of the source that were read since the last call, from any thread."""

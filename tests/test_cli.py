@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from trialpack.cli.display import progress_bar
 from trialpack.cli.main import commands
 from trialpack.convert import convert_mouse, export_mouse
-from trialpack.convert.published import published_mice
+from trialpack.convert.published_mice import published_mice
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.readers.statistics_files import save_statistics

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trialpack.convert import compare_with_source, convert_mouse, export_mouse
-from trialpack.convert.export import HDF5_FILTERS
-from trialpack.convert.export.hdf5_file import Hdf5File
+from trialpack.convert.formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5File
 from trialpack.readers import open_mouse
 from trialpack.store import (
     CorruptStoreError,

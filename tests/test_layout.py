@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trialpack.convert.published import PublishedMouse, published_mice
+from trialpack.convert.published_mice import PublishedMouse, published_mice
 from trialpack.store import layout
 from trialpack.store.chunk_codecs import ChunkCodec
 from trialpack.store.layout import ArrayLayout, CodecName, Variable

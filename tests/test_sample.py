@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trialpack.convert.published import find_published, published_mice
+from trialpack.convert.published_mice import find_published, published_mice
 from trialpack.convert.sample import train, write_sample
 
 # letter: neurons, len(tiers), none, n_frames, train, oracle, live main, live bonus, final main, final bonus, withheld

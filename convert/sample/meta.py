@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..published import NO_TIER
+from ..published_mice import NO_TIER
 from .recipe import Recipe
 
 Array = NDArray[Any]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..published import PublishedMouse, find_published, published_mice
+from ..published_mice import PublishedMouse, find_published, published_mice
 
 Array = NDArray[Any]
 _VIDEO_SHAPE = (36, 64)

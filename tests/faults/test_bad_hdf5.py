@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from trialpack.convert import convert_mouse, export_mouse, open_source
-from trialpack.convert.hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, attributes_digest
+from trialpack.convert.formats.hdf5.access import _OF_SCALES
+from trialpack.convert.formats.hdf5.library import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, attributes_digest
 from trialpack.convert.sample import write_sample
-from trialpack.convert.sources.hdf5.access import _OF_SCALES
 from trialpack.store import SourceError
 
 from ..mice import trial_ids, trim
@@ -455,7 +455,7 @@ def test_one_text_that_stands_for_all(
         words = ["x" * 1_000_000] + ["a"] * 999
         made = file.create_dataset("neurons/odd", data=words, dtype=h5py.string_dtype(), chunks=(1000,))
         made.id.write_direct_chunk((0,), made.id.read_direct_chunk((0,))[1][:16] * 1000)
-    monkeypatch.setattr("trialpack.convert.sources.hdf5.dataset._MAX_LETTERS", 10_000_000)
+    monkeypatch.setattr("trialpack.convert.formats.hdf5.dataset._MAX_LETTERS", 10_000_000)
     assert "too much text" in refusal(path, tmp_path / "stores")
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from trialpack.convert import conversion, convert_mouse
+from trialpack.convert.formats.published.mouse_tree import TreeTrialReader
 from trialpack.convert.sample import write_sample
-from trialpack.convert.sources.mouse_tree import TreeTrialReader
 from trialpack.store import (
     CorruptStoreError,
     SourceError,

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...readers.statistics_files import in_published_axes
-from ...store import StoreIndex, layout
-from ...store.chunk_codecs import flat_bytes
-from ...store.integrity import intact_rows
-from ...store.layout import VARIABLES, ArrayLayout
-from ..npy import as_published, header_bytes, narrowed
+from ....readers.statistics_files import in_published_axes
+from ....store import StoreIndex, layout
+from ....store.chunk_codecs import flat_bytes
+from ....store.integrity import intact_rows
+from ....store.layout import VARIABLES, ArrayLayout
+from ...npy import as_published, header_bytes, narrowed
 
 CONFIG = "config.json"
 

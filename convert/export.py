@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ...readers import Mouse, open_mouse, train_statistics
-from ...readers.progress import Progress, Silent
-from ...readers.statistics_files import check_format, public_pickle
-from ...readers.stored_statistics import has_statistics
-from ...readers.tasks import available_cores
-from ...store import OptionError, Problem, StoreIndex, layout
-from ...store.metadata import to_json
-from .. import hdf5
-from .archive import write_zip
+from ..readers import Mouse, open_mouse, train_statistics
+from ..readers.progress import Progress, Silent
+from ..readers.statistics_files import check_format, public_pickle
+from ..readers.stored_statistics import has_statistics
+from ..readers.tasks import available_cores
+from ..store import OptionError, Problem, StoreIndex, layout
+from ..store.metadata import to_json
 from .destination import atomic_destination
-from .folder import write_folder
-from .hdf5_file import HDF5_FILTERS, Hdf5File, Hdf5Filter
-from .published_tree import PublishedFile, PublishedTree
+from .formats.hdf5 import library as hdf5
+from .formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5File, Hdf5Filter
+from .formats.published.npy_folder import write_folder
+from .formats.published.published_files import PublishedFile, PublishedTree
+from .formats.published.zip import write_zip
 
 ExportFormat = Literal["npy", "zip", "hdf5"]
 EXPORT_FORMATS: Mapping[ExportFormat, str] = {"npy": "", "zip": ".zip", "hdf5": hdf5.SUFFIXES[0]}

@@ -12,12 +12,12 @@ from ....store import SourceError
 from ....store.layout import NEURON, VARIABLES, Kind, Variable
 from ...npy import COPY_AGAIN
 from ..findings import Findings
-from ..npy_files import FLOATS
+from ..published.npy_files import FLOATS
+from ..published.tree import ReadError
 from ..source import SmallArray
-from ..tree import ReadError
 from .access import Hdf5Reader, named_errors
-from .contents import TIERS, Contents, SmallPlace, TrialPlace, VariablePlace, specs
 from .dataset import Dataset
+from .places import TIERS, Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
 _META = "meta/"
 

@@ -1,5 +1,5 @@
 """Mice in HDF5 files: as exported by trialpack, and as older pipelines of the field wrote them."""
 
-from .mouse import Hdf5Mouse
+from .hdf5_mouse import Hdf5Mouse
 
 __all__ = ["Hdf5Mouse"]

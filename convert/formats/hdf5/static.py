@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ....store.layout import STIMULUS, VARIABLES, Variable
 from .access import Hdf5Reader
-from .contents import TIERS, Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
-from .surveyor import Hdf5Surveyor, place_of_stack
+from .hdf5_surveyor import Hdf5Surveyor, place_of_stack
+from .places import TIERS, Contents, TrialPlace, VariablePlace
 
 DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
 _GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}

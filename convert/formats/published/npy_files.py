@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...store import Problem, SourceError
-from .. import npy
-from ..npy import COPY_AGAIN, Header, NpyError
+from ....store import Problem, SourceError
+from ... import npy
+from ...npy import COPY_AGAIN, Header, NpyError
 from .tree import Entry, ReadError, Tree, TreeReader
 
 FLOATS = ("f4", "f8")

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from ....store import Problem, SourceError
 from ....store.manifest import values_digest
-from ... import hdf5
 from ...npy import COPY_AGAIN, as_published
+from ..published.tree import ReadError
 from ..source import SourceTrial, Survey
-from ..tree import ReadError
+from . import library as hdf5
 from .access import DIFFERS, Hdf5Path, Hdf5Reader, named_errors
-from .contents import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 from .dataset import Dataset
 from .layouts import read_contents
+from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
 
 class Hdf5Mouse:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ....store import Problem, SourceError
-from ...hdf5 import A_LAYOUT
 from . import movies, static
 from .access import Hdf5Reader, Kind
-from .contents import Contents
 from .exported import read_exported
+from .library import A_LAYOUT
 from .movies import read_movies
+from .places import Contents
 from .static import read_static
 
 

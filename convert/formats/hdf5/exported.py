@@ -12,15 +12,15 @@ import numpy as np
 from ....store import layout
 from ....store.layout import VARIABLES, Kind, Variable
 from ....store.schema import is_plain_name
-from ...hdf5 import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest, digest
 from ...npy import NpyError, narrowed, parse_descr
-from ..npy_files import FLOATS
+from ..published.npy_files import FLOATS
+from ..published.tree import ReadError
 from ..source import SmallArray
-from ..tree import ReadError
 from .access import DIFFERS, EXPORT_AGAIN, Hdf5Reader, named_errors
-from .contents import Contents, SmallPlace, TrialPlace, VariablePlace
 from .dataset import Dataset
-from .surveyor import Hdf5Surveyor, place_of_stack, small_array
+from .hdf5_surveyor import Hdf5Surveyor, place_of_stack, small_array
+from .library import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest, digest
+from .places import Contents, SmallPlace, TrialPlace, VariablePlace
 
 _TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
 _MADE_ANEW = (

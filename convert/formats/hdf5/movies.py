@@ -13,12 +13,12 @@ import numpy as np
 from ....store.layout import FRAME, STIMULUS, VARIABLES
 from ...npy import COPY_AGAIN
 from ..findings import REMOVE
-from ..tree import ReadError
+from ..published.tree import ReadError
 from .access import Hdf5Reader
-from .contents import Contents, TrialPlace, VariablePlace
 from .dataset import Dataset
+from .hdf5_surveyor import Hdf5Surveyor, check_float
+from .places import Contents, TrialPlace, VariablePlace
 from .static import statistic_name
-from .surveyor import Hdf5Surveyor, check_float
 
 NAMES = {"videos": "inputs", "responses": "responses", "behavior": "behavior", "pupil_center": "eye_position"}
 """Published name -> the group's; also of the statistics."""

@@ -11,10 +11,10 @@ from typing import Any, cast
 import numpy as np
 
 from ....store import OptionError
-from ... import hdf5
-from ...hdf5 import Rows
 from ...npy import COPY_AGAIN, MAX_AXES, MAX_SIZE
-from ..tree import ReadError
+from ..published.tree import ReadError
+from . import library as hdf5
+from .library import Rows
 
 _SAVE_AGAIN = "save it again as numbers or text"
 _SAVE_INSIDE = "save a copy of the file that holds them"

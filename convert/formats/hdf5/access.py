@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....store import Problem, SourceError, TrialpackError
-from ... import hdf5
-from ...hdf5 import READ_ERRORS, Rows, first_line
 from ...npy import COPY_AGAIN
 from ..findings import MAX_SMALL_FILE
-from ..tree import ReadError
+from ..published.tree import ReadError
+from . import library as hdf5
 from .dataset import Dataset, check_written, examine, is_number, read_texts, text_of
+from .library import READ_ERRORS, Rows, first_line
 
 Kind = Literal["dataset", "group", "link", "other"]
 Stamp = tuple[int, int]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...store import Problem, SourceError
-from ..hdf5 import SUFFIXES, is_hdf5
-from .archive import ZipTree
-from .folder import FolderTree
 from .hdf5 import Hdf5Mouse
-from .mouse_tree import MouseTree
+from .hdf5.library import SUFFIXES, is_hdf5
+from .published.mouse_tree import MouseTree
+from .published.npy_folder import FolderTree
+from .published.zip import ZipTree
 from .source import Source, SourcePart, SourceTrial, Survey, TrialReader, TrialSpec
 
 __all__ = ["Source", "SourcePart", "SourceTrial", "Survey", "TrialReader", "TrialSpec", "find_sources", "open_source"]

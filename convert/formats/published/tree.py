@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...store import Problem
+from ....store import Problem
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...store import Problem, SourceError
+from ....store import Problem, SourceError
+from ..source import SourceTrial, Survey
 from .npy_files import named_errors, read_array, trial_problem
-from .source import SourceTrial, Survey
 from .surveyor import TRIAL_FILE, Surveyor
 from .tree import Entry, Listing, Tree, TreeReader
 

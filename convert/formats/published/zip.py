@@ -1,4 +1,4 @@
-"""A mouse in a zip, read in place: nothing is extracted, no name in it becomes a path."""
+"""The published files in a zip: read in place, nothing is extracted and no name in it becomes a path; and written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from pathlib import Path, PurePosixPath
 import deflate
 import numpy as np
 
-from ...store import Problem, SourceError
-from ...store.junk import is_junk
+from ....readers.progress import Progress
+from ....store import Problem, SourceError, files
+from ....store.errors import naming
+from ....store.junk import is_junk
+from .published_files import PublishedFile, PublishedTree
 from .tree import Entry, Listing, ReadError
 
 _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
@@ -24,6 +27,10 @@ _RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1
 _DOWNLOAD_AGAIN = "download the zip again"
 _MARKER = "meta/trials/tiers.npy"
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+_LEVEL = 1
+"""Floating point numbers hardly get smaller by more."""
+_DATE = (1980, 1, 1, 0, 0, 0)
+_MODE = 0o644 << 16
 
 
 @dataclass(frozen=True)
@@ -218,3 +225,27 @@ def _inflate(packed: memoryview, size: int) -> memoryview:
         return memoryview(deflate.deflate_decompress(packed, size))
     except deflate.DeflateError as error:
         raise ReadError(f"damaged in the zip ({error})", _DOWNLOAD_AGAIN) from None
+
+
+def write_zip(tree: PublishedTree, path: Path, workers: int, progress: Progress) -> None:
+    """Write all files of a tree to a zip, in the mouse's folder, deflated as the published ones are.
+
+    Notes
+    -----
+    One thread, however many workers there may be. Equal stores give equal bytes: members have the order of the store
+    and no time.
+    """
+    with naming(path), os.fdopen(files.create(path), "wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for member in tree.small():
+                _write(archive, tree.mouse, member, progress)
+            for array, number in tree.shards:
+                for member in tree.trials(array, number):
+                    _write(archive, tree.mouse, member, progress)
+
+
+def _write(archive: zipfile.ZipFile, mouse: str, file: PublishedFile, progress: Progress) -> None:
+    info = zipfile.ZipInfo(f"{mouse}/{file.name}", _DATE)
+    info.external_attr = _MODE
+    archive.writestr(info, b"".join(file.parts), zipfile.ZIP_DEFLATED, _LEVEL)
+    progress.advance(file.nbytes, 1)

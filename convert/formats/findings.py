@@ -13,7 +13,7 @@ from ...store import Problem, SourceError
 from ...store.errors import printable
 from ...store.layout import RESPONSES, STIMULUS, VARIABLES, Kind
 from ..npy import COPY_AGAIN
-from ..published import NO_TIER
+from ..published_mice import NO_TIER
 from .source import TrialSpec
 
 # Names become folders of the store: letters that every file system takes, and that mean nothing else to Zarr.

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from ...store import Problem, StoreBusyError, StoreExistsError, files
-from ...store.publish import check_place
+from ..store import Problem, StoreBusyError, StoreExistsError, files
+from ..store.publish import check_place
 
 
 @contextlib.contextmanager

@@ -10,13 +10,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...store import SourceError
-from ...store.layout import NEURON, STIMULUS, VARIABLES, Kind, Variable
-from .. import npy
-from ..npy import COPY_AGAIN, Header
-from .findings import MAX_SMALL_FILE, REMOVE, Findings
+from ....store import SourceError
+from ....store.layout import NEURON, STIMULUS, VARIABLES, Kind, Variable
+from ... import npy
+from ...npy import COPY_AGAIN, Header
+from ..findings import MAX_SMALL_FILE, REMOVE, Findings
+from ..source import SmallArray, Survey, TrialSpec
 from .npy_files import named_errors, read_array, trial_problem
-from .source import SmallArray, Survey, TrialSpec
 from .tree import Entry, Listing, ReadError, Tree, TreeReader
 
 TIERS = "meta/trials/tiers.npy"

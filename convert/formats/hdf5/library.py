@@ -14,10 +14,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from ..store import OptionError, Problem, files
-from ..store.errors import naming
-from ..store.manifest import values_digest
-from ..store.metadata import to_json
+from ....store import OptionError, Problem, files
+from ....store.errors import naming
+from ....store.manifest import values_digest
+from ....store.metadata import to_json
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 LAYOUT_VERSION = 1
