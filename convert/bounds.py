@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, layout
 from ..store.bounds import Bound, parse_bound
-from ..store.layout import VARIABLES
 from .formats.source import Source
 from .plan import Plan
 from .rounding import LARGEST, Limits, absolute, by_channel
@@ -31,12 +30,9 @@ def read_bounds(given: Iterable[tuple[str, object]]) -> dict[str, Bound]:
         With every pair that cannot be had.
     """
     bounds, problems = dict[str, Bound](), list[Problem]()
-    known = sorted({variable.name for variables in VARIABLES.values() for variable in variables})
     for name, text in given:
         option = f"--max-error {name}={text}"
-        if name not in known:
-            problems.append(Problem(option, f"there is no variable {name!r}", f"choose of {', '.join(known)}"))
-        elif name in bounds:
+        if name in bounds:
             problems.append(Problem(option, f"{name} has a bound already ({bounds[name]})", "give one"))
         else:
             try:
@@ -52,9 +48,9 @@ def std_tasks(plan: Plan, source: Source) -> list[StdTask]:
     """Return the work of finding out how much the train trials vary, as far as bounds depend on it."""
     survey, tasks = plan.survey, list[StdTask]()
     files = tuple(
-        (variable, survey.variables[variable.name].nbytes)
-        for variable in VARIABLES[survey.kind]
-        if variable.name in plan.bounds and plan.bounds[variable.name].of_std
+        (variable, survey.specs[variable.name].nbytes)
+        for variable in plan.variables
+        if variable.name in plan.options.bounds and plan.options.bounds[variable.name].of_std
     )
     for number, rows in enumerate(plan.units) if files else ():
         chosen = tuple(survey.trial_ids[row] for row in rows if survey.tiers[row] == layout.TRAIN_TIER)
@@ -65,12 +61,12 @@ def std_tasks(plan: Plan, source: Source) -> list[StdTask]:
 
 def largest_errors(plan: Plan, parts: Sequence[Mapping[str, Moments]]) -> Largest:
     """Return the largest errors of channels, from what is known of parts of the train trials, in their order."""
-    variables = {layout.bound_path(variable.name): variable for variable in VARIABLES[plan.survey.kind]}
+    variables = {layout.bound_path(variable.name): variable for variable in plan.variables}
     found = dict[str, NDArray[np.float64]]()
     for array in plan.largest_errors:
         variable = variables[array.path]
         with np.errstate(over="ignore"):
-            errors = std_of(parts, variable, array.shape) * (plan.bounds[variable.name].value / 100)
+            errors = std_of(parts, variable, array.shape) * (plan.options.bounds[variable.name].value / 100)
         # An infinite bound would let finite values become infinite.
         found[array.path] = np.minimum(errors, LARGEST)
     return found
@@ -80,7 +76,7 @@ def limits_of(plan: Plan, largest: Largest) -> dict[str, Limits]:
     """Return the limits of the variables that have bounds."""
     limits = dict[str, Limits]()
     for array in plan.recorded:
-        bound, ndim = plan.bounds.get(array.path), len(array.shape) - 1
+        bound, ndim = plan.options.bounds.get(array.path), len(array.shape) - 1
         if bound is not None:
             of_channels = largest.get(layout.bound_path(array.path))
             limits[array.path] = absolute(bound.value, ndim) if of_channels is None else by_channel(of_channels, ndim)

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.chunk_codecs import ChunkError
-from ..store.layout import VARIABLES, ArrayLayout, Variable
+from ..store.layout import ArrayLayout, Variable
 from ..store.shards import ShardReader
 from .bounds import largest_errors, limits_of
 from .contents import small_values
 from .formats.registry import open_source
 from .formats.source import Source, SourceTrial
 from .npy import narrowed
-from .plan import Plan, make_plan
+from .plan import Options, Plan, make_plan
 from .rounding import Excess, find_excess
+from .schema import parse_schema
 from .train_std import Moments, moments_of
 from .unit import stored_values
 
@@ -63,14 +64,15 @@ def compare_with_source(
     """
     index, opened = check_quick(Path(store)), open_source(source)
     settings = index.attributes
-    plan = make_plan(
-        opened.survey(),
-        index.root.parent,
+    schema = settings[layout.A_SCHEMA]
+    options = Options(
         precision=settings[layout.A_PRECISION],
-        max_error=index.bounds,
+        bounds=index.bounds,
         codec=settings[layout.A_CODEC],
         statistics=False,
+        schema=None if schema is None else parse_schema(f"{index.root}: {layout.A_SCHEMA}", schema),
     )
+    plan = make_plan(opened, index.root.parent, options)
     comparison = _Comparison(index, opened, plan, report)
     problems = comparison.outline()
     if not problems:
@@ -99,7 +101,8 @@ class _Comparison:
         expected = {array.path: (array.shape, array.dtype) for array in self._plan.arrays}
         expected |= {one.layout.path: (None, one.layout.dtype) for one in self._plan.small if one.verbatim}
         pairs: list[tuple[str, object, object]] = [
-            (layout.A_KIND, survey.kind, facts[layout.A_KIND]),
+            (layout.A_VARIABLES, [one.document for one in self._plan.variables], facts[layout.A_VARIABLES]),
+            (layout.A_SCHEMA, survey.schema, facts[layout.A_SCHEMA]),
             (layout.A_CONFIG, survey.config, facts[layout.A_CONFIG]),
         ]
         for path in sorted(expected.keys() | self._index.arrays.keys()):
@@ -114,7 +117,7 @@ class _Comparison:
         """Yield the comparisons that read: one a shard of each variable, one a small array."""
         for one in self._plan.small:
             yield lambda one=one: self._small(one)
-        for variable in VARIABLES[self._plan.survey.kind]:
+        for variable in self._plan.variables:
             array = self._index.arrays[variable.name]
             for number in range(array.files):
                 yield lambda v=variable, a=array, n=number: self._shard(v, a, n)
@@ -164,6 +167,9 @@ class _Comparison:
                 with part.open() as reader:
                     for start, rows in shard.groups():
                         for row, stored in enumerate(rows, start):
+                            if ids[row] in self._plan.survey.specs[variable.name].missing:
+                                problems += self._missing(variable, row, stored)
+                                continue
                             trial = reader.read(variable.name, ids[row])
                             self._report(trial.nbytes, trial.files)
                             difference = self._difference(variable, row, stored, trial)
@@ -176,6 +182,13 @@ class _Comparison:
         except SourceError as error:
             problems += error.problems
         return problems
+
+    def _missing(self, variable: Variable, row: int, stored: NDArray[Any]) -> list[Problem]:
+        """Compare the row of a trial that the source lacks with what stands for it."""
+        if _same_bits(stored, np.full(stored.shape, variable.fill_value, stored.dtype)):
+            return []
+        trial = self._plan.survey.trial_ids[row]
+        return [self._problem(variable.name, f"row {row} holds values, but the source lacks trial {trial}", trial)]
 
     def _measure(self, variable: Variable, number: int, row: int, trial: SourceTrial) -> None:
         """Take note of how much a train trial varies, if a bound depends on it; one thread has all rows of a shard."""
@@ -191,6 +204,7 @@ class _Comparison:
         descr, fortran_order = headers[of_row[row] if of_row else 0]
         original, exported = (descr, fortran_order), (narrowed(descr, stored.dtype), fortran_order)
         found, limits = (trial.descr, trial.fortran_order), self._limits.get(variable.name)
+        stored = stored[tuple(slice(trial.values.shape[axis]) for axis in variable.axes)]
         if found not in (original, exported):
             return "differs from"
         if (limits is None or found == exported) and self._is_same(variable, stored, trial):
@@ -202,7 +216,7 @@ class _Comparison:
         return "" if excess is None else _excess_text(excess)
 
     def _is_same(self, variable: Variable, stored: NDArray[Any], trial: SourceTrial) -> bool:
-        if self._plan.precision == "source" and trial.values.dtype.itemsize < stored.dtype.itemsize:
+        if self._plan.options.precision == "source" and trial.values.dtype.itemsize < stored.dtype.itemsize:
             stored = stored.astype(trial.values.dtype.newbyteorder("="))
         return _same_bits(stored, stored_values(variable, trial.values, stored.dtype.name))
 

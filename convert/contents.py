@@ -26,13 +26,14 @@ from .unit import UnitRecord
 Results = Mapping[str, Mapping[layout.Reduction, Summary]]
 
 
-def write_small(source: Source, root: Path, plan: Plan) -> Records:
-    """Write the arrays and files beside the trials, one at a time."""
-    records = Records()
+def write_small(source: Source, root: Path, plan: Plan) -> tuple[Records, dict[str, str]]:
+    """Write the arrays and files beside the trials, one at a time; return their files and digests of their values."""
+    records, digests = Records(), dict[str, str]()
     for one in plan.small:
         array, values = small_values(source, one)
         records |= write_array(root, array, values)
-    return records
+        digests[array.path] = _digest(values)
+    return records, digests
 
 
 def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
@@ -52,14 +53,18 @@ def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[A
 def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:
     """Write what is known of the trials after they were read: metadata of the variables, coordinates."""
     records = Records()
+    survey = plan.survey
     for array in plan.recorded:
         records |= write_metadata(root, _with_headers(array, merged.headers[array.path]))
     values = {
-        layout.TRIAL_ID: np.array(plan.survey.trial_ids, np.int64),
-        layout.TIER: np.array(plan.survey.tiers, object),
+        layout.TRIAL_ID: np.array(survey.trial_ids, np.int64),
+        layout.TIER: np.array(survey.tiers, object),
         layout.N_FRAMES: np.array(merged.n_frames, np.int32),
+        layout.N_FILE_FRAMES: np.array(survey.n_file_frames or (), np.int32),
         layout.WITHHELD: np.array(merged.withheld, bool),
     }
+    for name, spec in survey.specs.items():
+        values[f"{layout.HAS}{name}"] = ~np.isin(survey.trial_ids, list(spec.missing))
     for array in plan.coordinates:
         records |= write_array(root, array, values[array.path.rpartition("/")[2]])
     return records
@@ -99,10 +104,12 @@ def write_groups(root: Path, plan: Plan) -> Records:
 
 def _with_headers(array: ArrayLayout, headers: list[Any]) -> ArrayLayout:
     """Note how the source wrote the trials: once, or a trial where they differ."""
-    distinct = sorted({(descr, fortran) for descr, fortran in headers})
-    attributes = dict(array.attributes) | {layout.A_HEADERS: [list(header) for header in distinct]}
+    pairs = [None if header is None else (header[0], header[1]) for header in headers]
+    distinct = sorted({pair for pair in pairs if pair is not None})
+    attributes = dict(array.attributes) | {layout.A_HEADERS: [list(pair) for pair in distinct]}
     if len(distinct) > 1:
-        attributes[layout.A_HEADER_OF_ROW] = [distinct.index((descr, fortran)) for descr, fortran in headers]
+        # Trials that lack the variable have no file, so any number will do.
+        attributes[layout.A_HEADER_OF_ROW] = [0 if pair is None else distinct.index(pair) for pair in pairs]
     return dataclasses.replace(array, attributes=attributes)
 
 
@@ -120,26 +127,48 @@ def merge(records: list[UnitRecord]) -> UnitRecord:
     return merged
 
 
-def root_attributes(plan: Plan, merged: UnitRecord, records: Records) -> dict[str, Any]:
-    """Return the attributes of the root group; the store's id is computed from all that is known of its content."""
-    survey = plan.survey
-    attributes: dict[str, Any] = {
+def root_attributes(plan: Plan, merged: UnitRecord, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the attributes of the root group.
+
+    Parameters
+    ----------
+    digests
+        Path in the store of an array or file beside the trials -> digest of its values.
+
+    Notes
+    -----
+    The store's id is computed from what is stored: names, options, and digests of the values. It depends neither on
+    the versions that wrote the store nor on whether the source was a folder, an archive or a file.
+    """
+    survey, options = plan.survey, plan.options
+    described: dict[str, Any] = {
         layout.A_FORMAT: layout.FORMAT_VERSION,
         layout.A_MOUSE: survey.mouse,
-        layout.A_LETTER: plan.published.letter if plan.published else None,
         layout.A_KIND: survey.kind,
-        layout.A_PRECISION: plan.precision,
-        layout.A_CODEC: plan.codec,
-        layout.A_ROWS_PER_SHARD: plan.rows_per_shard,
+        layout.A_VARIABLES: [variable.document for variable in plan.variables],
+        layout.A_SCHEMA: survey.schema,
+        layout.A_PRECISION: options.precision,
+        layout.A_CODEC: options.codec,
         layout.A_CONFIG: survey.config,
+    }
+    if options.bounds:
+        described[layout.A_MAX_ERROR] = {name: bound.document for name, bound in options.bounds.items()}
+    content = [described, list(survey.trial_ids), list(survey.tiers), merged.values, dict(sorted(digests.items()))]
+    return described | {
+        layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32],
+        layout.A_LETTER: plan.published.letter if plan.published else None,
+        layout.A_ROWS_PER_SHARD: plan.rows_per_shard,
         layout.A_SOURCE: {"name": Path(survey.label).name, "files": survey.files, "bytes": survey.nbytes},
-        layout.A_SOFTWARE: software(),
         layout.A_WARNINGS: [*plan.warnings, *merged.warnings],
     }
-    if plan.bounds:
-        attributes[layout.A_MAX_ERROR] = {name: bound.document for name, bound in plan.bounds.items()}
-    content = [attributes, merged.values, {path: record.sha256 for path, record in sorted(records.items())}]
-    return attributes | {layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32]}
+
+
+def _digest(values: NDArray[Any]) -> str:
+    """Return the digest of the values of an array beside the trials, text included."""
+    if values.dtype.kind in "OU":
+        return hashlib.sha256(to_json([list(values.shape), values.reshape(-1).tolist()])).hexdigest()
+    plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return hashlib.sha256(to_json([list(values.shape), values.dtype.name]) + plain.tobytes()).hexdigest()
 
 
 @functools.cache

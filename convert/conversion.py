@@ -38,7 +38,8 @@ from .contents import (
 )
 from .formats.registry import open_source
 from .formats.source import Source
-from .plan import Plan, check_bounds, describe, make_plan
+from .plan import Options, Plan, describe, make_plan
+from .schema import read_schema
 from .train_std import measure
 from .unit import Unit, run_unit
 from .workers import Pool, cluster, local
@@ -115,12 +116,13 @@ def plan_mouse(
     max_error: MaxError | None = None,
     codec: CodecName = "fast",
     statistics: bool = True,
+    schema: Path | str | None = None,
 ) -> Plan:
     """Find out what converting a mouse would make; nothing is written.
 
     Parameters
     ----------
-    source, to, precision, max_error, codec, statistics
+    source, to, precision, max_error, codec, statistics, schema
         As of `convert_mouse`.
 
     Raises
@@ -130,19 +132,16 @@ def plan_mouse(
     OptionError
         An option cannot be had; of bounds, all that cannot.
     """
+    return make_plan(open_source(source), Path(to), read_options(precision, max_error, codec, statistics, schema))
+
+
+def read_options(
+    precision: Precision, max_error: MaxError | None, codec: CodecName, statistics: bool, schema: Path | str | None
+) -> Options:
+    """Return what is asked of a store, after a look at each of it; arguments and errors as of `convert_mouse`."""
     _check_codec(codec)
     bounds = read_bounds((max_error or {}).items())
-    opened = open_source(source)
-    check_bounds(opened.survey(), bounds)
-    return make_plan(
-        opened.survey(),
-        Path(to),
-        precision=precision,
-        max_error=bounds,
-        codec=codec,
-        statistics=statistics,
-        overhead=opened.overhead,
-    )
+    return Options(precision, bounds, codec, statistics, None if schema is None else read_schema(schema))
 
 
 def convert_mouse(
@@ -153,6 +152,7 @@ def convert_mouse(
     max_error: MaxError | None = None,
     codec: CodecName = "fast",
     statistics: bool = True,
+    schema: Path | str | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     max_memory: int | str = DEFAULT_MAX_MEMORY,
@@ -180,6 +180,8 @@ def convert_mouse(
         ``fast``, ``none``, ``small`` or ``pcodec``; see `layout.CODECS`.
     statistics
         Compute and store the statistics of the train trials; see `trialpack.readers.train_statistics`.
+    schema
+        File that declares the variables, in place of the source's own ``trialpack.toml``; see docs/format.md.
     workers
         Threads; one a core by default.
     scheduler
@@ -221,7 +223,7 @@ def convert_mouse(
     """
     begun = time.perf_counter()
     opened = open_source(source)
-    plan = plan_mouse(opened, to, precision=precision, max_error=max_error, codec=codec, statistics=statistics)
+    plan = make_plan(opened, Path(to), read_options(precision, max_error, codec, statistics, schema))
     _check_outside(opened, Path(to))
     limit = parse_memory(plan.survey.label, max_memory)
     threads = plan.workers(workers or available_cores(), limit)
@@ -238,7 +240,7 @@ def convert_mouse(
                 abandon(stage)
             raise
         remove_leftovers(stage, manifest)
-        finish(stage, manifest)
+        finish(stage, manifest, software())
         if verify:
             run.verify(stage, manifest, _verifiers(plan, threads, limit))
         publish(stage, replace=replace)
@@ -273,7 +275,8 @@ class _Conversion:
         with local(1) as one_thread:
             small = one_thread.executor.submit(write_small, self._source, stage.root, plan)
             merged = merge(self._run(pool, run_unit, units))
-            record = small.result() | one_thread.executor.submit(write_described, stage.root, plan, merged).result()
+            record, digests = small.result()
+            record |= one_thread.executor.submit(write_described, stage.root, plan, merged).result()
             record |= one_thread.executor.submit(write_largest_errors, stage.root, plan, largest).result()
             self._report_remaining(units)
             if plan.statistics:
@@ -285,7 +288,7 @@ class _Conversion:
         record |= write_groups(stage.root, plan)
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
-        attributes = root_attributes(plan, merged, record)
+        attributes = root_attributes(plan, merged, digests)
         record |= write_group(stage.root, "", attributes)
         return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
 
@@ -308,11 +311,16 @@ class _Conversion:
             stage=stage,
             source=plan.survey.label,
             part=self._source.part(trial_ids),
-            kind=plan.survey.kind,
-            precision=plan.precision,
+            variables=plan.variables,
+            precision=plan.options.precision,
             limits=limits_of(plan, largest),
             number=number,
             trial_ids=trial_ids,
+            missing={
+                name: found
+                for name, spec in plan.survey.specs.items()
+                if (found := spec.missing.intersection(trial_ids))
+            },
             recorded=plan.recorded,
             software=software(),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from ..store import Problem
@@ -21,7 +21,7 @@ from ..store.variables import (
     variable_problems,
 )
 from .npy import COPY_AGAIN
-from .published import find_published
+from .published_mice import find_published
 from .schema import Declaration, Schema
 
 PUBLISHED_FRAME_RATE = 30.0
@@ -94,10 +94,14 @@ class VariableFinder:
         Name of a variable -> what was found of it; all shapes of one variable have as many axes.
     schema
         What is declared.
+    ignore
+        Names of variables that cannot be read, for reasons that are reported elsewhere.
     """
 
-    def __init__(self, label: str, mouse: str, found: Mapping[str, FoundTrials], schema: Schema) -> None:
-        self._label, self._found, self._schema = label, found, schema
+    def __init__(
+        self, label: str, mouse: str, found: Mapping[str, FoundTrials], schema: Schema, ignore: Set[str] = frozenset()
+    ) -> None:
+        self._label, self._found, self._schema, self._ignore = label, found, schema, ignore
         published = find_published(mouse)
         self._published = published if published is not None and published.name == mouse else None
         self.problems = list[Problem]()
@@ -107,7 +111,7 @@ class VariableFinder:
         self.problems += [
             self._schema.problem("there is no such folder under data", name)
             for name in self._schema.variables
-            if name not in self._found
+            if name not in self._found and name not in self._ignore
         ]
         clear = {name: self._named(name) for name in self._found}
         lengths = self._lengths({name: one for name, one in clear.items() if one is not None})
@@ -117,7 +121,7 @@ class VariableFinder:
         variables = [self._variable(name, one) for name, one in clear.items() if one is not None]
         sound = [variable for variable in variables if self._is_sound(variable)]
         self._check_sizes(sound)
-        if not self.problems:
+        if not self.problems and not self._ignore:
             self.problems += [Problem(self._label, what, _DECLARE) for what in recording_problems(sound)]
         return in_order(sound)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
 from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
-from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
+from ..store.layout import ArrayLayout, CodecName, Precision, Variable, small_layout, variable_layout
 from . import rounding
-from .formats.source import SmallArray, Survey
+from .formats.source import TIERS, SmallArray, Source, Survey
+from .npy import COPY_AGAIN
 from .published_mice import PublishedMouse, find_published
+from .schema import Schema
 
 _VIEWS = {"S": "uint8", "m": "int64", "M": "int64"}
 _GROUPS = {"meta/trials/": "trials/", "meta/neurons/": "neurons/", "meta/statistics/": "statistics/source/"}
@@ -36,6 +38,27 @@ class SmallPlan:
 
 
 @dataclass(frozen=True)
+class Options:
+    """What a person asks of a store: one value on the way from the command line to the writer.
+
+    Attributes
+    ----------
+    precision, codec, statistics
+        As of `convert_mouse`.
+    bounds
+        Variable -> how far its values may be from the source; of those that are rounded.
+    schema
+        What is declared of the variables, in place of what the source declares; None for that.
+    """
+
+    precision: Precision = "source"
+    bounds: Mapping[str, Bound] = field(default_factory=dict[str, Bound])
+    codec: CodecName = "fast"
+    statistics: bool = True
+    schema: Schema | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a conversion will make.
 
@@ -45,14 +68,16 @@ class Plan:
         What was found in the source.
     destination
         The store's path.
-    bounds
-        Variable -> how far its values may be from the source; of those that are rounded.
+    options
+        What was asked for, with the precision that the source has already.
+    variables
+        The variables as the store has them: those that are rounded are float32.
     recorded
-        Layouts of the recorded variables, in the order of `layout.VARIABLES`.
+        Layouts of the recorded variables, in the order of `variables`.
     largest_errors
         Layouts of the largest errors of channels: of bounds that are a part of the standard deviation.
     coordinates
-        Layouts of trial_id, tier, n_frames (dynamic mice) and withheld.
+        Layouts of trial_id, tier and the like; see `layout.coordinate_layouts`.
     statistics
         Layouts of the train statistics; none without train trials.
     small
@@ -65,9 +90,8 @@ class Plan:
 
     survey: Survey
     destination: Path
-    precision: Precision
-    codec: CodecName
-    bounds: Mapping[str, Bound]
+    options: Options
+    variables: tuple[Variable, ...]
     recorded: tuple[ArrayLayout, ...]
     largest_errors: tuple[ArrayLayout, ...]
     coordinates: tuple[ArrayLayout, ...]
@@ -96,7 +120,7 @@ class Plan:
         """Return what the published mouse of this name has that the source has not; None if that is nothing."""
         if self.published is None:
             return None
-        found = {"trials": len(self.survey.trial_ids), "neurons": self.survey.variables[layout.RESPONSES].shape[0]}
+        found = {"trials": len(self.survey.trial_ids), "neurons": self.survey.n_neurons}
         known = {"trials": len(self.published.trial_ids), "neurons": self.published.n_neurons}
         parts = [f"{found[name]} of {known[name]} {name}" for name in known if found[name] != known[name]]
         return ", ".join(parts) or None
@@ -141,7 +165,9 @@ class Plan:
         """
         if not self.statistics:
             return 0
-        n_trials, n_frames = len(self.survey.trial_ids), self.survey.variables[layout.RESPONSES].shape[-1]
+        n_trials = len(self.survey.trial_ids)
+        sizes = [dict(zip(array.dimensions, array.shape, strict=True)) for array in self.recorded]
+        n_frames = max(size.get(layout.FRAME, 0) for size in sizes)
         planned = self.recording(self.destination, [n_frames] * n_trials, [False] * n_trials)
         return needed_memory(planned, planned.rows_of_tier(layout.TRAIN_TIER), at_once)
 
@@ -150,12 +176,17 @@ class Plan:
         survey = self.survey
         return Recording(
             root=root,
-            kind=survey.kind,
+            variables=self.variables,
             arrays={array.path: array for array in self.recorded},
             trial_ids=np.array(survey.trial_ids, np.int64),
             tiers=np.array(survey.tiers, object),
             n_frames=np.array(n_frames, np.int32) if survey.kind == "dynamic" else None,
             withheld=np.array(withheld, bool),
+            lacking={
+                name: np.isin(survey.trial_ids, list(spec.missing))
+                for name, spec in survey.specs.items()
+                if spec.missing
+            },
         )
 
     def trials_by_tier(self) -> dict[str, int]:
@@ -193,66 +224,69 @@ class Plan:
         return OptionError(Problem(self.survey.label, what, f"give --max-memory {need}MB{otherwise}"))
 
 
-def make_plan(
-    survey: Survey,
-    to: Path,
-    *,
-    precision: Precision = "source",
-    max_error: Mapping[str, Bound] | None = None,
-    codec: CodecName = "fast",
-    statistics: bool = True,
-    overhead: int = 1,
-) -> Plan:
+def make_plan(source: Source, to: Path, options: Options) -> Plan:
     """Lay out the store of a mouse.
 
     Parameters
     ----------
-    survey
-        From the source.
     to
         The folder that is to hold the store.
-    precision
-        As of `convert_mouse`; of a source that was rounded before, it is the one of that.
-    max_error
-        Variable -> how far its values may be from the source; they are then float32.
-    statistics
-        Whether the store is to have statistics of its train trials.
-    overhead
-        How many bytes of memory reading one byte of the source takes.
+    options
+        What is asked of the store; of a source that was rounded before, the precision is the one of that.
 
     Raises
     ------
     SourceError
-        Two arrays cannot both have the place or the dimensions in the store that they would have; or the name of the
-        source is not UTF-8.
+        With every problem that can be seen without reading the trials; or two arrays cannot both have the place or the
+        dimensions in the store that they would have.
+    OptionError
+        A bound cannot be had.
     """
-    bounds = dict(max_error or {})
-    precision = precision if survey.precision == "source" else survey.precision
-    small = (*(_small(survey, array) for array in survey.small), *(_verbatim(name) for name in survey.verbatim))
-    problems = [*_name_problems(survey), *_path_problems(survey, small), *_dimension_problems(survey, small)]
+    survey = source.survey(options.schema)
+    check_bounds(survey, options.bounds)
+    if survey.precision != "source":
+        options = dataclasses.replace(options, precision=survey.precision)
+    coordinates = layout.coordinate_layouts(
+        survey.variables, len(survey.trial_ids), unpadded=survey.n_file_frames is not None
+    )
+    small = _small_plans(survey, {array.path for array in coordinates})
+    variables = tuple(_as_stored(variable, options) for variable in survey.variables)
+    recorded, rows = _recorded(survey, variables, options)
+    problems = [*_name_problems(survey), *_tier_problems(survey), *_path_problems(survey, coordinates, small)]
+    problems += _dimension_problems(survey, [*recorded, *coordinates], small)
     if problems:
         raise SourceError(problems)
-    recorded, rows = _recorded(survey, precision, codec, bounds)
-    n_train = survey.tiers.count(layout.TRAIN_TIER) if statistics else 0
-    reading = overhead * max(spec.nbytes for spec in survey.variables.values())
+    n_train = survey.tiers.count(layout.TRAIN_TIER) if options.statistics else 0
     return Plan(
         survey=survey,
         destination=destination(survey.mouse, to),
-        precision=precision,
-        codec=codec,
-        bounds=bounds,
+        options=options,
+        variables=variables,
         recorded=recorded,
         largest_errors=tuple(
             layout.bound_layout(array, variable)
-            for variable, array in zip(layout.VARIABLES[survey.kind], recorded, strict=True)
-            if variable.name in bounds and bounds[variable.name].of_std
+            for variable, array in zip(variables, recorded, strict=True)
+            if variable.name in options.bounds and options.bounds[variable.name].of_std
         ),
-        coordinates=_coordinates(survey),
-        statistics=layout.statistics_layouts(recorded, survey.kind, n_train) if n_train else (),
+        coordinates=coordinates,
+        statistics=layout.statistics_layouts(recorded, variables, n_train) if n_train else (),
         small=small,
         rows_per_shard=rows,
-        unit_memory=reading + sum(_writing_memory(array) for array in recorded) + bool(bounds) * rounding.SCRATCH_BYTES,
+        unit_memory=_unit_memory(source, survey, recorded, options),
     )
+
+
+def _unit_memory(source: Source, survey: Survey, recorded: Sequence[ArrayLayout], options: Options) -> int:
+    """Return the bytes that one worker holds: reading one file, writing all variables, and scratch for rounding."""
+    reading = source.overhead * max(spec.nbytes for spec in survey.specs.values())
+    writing = sum(_writing_memory(array) for array in recorded)
+    return reading + writing + bool(options.bounds) * rounding.SCRATCH_BYTES
+
+
+def _as_stored(variable: Variable, options: Options) -> Variable:
+    """Return a variable with the dtype that the store has: rounded ones, and float64 in float32 stores, are float32."""
+    narrowed = options.precision == "float32" and variable.dtype == "float64"
+    return dataclasses.replace(variable, dtype="float32") if narrowed or variable.name in options.bounds else variable
 
 
 def destination(mouse: str, to: Path) -> Path:
@@ -268,12 +302,15 @@ def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:
     OptionError
         With every bound of a variable that there is not, or of the standard deviation of no train trials.
     """
-    problems, known = list[Problem](), [variable.name for variable in layout.VARIABLES[survey.kind]]
+    problems, known = list[Problem](), {variable.name: variable for variable in survey.variables}
     for name, bound in bounds.items():
         option = f"{layout.A_MAX_ERROR} of {name!r}"
         if name not in known:
             what, advice = "there is no such variable", f"choose of {', '.join(known)}"
             problems.append(Problem(survey.label, f"{option}: {what}", advice))
+        elif np.dtype(known[name].dtype).kind != "f":
+            what = f"only floats are rounded, and these are {known[name].dtype}"
+            problems.append(Problem(survey.label, f"{option}: {what}", "leave it out"))
         elif bound.of_std and layout.TRAIN_TIER not in survey.tiers:
             what = f"{bound} needs the standard deviation of train trials, of which there are none"
             problems.append(Problem(survey.label, f"{option}: {what}", "give it in the variable's unit"))
@@ -289,10 +326,19 @@ def _name_problems(survey: Survey) -> Iterator[Problem]:
         yield Problem(survey.label, "has a name that is not UTF-8", "rename it")
 
 
-def _path_problems(survey: Survey, small: tuple[SmallPlan, ...]) -> Iterator[Problem]:
+def _tier_problems(survey: Survey) -> Iterator[Problem]:
+    """Yield that the tiers are missing among the tables of trials, whose length they tell."""
+    names = [array.name for array in survey.small if array.name.startswith("meta/trials/")]
+    if names and TIERS not in names:
+        yield Problem(survey.label, "missing (expected the tier of each trial)", COPY_AGAIN, TIERS)
+
+
+def _path_problems(
+    survey: Survey, coordinates: Sequence[ArrayLayout], small: tuple[SmallPlan, ...]
+) -> Iterator[Problem]:
     """Yield whose path would be below another array's: a Zarr node is an array or a group, not both."""
     owners = {one.layout.path: one.source for one in small}
-    taken = {array.path for array in _coordinates(survey)} | owners.keys()
+    taken = {array.path for array in coordinates} | owners.keys()
     for path, source in owners.items():
         for parent in map(str, Path(path).parents):
             if parent in taken:
@@ -300,9 +346,13 @@ def _path_problems(survey: Survey, small: tuple[SmallPlan, ...]) -> Iterator[Pro
                 yield Problem(survey.label, what, "rename one of them", source)
 
 
-def _dimension_problems(survey: Survey, small: tuple[SmallPlan, ...]) -> Iterator[Problem]:
+def _dimension_problems(
+    survey: Survey, arrays: Sequence[ArrayLayout], small: tuple[SmallPlan, ...]
+) -> Iterator[Problem]:
     """Yield whose dimensions would have the names of others of another size, as those of a/b and a.b may."""
-    known = dict[str, tuple[int, str]]()
+    known = {
+        name: (size, array.path) for array in arrays for name, size in zip(array.dimensions, array.shape, strict=True)
+    }
     for one in small:
         for name, size in zip(one.layout.dimensions, one.layout.shape, strict=True):
             expected, other = known.setdefault(name, (size, one.source))
@@ -311,29 +361,21 @@ def _dimension_problems(survey: Survey, small: tuple[SmallPlan, ...]) -> Iterato
                 yield Problem(survey.label, what, "rename one of them", one.source)
 
 
-def _recorded(
-    survey: Survey, precision: Precision, codec: CodecName, bounds: Mapping[str, Bound]
-) -> tuple[tuple[ArrayLayout, ...], int]:
-    variables = layout.VARIABLES[survey.kind]
-    shapes = {v.name: tuple(survey.variables[v.name].shape[axis] for axis in v.axes) for v in variables}
-    dtypes = {
-        v.name: "float32" if precision == "float32" or v.name in bounds else survey.variables[v.name].dtype
-        for v in variables
-    }
-    sizes = {name: math.prod(shape) * np.dtype(dtypes[name]).itemsize for name, shape in shapes.items()}
+def _recorded(survey: Survey, variables: Sequence[Variable], options: Options) -> tuple[tuple[ArrayLayout, ...], int]:
+    shapes = {variable.name: survey.stored_shape(variable) for variable in variables}
+    sizes = {one.name: math.prod(shapes[one.name]) * np.dtype(one.dtype).itemsize for one in variables}
     n_trials = len(survey.trial_ids)
     rows = layout.rows_per_shard(n_trials, sizes)
     arrays = (
         variable_layout(
-            v,
-            shapes[v.name],
-            dtypes[v.name],
+            variable,
+            shapes[variable.name],
             n_trials=n_trials,
             rows=rows,
-            codec=codec,
-            bound=bounds.get(v.name),
+            codec=options.codec,
+            bound=options.bounds.get(variable.name),
         )
-        for v in variables
+        for variable in variables
     )
     return tuple(arrays), rows
 
@@ -343,15 +385,17 @@ def _writing_memory(array: ArrayLayout) -> int:
     return array.trial_nbytes * array.chunk[0] * 5 // 4 + 3 * array.chunk_nbytes
 
 
-def _coordinates(survey: Survey) -> tuple[ArrayLayout, ...]:
-    return layout.coordinate_layouts(survey.kind, len(survey.trial_ids))
+def _small_plans(survey: Survey, taken: Set[str]) -> tuple[SmallPlan, ...]:
+    """Return where the store has all arrays and files beside the trials, given paths that are taken."""
+    arrays = (_small(survey, array, taken) for array in survey.small)
+    return (*arrays, *(_verbatim(name) for name in survey.verbatim))
 
 
-def _small(survey: Survey, array: SmallArray) -> SmallPlan:
+def _small(survey: Survey, array: SmallArray, taken: Set[str]) -> SmallPlan:
     kind = np.dtype(array.dtype).kind
     shape = (*array.shape, np.dtype(array.dtype).itemsize) if kind == "S" else array.shape
     dtype = "string" if kind == "U" else _VIEWS.get(kind, np.dtype(array.dtype).name)
-    path = _path(survey, array.name)
+    path = _path(array.name, taken)
     attributes = {
         layout.A_SOURCE_NAME: array.name,
         layout.A_SOURCE_DTYPE: array.dtype,
@@ -366,10 +410,9 @@ def _verbatim(name: str) -> SmallPlan:
     return SmallPlan(name, array, verbatim=True)
 
 
-def _path(survey: Survey, name: str) -> str:
+def _path(name: str, taken: Set[str]) -> str:
     """Return where the store has an array of the source: under its own name, in the group of its kind."""
     bare = name.removesuffix(".npy")
-    taken = {array.path for array in _coordinates(survey)}
     for prefix, group in _GROUPS.items():
         path = bare.replace(prefix, group, 1)
         if bare.startswith(prefix) and path not in taken:
@@ -388,10 +431,10 @@ def _shared_dimensions(survey: Survey, path: str) -> Mapping[tuple[int, int], st
     """Return (axis, size) -> dimension for the arrays of a group."""
     group = path.split("/")[0]
     if group == layout.TRIALS:
-        numbers = next(array.shape[0] for array in survey.small if array.name == "meta/trials/tiers.npy")
-        return {(0, numbers): layout.FILE_NUMBER}
+        shapes = [array.shape for array in survey.small if array.name == TIERS]
+        return {(0, shape[0]): layout.FILE_NUMBER for shape in shapes if shape}
     if group == layout.NEURONS:
-        return {(0, survey.variables[layout.RESPONSES].shape[0]): layout.NEURON}
+        return {(0, survey.n_neurons): layout.NEURON}
     return {}
 
 
@@ -408,9 +451,10 @@ def describe(plan: Plan) -> dict[str, Any]:
         layout.A_MOUSE: plan.survey.mouse,
         layout.A_LETTER: plan.published.letter if plan.published else None,
         layout.A_KIND: plan.survey.kind,
-        layout.A_PRECISION: plan.precision,
-        layout.A_MAX_ERROR: {name: bound.document for name, bound in plan.bounds.items()},
-        layout.A_CODEC: plan.codec,
+        layout.A_PRECISION: plan.options.precision,
+        layout.A_MAX_ERROR: {name: bound.document for name, bound in plan.options.bounds.items()},
+        layout.A_CODEC: plan.options.codec,
+        layout.A_VARIABLES: [variable.document for variable in plan.variables],
         "trials": plan.trials_by_tier(),
         "arrays": [_describe_array(array) for array in plan.arrays],
         "bytes_before": plan.survey.nbytes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import Problem, SourceError, layout
-from ..store.layout import VARIABLES, ArrayLayout, Kind, Precision, Variable
+from ..store.layout import ArrayLayout, Precision, Variable
 from ..store.manifest import values_digest
 from ..store.metadata import array_document
 from ..store.publish import Stage, record_unit, recorded_unit
 from ..store.shards import ShardWriter
+from ..store.variables import stimulus_of
 from .formats.source import SourcePart, SourceTrial, TrialReader
 from .npy import COPY_AGAIN
 from .rounding import Limits, round_within
@@ -40,20 +41,23 @@ class Unit:
         Which shard of every array.
     trial_ids
         Of its rows.
+    variables, recorded
+        The recorded variables as the store has them, and their layouts in the same order.
     limits
         Variable -> how far its values may be from the source; of those that are rounded.
-    recorded
-        Layouts of the recorded variables, in the order of `VARIABLES`.
+    missing
+        Variable -> which of the trials lack it.
     """
 
     stage: Stage
     source: str
     part: SourcePart
-    kind: Kind
+    variables: tuple[Variable, ...]
     precision: Precision
     limits: Mapping[str, Limits]
     number: int
     trial_ids: tuple[int, ...]
+    missing: Mapping[str, frozenset[int]]
     recorded: tuple[ArrayLayout, ...]
     software: dict[str, str]
 
@@ -72,6 +76,8 @@ class Unit:
             self.precision,
             {name: limits.fingerprint for name, limits in self.limits.items()},
             self.software,
+            [variable.document for variable in self.variables],
+            {name: sorted(trials) for name, trials in sorted(self.missing.items())},
             [array_document(array) for array in self.recorded],
             self.part.fingerprint,
         ]
@@ -89,7 +95,7 @@ class UnitRecord:
     values
         Variable -> digests of the trials' values.
     headers
-        Variable -> [dtype, Fortran order] of the trials' files.
+        Variable -> [dtype, Fortran order] of the trials' files; None of trials that lack it.
     """
 
     files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -145,19 +151,18 @@ def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArr
 
 
 class _UnitWriter:
-    """A unit while it runs."""
+    """Writes one unit of work: reads and checks its trials, and writes one shard of every variable."""
 
     def __init__(self, unit: Unit, report: Report) -> None:
         self._unit, self._report = unit, report
-        self._variables = VARIABLES[unit.kind]
         self._record, self._problems = UnitRecord(), list[Problem]()
 
     def run(self) -> UnitRecord:
         with ExitStack() as stack:
             reader = stack.enter_context(self._unit.part.open())
             writers = [
-                stack.enter_context(_Rows(self._unit, variable, array))
-                for variable, array in zip(self._variables, self._unit.recorded, strict=True)
+                stack.enter_context(_RowWriter(self._unit, variable, array))
+                for variable, array in zip(self._unit.variables, self._unit.recorded, strict=True)
             ]
             for trial_id in self._unit.trial_ids:
                 self._trial(reader, writers, trial_id)
@@ -167,60 +172,106 @@ class _UnitWriter:
                 self._finish(writer)
         return self._record
 
-    def _trial(self, reader: TrialReader, writers: list[_Rows], trial_id: int) -> None:
+    def _trial(self, reader: TrialReader, writers: list[_RowWriter], trial_id: int) -> None:
         """Read and write one trial; after a problem go on reading, to report all that there are, but write no more."""
-        lengths, members = dict[str, int](), dict[str, str]()
-        for variable, writer in zip(self._variables, writers, strict=True):
+        known = _KnownTrial(trial_id)
+        for writer in writers:
+            variable = writer.variable
+            if trial_id in self._unit.missing.get(variable.name, ()):
+                writer.append_missing()
+                continue
             try:
                 trial = reader.read(variable.name, trial_id)
-                members[variable.name] = trial.member
                 self._report(trial.nbytes, trial.files)
                 values = writer.convert(trial, trial_id)
-                self._examine(variable, trial, values, trial_id, lengths)
+                self._record.warnings += known.add(variable, trial, values)
             except SourceError as error:
                 self._problems += error.problems
                 continue
             if not self._problems:
                 writer.append(values, trial)
-        self._compare_lengths(lengths, members, trial_id)
+        self._note(known)
 
-    def _examine(
-        self, variable: Variable, trial: SourceTrial, values: NDArray[Any], trial_id: int, lengths: dict[str, int]
-    ) -> None:
-        axis, n_frames = variable.frame_axis, 0
-        if axis is not None:
-            n_frames = lengths[variable.name] = valid_frames(values, axis)
-        if variable.name == layout.RESPONSES:
-            # Of the source: what was rounded may be zeros throughout, and is no placeholder.
-            self._record.withheld.append(is_withheld(trial.values))
-        if holds_nan(values, axis, n_frames):
-            self._record.warnings.append(f"{variable.name} of trial {trial_id} hold NaN among their valid values")
-
-    def _compare_lengths(self, lengths: dict[str, int], members: dict[str, str], trial_id: int) -> None:
-        """Take a trial's valid length from its video: withheld responses are zeros to the end."""
-        stimulus = layout.STIMULUS[self._unit.kind]
-        if stimulus not in lengths:
+    def _note(self, known: _KnownTrial) -> None:
+        """Note the valid length of a trial, and whether its responses were withheld."""
+        if known.withheld is not None:
+            self._record.withheld.append(known.withheld)
+        reference = known.reference(self._unit.variables)
+        if reference is None:
             return
-        n_frames = lengths[stimulus]
+        n_frames = known.lengths[reference]
         self._record.n_frames.append(n_frames)
+        self._record.warnings += known.other_lengths(reference)
         if n_frames == 0:
-            what = f"no valid frame (the {stimulus} of trial {trial_id} are NaN throughout)"
-            self._problems.append(Problem(self._unit.source, what, COPY_AGAIN, members[stimulus], trial_id))
-        withheld = bool(self._record.withheld) and self._record.withheld[-1]
-        for name, length in lengths.items():
-            if length != n_frames and not (withheld and name == layout.RESPONSES):
-                self._record.warnings.append(
-                    f"{name} of trial {trial_id} have {length} valid frames, its {stimulus} {n_frames}"
-                )
+            what = f"no valid frame (the {reference} of trial {known.trial_id} are NaN throughout)"
+            self._problems.append(
+                Problem(self._unit.source, what, COPY_AGAIN, known.members[reference], known.trial_id)
+            )
 
-    def _finish(self, writer: _Rows) -> None:
+    def _finish(self, writer: _RowWriter) -> None:
         file = writer.finish()
         self._record.files[writer.name] = [file.size, file.sha256]
         self._record.values[writer.variable.name] = writer.digests
         self._record.headers[writer.variable.name] = writer.headers
 
 
-class _Rows:
+class _KnownTrial:
+    """What is known of a trial, once its variables were read one after another.
+
+    Attributes
+    ----------
+    lengths
+        Variable with frames -> frames up to the last one that holds a number; of integers, all of the file.
+    members
+        Variable -> what the source calls its file.
+    withheld
+        Whether zeros stand in place of the responses; None before they were read.
+    """
+
+    def __init__(self, trial_id: int) -> None:
+        self.trial_id, self.withheld = trial_id, None
+        self.lengths, self.members = dict[str, int](), dict[str, str]()
+        self.withheld: bool | None = None
+
+    def add(self, variable: Variable, trial: SourceTrial, values: NDArray[Any]) -> list[str]:
+        """Look at a variable that was read; return what is unusual about it."""
+        self.members[variable.name], axis = trial.member, variable.frame_axis
+        floats, n_frames = values.dtype.kind == "f", 0
+        if axis is not None:
+            # Integers have no NaN: every frame of the file is one.
+            n_frames = valid_frames(values, axis) if floats else trial.values.shape[variable.axes[axis]]
+            self.lengths[variable.name] = n_frames
+        if variable.name == layout.RESPONSES:
+            # Of the source: what was rounded may be zeros throughout, and is no placeholder. Nor are counts of spikes.
+            self.withheld = floats and is_withheld(trial.values)
+        if floats and holds_nan(values, axis, n_frames):
+            return [f"{variable.name} of trial {self.trial_id} hold NaN among their valid values"]
+        return []
+
+    def reference(self, variables: Sequence[Variable]) -> str | None:
+        """Return the variable that tells the trial's valid length; None without frames.
+
+        The stimulus, if it is of floats, whose padding is NaN: withheld responses are zeros to the end. Else the
+        shortest.
+        """
+        floats = {one.name for one in variables if np.dtype(one.dtype).kind == "f"} & self.lengths.keys()
+        stimulus = stimulus_of(variables)
+        if stimulus is not None and stimulus.name in floats:
+            return stimulus.name
+        told = floats - ({layout.RESPONSES} if self.withheld else set()) or self.lengths.keys()
+        return min(sorted(told), key=lambda name: self.lengths[name], default=None)
+
+    def other_lengths(self, reference: str) -> list[str]:
+        """Return which variables have another valid length than the one that tells it."""
+        n_frames, withheld = self.lengths[reference], {layout.RESPONSES} if self.withheld else set[str]()
+        return [
+            f"{name} of trial {self.trial_id} have {length} valid frames, its {reference} {n_frames}"
+            for name, length in self.lengths.items()
+            if length != n_frames and name not in withheld
+        ]
+
+
+class _RowWriter:
     """Collects the rows that share chunks, and writes them to one shard of one array."""
 
     def __init__(self, unit: Unit, variable: Variable, array: ArrayLayout) -> None:
@@ -233,7 +284,7 @@ class _Rows:
         self._group = np.empty((self._shared, *array.shape[1:]), array.numpy_dtype) if self._shared > 1 else None
         self._filled = 0
 
-    def __enter__(self) -> _Rows:
+    def __enter__(self) -> _RowWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -249,19 +300,32 @@ class _Rows:
             values within their bound.
         """
         if self._limits is not None:
-            return self._round(self._limits, trial, trial_id)
+            return self._padded(self._round(self._limits, trial, trial_id))
         values = stored_values(self.variable, trial.values, self._array.dtype)
         if self._exact and trial.values.dtype.itemsize != values.dtype.itemsize:
             back = stored_values(self.variable, trial.values, trial.values.dtype.newbyteorder("=").str)
             if values.astype(back.dtype).tobytes() != back.tobytes():
                 what = f"{trial.descr} values that float64 does not hold exactly (a signalling NaN)"
                 raise SourceError(Problem(self._unit.source, what, COPY_AGAIN, trial.member, trial_id))
-        return values
+        return self._padded(values)
+
+    def _padded(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values with as many frames as the longest trial has."""
+        if values.shape == self._array.shape[1:]:
+            return values
+        out = self._filling()
+        out[tuple(map(slice, values.shape))] = values
+        return out
+
+    def _filling(self) -> NDArray[Any]:
+        return np.full(self._array.shape[1:], self.variable.fill_value, self._array.numpy_dtype)
 
     def _round(self, limits: Limits, trial: SourceTrial, trial_id: int) -> NDArray[np.float32]:
-        excess = round_within(trial.values.transpose(self.variable.axes), limits, self._rounded)
+        view = trial.values.transpose(self.variable.axes)
+        out = self._rounded if view.shape == self._rounded.shape else np.empty(view.shape, np.float32)
+        excess = round_within(view, limits, out)
         if excess is None:
-            return self._rounded
+            return out
         what = (
             f"float32 does not hold all values within {excess.allowed:.6g} (largest error {excess.error:.6g}, "
             f"{layout.A_MAX_ERROR} {self._array.attributes[layout.A_MAX_ERROR]})"
@@ -271,8 +335,15 @@ class _Rows:
 
     def append(self, values: NDArray[Any], trial: SourceTrial) -> None:
         """Add one row; `values` is not kept."""
+        self._append(values, [trial.descr, trial.fortran_order])
+
+    def append_missing(self) -> None:
+        """Add the row of a trial that lacks the variable."""
+        self._append(self._filling(), None)
+
+    def _append(self, values: NDArray[Any], header: list[Any] | None) -> None:
         self.digests.append(values_digest(values))
-        self.headers.append([trial.descr, trial.fortran_order])
+        self.headers.append(header)
         if self._group is None:
             self._shard.append(values[None])
             return

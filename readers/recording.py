@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
+from ..store.variables import kind_of, stimulus_of
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Recording:
     ----------
     root
         Where the store is.
-    kind
-        Static or dynamic.
+    variables
+        The recorded variables, stimulus first.
     arrays
         Name of a variable -> its layout.
     trial_ids
@@ -36,17 +37,20 @@ class Recording:
         (n_trials,) int32, valid frames; None for static mice.
     withheld
         (n_trials,) bool, zeros stand in place of the responses.
+    lacking
+        Name of an optional variable -> (n_trials,) bool, the trials that lack it.
     version
         As of `StoreFolder`.
     """
 
     root: Path
-    kind: layout.Kind
+    variables: tuple[Variable, ...]
     arrays: Mapping[str, ArrayLayout]
     trial_ids: NDArray[np.int64]
     tiers: NDArray[Any]
     n_frames: NDArray[np.int32] | None
     withheld: NDArray[np.bool_]
+    lacking: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     version: str = ""
 
     @property
@@ -60,9 +64,25 @@ class Recording:
         return StoreFolder(self.root, self.version)
 
     @property
-    def variables(self) -> tuple[Variable, ...]:
-        """The recorded variables, stimulus first."""
-        return layout.VARIABLES[self.kind]
+    def kind(self) -> layout.Kind:
+        """Whether there are frames (dynamic) or not (static)."""
+        return kind_of(self.variables)
+
+    @property
+    def stimulus(self) -> Variable | None:
+        """The stimulus; None of a recording without one."""
+        return stimulus_of(self.variables)
+
+    def variable(self, name: str) -> Variable:
+        """Return a recorded variable; errors as of `array`."""
+        path = self.array(name).path
+        return next(variable for variable in self.variables if variable.name == path)
+
+    def given(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some rows in which a variable was recorded: not withheld, and not lacking."""
+        if name == layout.RESPONSES:
+            return rows[~self.withheld[rows]]
+        return rows[~self.lacking[name][rows]] if name in self.lacking else rows
 
     @property
     def trials_by_tier(self) -> dict[str, int]:
@@ -104,17 +124,19 @@ def recording_of(index: StoreIndex) -> Recording:
     CorruptStoreError
         What is known of the trials is damaged.
     """
-    kind: layout.Kind = index.attributes[layout.A_KIND]
+    variables, optional = index.variables, [one.name for one in index.variables if one.optional]
     # A static mouse may have come with an array of its own that is called n_frames.
-    names = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, *([layout.N_FRAMES] if kind == "dynamic" else [])]
+    names = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, *(f"{layout.HAS}{name}" for name in optional)]
+    names += [layout.N_FRAMES] if kind_of(variables) == "dynamic" else []
     known = {name: index.small(f"{layout.TRIALS}/{name}") for name in names}
     return Recording(
         root=index.root,
-        kind=kind,
+        variables=variables,
         arrays={array.path: array for array in index.recorded},
         trial_ids=known[layout.TRIAL_ID],
         tiers=known[layout.TIER],
         n_frames=known.get(layout.N_FRAMES),
         withheld=known[layout.WITHHELD],
+        lacking={name: ~known[f"{layout.HAS}{name}"] for name in optional},
         version=index.folder.version,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,10 @@ from numpy.typing import NDArray
 
 from ...store import Problem, SourceError
 from ...store.errors import printable
-from ...store.layout import RESPONSES, STIMULUS, VARIABLES, Kind
+from ...store.variables import RESPONSES, is_safe_name
 from ..npy import COPY_AGAIN
 from ..published_mice import NO_TIER
-from .source import TrialSpec
 
-# Names become folders of the store: letters that every file system takes, and that mean nothing else to Zarr.
-_SAFE_NAME = re.compile(r"(?!__)[A-Za-z0-9_][A-Za-z0-9_ .+=@-]{0,120}")
-_ZARRS_OWN = {"zarr.json", "c"}
 MAX_SMALL_FILE = 1 << 30
 """Bytes of an array or file beside the trials; a larger one is not believed."""
 _MAX_ITEM = 1 << 16
@@ -27,6 +22,7 @@ _LONGEST_NAME = 1000
 _NAMED = 1000
 """Trials without files that are named one by one: an array of tiers may be as long as it likes."""
 REMOVE = "remove it from the mouse"
+_COMPLETE = "copy the file again, or declare the variable optional in trialpack.toml"
 
 
 class Findings:
@@ -58,7 +54,7 @@ class Findings:
     def check_name(self, name: str, member: str) -> bool:
         """Check that a name such as ``meta/neurons/area.npy`` can be one of a store; `member` is what it names."""
         parts = name.removesuffix(".npy").split("/")
-        safe = len(name) <= _LONGEST_NAME and _ZARRS_OWN.isdisjoint(parts) and all(map(_SAFE_NAME.fullmatch, parts))
+        safe = len(name) <= _LONGEST_NAME and all(map(is_safe_name, parts))
         if not safe:
             what = f"a name that a store cannot have (expected letters, digits, _ . + = @ -, {_LONGEST_NAME} at most)"
             self.problem(what, "rename it", member)
@@ -83,7 +79,9 @@ class Findings:
             )
         return fits
 
-    def check_complete(self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int]) -> None:
+    def check_complete(
+        self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int], optional: Set[str]
+    ) -> None:
         """Check that every variable has every trial.
 
         Parameters
@@ -92,12 +90,14 @@ class Findings:
             Variable -> what the source calls a trial of it, with ``{}`` for the number.
         trials
             Variable -> the trials that it has; one without any is reported by its caller.
+        optional
+            Variables that some trials may lack.
         """
         for variable, found in trials.items():
-            for trial in ids if found else ():
+            for trial in ids if found and variable not in optional else ():
                 if trial not in found:
                     member = names[variable].format(trial)
-                    self.problem(f"missing (other variables have trial {trial})", COPY_AGAIN, member, trial)
+                    self.problem(f"missing (other variables have trial {trial})", _COMPLETE, member, trial)
 
     def tiers(self, values: NDArray[Any], ids: Sequence[int], member: str) -> dict[int, str]:
         """Return the tier of each trial; the file number is the index."""
@@ -126,44 +126,28 @@ class Findings:
             elif trial in ids and tier == NO_TIER:
                 self.warnings.append(f"trial {trial} has files, yet its tier is {NO_TIER!r}")
 
-    def widest(self, variable: str, dtypes: Iterable[str]) -> str:
-        """Return the dtype that holds trials of all of these, and say so if they are not all the same."""
-        distinct = set(dtypes)
-        if len(distinct) > 1:
-            self.warnings.append(f"{variable} has trials of float32 and of float64; all are kept as float64")
-        return max(distinct)
+    def widest(self, variable: str, dtypes: Iterable[str]) -> str | None:
+        """Return the dtype that holds trials of all of these, or None; warn if they are not all the same."""
+        distinct = sorted(set(dtypes))
+        if len(distinct) < 2:
+            return distinct[0] if distinct else None
+        if {np.dtype(dtype).kind for dtype in distinct} != {"f"}:
+            return None
+        widest = max(distinct, key=lambda dtype: np.dtype(dtype).itemsize)
+        self.warnings.append(f"{variable} has trials of {' and of '.join(distinct)}; all are kept as {widest}")
+        return widest
 
-    def check_frames(self, kind: Kind, specs: Mapping[str, TrialSpec], names: Mapping[str, str]) -> None:
-        """All variables of a mouse have the same number of frames, whatever the valid lengths of its trials.
-
-        Parameters
-        ----------
-        names
-            Variable -> what the source calls it.
-        """
-        lengths = {
-            variable.name: specs[variable.name].shape[variable.axes[variable.frame_axis]]
-            for variable in VARIABLES[kind]
-            if variable.name in specs and variable.frame_axis is not None
-        }
-        expected = lengths.get(STIMULUS[kind])
-        for name, found in lengths.items():
-            if expected is not None and found != expected:
-                what = f"expected {expected} frames as in {STIMULUS[kind]}, found {found}"
-                self.problem(what, COPY_AGAIN, names[name])
-
-    def check_neurons(self, specs: Mapping[str, TrialSpec], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def check_neurons(self, n_neurons: int | None, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Check that what is said of neurons is said of as many as there are responses of.
 
         Parameters
         ----------
+        n_neurons
+            Number of neurons; None where the responses could not be read.
         shapes
             Array -> its shape.
         """
-        if RESPONSES not in specs:
-            return
-        expected = specs[RESPONSES].shape[0]
-        for member, shape in shapes.items():
-            if shape[:1] != (expected,):
-                what = f"expected {expected} neurons as in {RESPONSES}, found shape {shape}"
+        for member, shape in shapes.items() if n_neurons is not None else ():
+            if shape[:1] != (n_neurons,):
+                what = f"expected {n_neurons} neurons as in {RESPONSES}, found shape {shape}"
                 self.problem(what, COPY_AGAIN, member)

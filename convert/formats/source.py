@@ -12,7 +12,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ...store.layout import Kind, Precision
+from ...store.layout import NEURON, RESPONSES, Kind, Precision
+from ...store.variables import Variable, kind_of
+from ..schema import Schema
+
+TIERS = "meta/trials/tiers.npy"
+"""What every source has: the tier of each number that a trial could have."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,19 @@ class TrialSpec:
     Attributes
     ----------
     shape
-        Of one trial, axes in the source's order.
+        Shape of one trial, axes in the source's order, as many frames as the longest trial has.
     dtype
-        The smallest of float32 and float64 that holds every trial exactly.
+        The smallest dtype that holds every trial exactly.
     nbytes
         Bytes that the largest of its files takes, or that reading the largest of its trials does.
+    missing
+        Numbers of the trials that lack an optional variable.
     """
 
     shape: tuple[int, ...]
     dtype: str
     nbytes: int
+    missing: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,17 @@ class Survey:
     tiers
         One for each of `trial_ids`.
     variables
-        Name -> what its trials have in common.
+        The variables, in the order of a store; dtypes are those of the source.
+    specs
+        Name of a variable -> what its trials have in common.
     small
         Arrays beside the trials.
     verbatim
         Files that are kept byte by byte: those under ``meta`` that are not arrays.
-    config
-        Text of ``config.json``; None without.
+    config, schema
+        Texts of ``config.json`` and of ``trialpack.toml``, or of the schema that was given; None without.
+    n_file_frames
+        Frames of the files of each trial; None where all have as many.
     files, nbytes
         Of the whole source.
     warnings
@@ -89,10 +101,10 @@ class Survey:
 
     mouse: str
     label: str
-    kind: Kind
     trial_ids: tuple[int, ...]
     tiers: tuple[str, ...]
-    variables: Mapping[str, TrialSpec]
+    variables: tuple[Variable, ...]
+    specs: Mapping[str, TrialSpec]
     small: tuple[SmallArray, ...]
     verbatim: tuple[str, ...]
     config: str | None
@@ -100,6 +112,35 @@ class Survey:
     nbytes: int
     warnings: tuple[str, ...] = ()
     precision: Precision = "source"
+    schema: str | None = None
+    n_file_frames: tuple[int, ...] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the mouse has frames (dynamic) or not (static)."""
+        return kind_of(self.variables)
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons."""
+        return neuron_count(self.variables, self.specs) or 0
+
+    def stored_shape(self, variable: Variable) -> tuple[int, ...]:
+        """Return the shape of one trial of a variable with the axes of a store."""
+        return tuple(self.specs[variable.name].shape[axis] for axis in variable.axes)
+
+
+def with_frames(shape: tuple[int, ...], axis: int | None, frames: int) -> tuple[int, ...]:
+    """Return a shape with another number of frames, given which axis they are; None without frames."""
+    return shape if axis is None else (*shape[:axis], frames, *shape[axis + 1 :])
+
+
+def neuron_count(variables: Sequence[Variable], specs: Mapping[str, TrialSpec]) -> int | None:
+    """Return the number of neurons, which the responses tell; None where they could not be read."""
+    for variable in variables:
+        if variable.name == RESPONSES and NEURON in variable.dimensions:
+            return specs[RESPONSES].shape[variable.published_dimensions.index(NEURON)]
+    return None
 
 
 @dataclass(frozen=True)
@@ -173,8 +214,13 @@ class Source(Protocol):
         """How many bytes of memory reading one byte takes, at most."""
         ...
 
-    def survey(self) -> Survey:
+    def survey(self, schema: Schema | None = None) -> Survey:
         """Find out what there is, without reading trials.
+
+        Parameters
+        ----------
+        schema
+            What is declared of the variables, in place of what the source itself declares.
 
         Raises
         ------

@@ -14,10 +14,10 @@ from ...npy import COPY_AGAIN
 from ..findings import Findings
 from ..published.npy_files import FLOATS
 from ..published.tree import ReadError
-from ..source import SmallArray
+from ..source import TIERS, SmallArray
 from .access import Hdf5Reader, named_errors
 from .dataset import Dataset
-from .places import TIERS, Contents, SmallPlace, TrialPlace, VariablePlace, specs
+from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
 _META = "meta/"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ....store.layout import STIMULUS, VARIABLES, Variable
+from ..source import TIERS
 from .access import Hdf5Reader
 from .dataset import Dataset
 from .hdf5_surveyor import Hdf5Surveyor, place_of_stack
-from .places import TIERS, Contents, TrialPlace, VariablePlace
+from .places import Contents, TrialPlace, VariablePlace
 
 DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
 _GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}

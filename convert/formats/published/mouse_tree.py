@@ -11,7 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ....store import Problem, SourceError
-from ..source import SourceTrial, Survey
+from ....store.layout import Variable
+from ...schema import Schema
+from ..source import SourceTrial, Survey, TrialSpec, with_frames
 from .npy_files import named_errors, read_array, trial_problem
 from .surveyor import TRIAL_FILE, Surveyor
 from .tree import Entry, Listing, Tree, TreeReader
@@ -28,6 +30,7 @@ class MouseTree:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._known: tuple[Schema | None, Survey] | None = None
 
     @property
     def label(self) -> str:
@@ -53,20 +56,23 @@ class MouseTree:
                 found.setdefault(match[1], {})[int(match[2])] = entry
         return found
 
-    def survey(self) -> Survey:
+    def survey(self, schema: Schema | None = None) -> Survey:
         """Look at all names and sizes and at a few headers; see `Source.survey`."""
-        return self._survey
-
-    @cached_property
-    def _survey(self) -> Survey:
-        with self._tree.open() as reader:
-            return Surveyor(self._tree, self._listing, self._trials, reader).survey()
+        if self._known is None or self._known[0] != schema:
+            with self._tree.open() as reader:
+                self._known = schema, Surveyor(self._tree, self._listing, self._trials, reader).survey(schema)
+        return self._known[1]
 
     def part(self, trial_ids: Sequence[int]) -> TreePart:
         """Return the part that holds these trials."""
-        wanted = {name: {trial: entries[trial] for trial in trial_ids} for name, entries in self._trials.items()}
-        shapes = {name: spec.shape for name, spec in self._survey.variables.items()}
-        return TreePart(self._tree, wanted, shapes)
+        survey = self._known[1] if self._known else self.survey()
+        wanted = {
+            name: {trial: entries[trial] for trial in trial_ids if trial in entries}
+            for name, entries in self._trials.items()
+        }
+        frames = dict(zip(survey.trial_ids, survey.n_file_frames or (), strict=False))
+        outlines = {one.name: Outline.of(one, survey.specs[one.name]) for one in survey.variables}
+        return TreePart(self._tree, wanted, outlines, {trial: frames[trial] for trial in trial_ids if trial in frames})
 
     def read_small(self, name: str) -> NDArray[Any]:
         """Read an array under ``meta``; a copy."""
@@ -80,12 +86,44 @@ class MouseTree:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What the file of a trial must be.
+
+    Attributes
+    ----------
+    shape
+        Shape of the longest trial.
+    dtype
+        The dtype that holds all trials.
+    frame_axis
+        Axis of the frames in the file; None without frames.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    frame_axis: int | None
+
+    @classmethod
+    def of(cls, variable: Variable, spec: TrialSpec) -> Outline:
+        """Return the outline of a variable's files."""
+        axis = variable.frame_axis
+        return cls(spec.shape, spec.dtype, None if axis is None else variable.axes[axis])
+
+
+@dataclass(frozen=True)
 class TreePart:
-    """Some trials of a mouse in a tree of files."""
+    """Some trials of a mouse in a tree of files.
+
+    Attributes
+    ----------
+    frames
+        Number of a trial -> frames of its files; of mice whose trials differ in length.
+    """
 
     tree: Tree
     entries: Mapping[str, Mapping[int, Entry]]
-    shapes: Mapping[str, tuple[int, ...]]
+    outlines: Mapping[str, Outline]
+    frames: Mapping[int, int]
 
     @property
     def fingerprint(self) -> object:
@@ -119,7 +157,9 @@ class TreeTrialReader:
         """Read one variable of one trial; see `TrialReader.read`."""
         entry = self._part.entries[variable][trial_id]
         values, header = read_array(self._part.tree, self._reader, entry, trial_id)
-        problem = trial_problem(header, self._part.shapes[variable])
+        outline, frames = self._part.outlines[variable], self._part.frames
+        shape = with_frames(outline.shape, outline.frame_axis, frames[trial_id]) if frames else outline.shape
+        problem = trial_problem(header, shape, outline.dtype)
         if problem:
             raise SourceError(Problem(self._part.tree.label, *problem, entry.name, trial_id))
         return SourceTrial(entry.name, values, header.descr, header.fortran_order, entry.size)

@@ -6,21 +6,36 @@ import contextlib
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ....store import Problem, SourceError
+from ....store.variables import DTYPES
 from ... import npy
 from ...npy import COPY_AGAIN, Header, NpyError
 from .tree import Entry, ReadError, Tree, TreeReader
 
-FLOATS = ("f4", "f8")
-"""What trials may be, as numpy calls it without the byte order."""
+
+def dtype_problem(header: Header) -> tuple[str, str] | None:
+    """Return what is wrong with the dtype of a trial, and what to do; None if a store can hold such trials."""
+    if header.dtype.name in DTYPES:
+        return None
+    return f"expected bool, integers or floats of at most 64 bits, found {header.descr}", "save it as one of them"
 
 
-def trial_problem(header: Header, shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """Return what is wrong with a trial of this header, and what to do; None if its shape and dtype may be."""
-    if header.dtype.str[1:] not in FLOATS:
-        return f"expected float32 or float64, found {header.descr}", "save it as one of them"
+def trial_problem(header: Header, shape: tuple[int, ...], dtype: str) -> tuple[str, str] | None:
+    """Return what is wrong with a trial of this header, and what to do; None if it is one of this shape and dtype.
+
+    Parameters
+    ----------
+    dtype
+        The dtype that holds all trials of the variable exactly.
+    """
+    if problem := dtype_problem(header):
+        return problem
+    floats = header.dtype.kind == np.dtype(dtype).kind == "f" and header.dtype.itemsize <= np.dtype(dtype).itemsize
+    if header.dtype.name != dtype and not floats:
+        return f"expected {dtype} as of the other trials, found {header.descr}", COPY_AGAIN
     if header.shape != shape:
         return f"expected shape {shape} as of the other trials, found {header.shape}", COPY_AGAIN
     return None

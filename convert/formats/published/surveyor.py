@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ....store import SourceError
-from ....store.layout import NEURON, STIMULUS, VARIABLES, Kind, Variable
+from ....store.layout import NEURON, Variable
 from ... import npy
+from ...inference import FoundTrials, FrameCounts, VariableFinder, count_frames
 from ...npy import COPY_AGAIN, Header
+from ...schema import SCHEMA_FILE, Schema, parse_schema
 from ..findings import MAX_SMALL_FILE, REMOVE, Findings
-from ..source import SmallArray, Survey, TrialSpec
-from .npy_files import named_errors, read_array, trial_problem
+from ..source import TIERS, SmallArray, Survey, TrialSpec, neuron_count, with_frames
+from .npy_files import dtype_problem, named_errors, read_array
 from .tree import Entry, Listing, ReadError, Tree, TreeReader
 
-TIERS = "meta/trials/tiers.npy"
 CONFIG = "config.json"
 _DATA, _META = "data/", "meta/"
 TRIAL_FILE = re.compile(r"data/([^/]+)/(0|[1-9][0-9]{0,8})\.npy")
@@ -36,92 +37,143 @@ class Surveyor:
         for name in listing.left_out:
             self._found.leave_out(name)
 
-    def survey(self) -> Survey:
+    def survey(self, given: Schema | None) -> Survey:
         """Look at everything, then raise all problems or return what there is; see `Source.survey`."""
-        kind = self._kind()
-        self._check_names(kind)
+        self._check_names()
+        schema = given or self._schema()
+        headers = {name: self._headers(trials) for name, trials in sorted(self._trials.items())}
+        found = {name: one for name, read in headers.items() if (one := self._found_trials(name, read)) is not None}
+        variables = self._variables(found, schema)
         ids = sorted({trial for trials in self._trials.values() for trial in trials})
-        self._check_complete(kind, ids)
+        self._check_complete(ids, schema)
+        frames = self._count_frames(variables, found, ids)
         tiers = self._tiers(ids)
-        specs = {v.name: spec for v in VARIABLES[kind] if (spec := self._spec(v)) is not None}
-        self._found.check_frames(kind, specs, {name: f"{_DATA}{name}" for name in specs})
+        specs = {
+            one.name: self._spec(one, found[one.name], headers[one.name], ids, frames.longest) for one in variables
+        }
         small, verbatim = self._meta()
-        of_neurons = {array.name: array.shape for array in small if array.name.startswith(f"{_META}{NEURON}s/")}
-        self._found.check_neurons(specs, of_neurons)
-        config = self._config()
+        self._check_neurons(variables, specs, small)
+        config = self._text(CONFIG)
         self._found.raise_any()
         return Survey(
             mouse=self._tree.mouse,
             label=self._tree.label,
-            kind=kind,
             trial_ids=tuple(ids),
             tiers=tuple(tiers[trial] for trial in ids),
-            variables=specs,
+            variables=variables,
+            specs=specs,
             small=small,
             verbatim=verbatim,
             config=config,
             files=len(self._entries),
             nbytes=sum(entry.size for entry in self._entries.values()),
             warnings=tuple(self._found.warnings),
+            schema=schema.text,
+            n_file_frames=frames.of_trials,
         )
 
-    def _kind(self) -> Kind:
-        found: list[Kind] = [kind for kind, name in STIMULUS.items() if name in self._trials]
-        if len(found) == 1:
-            return found[0]
-        names = " or ".join(f"{_DATA}{name}/<number>.npy" for name in STIMULUS.values())
-        what = f"expected either {names}, found {'both' if found else 'neither'}"
-        self._found.problem(what, "give the folder or zip of one mouse")
-        raise SourceError(self._found.problems)
+    def _schema(self) -> Schema:
+        """Return what the mouse declares itself."""
+        text = self._text(SCHEMA_FILE)
+        try:
+            return Schema() if text is None else parse_schema(f"{self._tree.label}: {SCHEMA_FILE}", text)
+        except SourceError as error:
+            self._found.problems += error.problems
+            return Schema()
 
-    def _check_names(self, kind: Kind) -> None:
+    def _variables(self, found: Mapping[str, FoundTrials], schema: Schema) -> tuple[Variable, ...]:
+        finder = VariableFinder(self._tree.label, self._tree.mouse, found, schema, ignore=self._trials.keys() - found)
+        variables = finder.variables()
+        self._found.problems += finder.problems
+        self._found.warnings += finder.warnings()
+        return variables
+
+    def _check_names(self) -> None:
         """Every file has a place in the store, or the person is told: nothing is left behind in silence."""
-        known = {variable.name for variable in VARIABLES[kind]}
         for name in self._entries:
             if name.startswith(_DATA):
-                match = TRIAL_FILE.fullmatch(name)
-                if match is None:
+                if TRIAL_FILE.fullmatch(name) is None:
                     self._found.problem("not a trial (expected data/<variable>/<number>.npy)", REMOVE, name)
-                elif match[1] not in known:
-                    self._found.problem(f"unknown variable (known: {', '.join(sorted(known))})", REMOVE, name)
             elif name.startswith(_META):
                 self._found.check_name(name, name)
                 self._found.check_small(self._entries[name].size, name)
-            elif name != CONFIG:
+            elif name not in (CONFIG, SCHEMA_FILE):
                 self._found.leave_out(name)
 
-    def _check_complete(self, kind: Kind, ids: list[int]) -> None:
-        names = {variable.name: f"{_DATA}{variable.name}" for variable in VARIABLES[kind]}
-        for variable, folder in names.items():
-            if not self._trials.get(variable):
-                self._found.problem("missing, or empty (expected one file a trial)", COPY_AGAIN, folder)
-        trials = {variable: self._trials.get(variable, {}) for variable in names}
-        self._found.check_complete({name: f"{folder}/{{}}.npy" for name, folder in names.items()}, trials, ids)
+    def _check_complete(self, ids: list[int], schema: Schema) -> None:
+        optional = {name for name in self._trials if schema.declared(name).optional}
+        names = {name: f"{_DATA}{name}/{{}}.npy" for name in self._trials}
+        self._found.check_complete(names, self._trials, ids, optional)
+
+    def _count_frames(
+        self, variables: Sequence[Variable], found: Mapping[str, FoundTrials], ids: Sequence[int]
+    ) -> FrameCounts:
+        files = {name: {trial: entry.name for trial, entry in trials.items()} for name, trials in self._trials.items()}
+
+        def report(what: str, member: str, trial: int | None) -> None:
+            self._found.problem(what, COPY_AGAIN, member, trial)
+
+        return count_frames(variables, found, files, ids, report)
 
     def _tiers(self, ids: list[int]) -> dict[int, str]:
         values = self._array(TIERS)
         return dict.fromkeys(ids, "") if values is None else self._found.tiers(values, ids, TIERS)
 
-    def _spec(self, variable: Variable) -> TrialSpec | None:
-        """Find what all trials of a variable have in common: from all sizes, and a few headers of each size."""
-        trials = self._trials.get(variable.name)
-        if not trials:
+    def _found_trials(self, name: str, headers: Mapping[int, Header]) -> FoundTrials | None:
+        """Return what the headers of some trials say of a variable; None if none of them can be a trial."""
+        trials = self._trials[name]
+        sound = {
+            trial: header for trial, header in headers.items() if self._is_sound(trials[trial].name, trial, header)
+        }
+        if not sound:
             return None
-        headers = self._headers(trials)
-        shapes = Counter(header.shape for header in headers.values() if _may_be(variable, header))
-        if not shapes:
-            self._refuse_all(variable, headers)
-            return None
-        shape = shapes.most_common(1)[0][0]
-        fitting = dict[int, Header]()
-        for trial, header in headers.items():
-            problem = trial_problem(header, shape)
-            if problem:
-                self._found.problem(*problem, trials[trial].name, trial)
-            else:
-                fitting[trial] = header
-        dtype = self._found.widest(variable.name, (header.dtype.name for header in fitting.values()))
-        return TrialSpec(shape, dtype, max(trials[trial].size for trial in fitting))
+        usual = Counter(header.shape for header in sound.values()).most_common(1)[0][0]
+        for trial, header in list(sound.items()):
+            if len(header.shape) != len(usual):
+                what = f"expected shape {usual} as of the other trials, found {header.shape}"
+                self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
+                del sound[trial]
+        dtypes = Counter(header.dtype.name for header in sound.values())
+        dtype = self._found.widest(name, dtypes)
+        if dtype is None:
+            dtype = dtypes.most_common(1)[0][0]
+            for trial, header in sound.items():
+                if header.dtype.name != dtype:
+                    what = f"expected {dtype} as of the other trials, found {header.descr}"
+                    self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
+        shapes = {trial: header.shape for trial, header in sound.items()}
+        return FoundTrials(f"{_DATA}{name}", shapes, usual, dtype)
+
+    def _is_sound(self, member: str, trial: int, header: Header) -> bool:
+        """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
+        problem = dtype_problem(header)
+        if problem is None and 0 in header.shape:
+            problem = f"expected values along every axis, found shape {header.shape}", COPY_AGAIN
+        if problem is not None:
+            self._found.problem(*problem, member, trial)
+        return problem is None
+
+    def _spec(
+        self, variable: Variable, found: FoundTrials, headers: Mapping[int, Header], ids: Sequence[int], frames: int
+    ) -> TrialSpec:
+        """Return what all trials of a variable have in common; of frames, as many as the longest trial has."""
+        trials, place = self._trials[variable.name], None
+        if variable.frame_axis is not None:
+            place = variable.axes[variable.frame_axis]
+        for trial, shape in found.shapes.items():
+            expected = with_frames(found.usual, place, 0 if place is None else shape[place])
+            if shape != expected:
+                what = f"expected shape {expected} as of the other trials, found {shape}"
+                self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
+        shape = with_frames(found.usual, place, frames)
+        nbytes = max(trials[trial].size for trial in headers)
+        return TrialSpec(shape, found.dtype, nbytes, frozenset(ids) - trials.keys())
+
+    def _check_neurons(
+        self, variables: Sequence[Variable], specs: Mapping[str, TrialSpec], small: Sequence[SmallArray]
+    ) -> None:
+        of_neurons = {array.name: array.shape for array in small if array.name.startswith(f"{_META}{NEURON}s/")}
+        self._found.check_neurons(neuron_count(variables, specs), of_neurons)
 
     def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
         """Read the headers of a few trials of the usual size, and of all trials of another one."""
@@ -138,14 +190,6 @@ class Surveyor:
                 found[trial] = header
         return found
 
-    def _refuse_all(self, variable: Variable, headers: dict[int, Header]) -> None:
-        """Report why no trial of the variable can be one, by the first of them."""
-        names = ", ".join(variable.dimensions[variable.axes.index(axis)] for axis in range(len(variable.axes)))
-        for trial, header in sorted(headers.items())[:1]:
-            axes = f"expected the axes ({names}), found shape {header.shape}", COPY_AGAIN
-            problem = trial_problem(header, header.shape) or axes
-            self._found.problem(*problem, self._trials[variable.name][trial].name, trial)
-
     def _meta(self) -> tuple[tuple[SmallArray, ...], tuple[str, ...]]:
         names = sorted(name for name in self._entries if name.startswith(_META))
         found = [(name, self._header(self._entries[name])) for name in names if name.endswith(".npy")]
@@ -161,11 +205,12 @@ class Surveyor:
                 npy.check_size(header, self._entries[name].size)
         return SmallArray(name, header.shape, header.descr, header.fortran_order, self._entries[name].size)
 
-    def _config(self) -> str | None:
-        entry = self._entries.get(CONFIG)
+    def _text(self, name: str) -> str | None:
+        """Return the text of a file beside the trials; None without."""
+        entry = self._entries.get(name)
         if entry is None:
             return None
-        with self._reporting(CONFIG):
+        with self._reporting(name):
             if entry.size > MAX_SMALL_FILE // 1024:
                 raise ReadError(f"too large (found {entry.size} bytes)", REMOVE)
             return bytes(self._reader.read(entry)).decode("utf-8")
@@ -193,9 +238,3 @@ class Surveyor:
                 yield
         except SourceError as error:
             self._found.problems += error.problems
-
-
-def _may_be(variable: Variable, header: Header) -> bool:
-    """Return whether a file with this header may be a trial of the variable, as far as one can tell from it alone."""
-    fits = len(header.shape) == len(variable.dimensions) and 0 not in header.shape
-    return fits and trial_problem(header, header.shape) is None
