@@ -40,16 +40,12 @@ def data_set(
         for name, values in named.items()
     }
     labels[layout.TRIAL] = (layout.TRIAL, coordinates[layout.TRIAL][layout.TRIAL_ID])
-    labels[layout.BEHAVIOR_CHANNEL] = (layout.BEHAVIOR_CHANNEL, _behavior_channels(index))
-    if index.arrays[layout.PUPIL_CENTER].shape[1] == len(layout.PUPIL_AXES):
-        labels[layout.PUPIL_AXIS] = (layout.PUPIL_AXIS, np.array(layout.PUPIL_AXES))
+    for variable in index.variables:
+        if variable.channels and variable.channel_dimension is not None:
+            channels = np.array([one.name for one in variable.channels])
+            labels[variable.channel_dimension] = (variable.channel_dimension, channels)
     facts = {name: index.attributes[name] for name in _FACTS if index.attributes[name]}
     return xr.Dataset(data, labels, facts).set_xindex(layout.TRIAL_ID)
-
-
-def _behavior_channels(index: StoreIndex) -> NDArray[Any]:
-    count = index.arrays[layout.BEHAVIOR].shape[1]
-    return np.array([name for name, _ in layout.behavior_channels(count)])
 
 
 def _attributes(index: StoreIndex, name: str) -> dict[str, Any]:

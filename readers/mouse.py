@@ -70,7 +70,8 @@ class Mouse:
     @property
     def n_neurons(self) -> int:
         """How many neurons were recorded."""
-        return self.recording.arrays[layout.RESPONSES].shape[1]
+        array = self.recording.arrays[layout.RESPONSES]
+        return array.shape[array.dimensions.index(layout.NEURON)]
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -214,7 +215,7 @@ class Mouse:
 
         array, rows, taken = self.recording.array(name), self.rows(tier=tier, trials=trials), None
         if neurons is not None:
-            if layout.NEURON not in array.dimensions:
+            if not self._has_neurons(name):
                 raise OptionError(Problem(str(self.path), f"{name} has no neurons", "choose neurons of responses"))
             taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
@@ -268,7 +269,7 @@ class Mouse:
         rows, positions = self.rows(tier=tier, trials=trials), self.positions(neurons)
         chosen = None if neurons is None else positions
         lazy = {
-            name: self.dask(name, tier=tier, trials=trials, neurons=chosen if name == layout.RESPONSES else None)
+            name: self.dask(name, tier=tier, trials=trials, neurons=chosen if self._has_neurons(name) else None)
             for name in self.variables
         }
         coordinates = {
@@ -303,6 +304,9 @@ class Mouse:
     @cached_property
     def _neuron_columns(self) -> Mapping[str, NDArray[Any]]:
         return neuron_columns(self.index, self.n_neurons)
+
+    def _has_neurons(self, name: str) -> bool:
+        return layout.NEURON in self.recording.array(name).dimensions
 
     def _read(self, variable: layout.Variable, row: int, n_frames: int | None) -> NDArray[Any]:
         array, axis = self.recording.arrays[variable.name], variable.frame_axis

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
+from ..store.schema import is_unpadded
 from ..store.variables import kind_of, stimulus_of
 
 
@@ -39,6 +40,8 @@ class Recording:
         (n_trials,) bool, zeros stand in place of the responses.
     lacking
         Name of an optional variable -> (n_trials,) bool, the trials that lack it.
+    n_file_frames
+        (n_trials,) int32, frames of the trials' files; None where all have as many.
     version
         As of `StoreFolder`.
     """
@@ -51,6 +54,7 @@ class Recording:
     n_frames: NDArray[np.int32] | None
     withheld: NDArray[np.bool_]
     lacking: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    n_file_frames: NDArray[np.int32] | None = None
     version: str = ""
 
     @property
@@ -83,6 +87,13 @@ class Recording:
         if name == layout.RESPONSES:
             return rows[~self.withheld[rows]]
         return rows[~self.lacking[name][rows]] if name in self.lacking else rows
+
+    def file_part(self, variable: Variable, row: int) -> tuple[slice, ...]:
+        """Return which part of a trial in the store is in its file: all but the frames that the store added."""
+        sizes = list(self.arrays[variable.name].shape[1:])
+        if self.n_file_frames is not None and variable.frame_axis is not None:
+            sizes[variable.frame_axis] = int(self.n_file_frames[row])
+        return tuple(map(slice, sizes))
 
     @property
     def trials_by_tier(self) -> dict[str, int]:
@@ -128,6 +139,7 @@ def recording_of(index: StoreIndex) -> Recording:
     # A static mouse may have come with an array of its own that is called n_frames.
     names = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, *(f"{layout.HAS}{name}" for name in optional)]
     names += [layout.N_FRAMES] if kind_of(variables) == "dynamic" else []
+    names += [layout.N_FILE_FRAMES] if is_unpadded(index.arrays) else []
     known = {name: index.small(f"{layout.TRIALS}/{name}") for name in names}
     return Recording(
         root=index.root,
@@ -137,6 +149,7 @@ def recording_of(index: StoreIndex) -> Recording:
         tiers=known[layout.TIER],
         n_frames=known.get(layout.N_FRAMES),
         withheld=known[layout.WITHHELD],
+        n_file_frames=known.get(layout.N_FILE_FRAMES),
         lacking={name: ~known[f"{layout.HAS}{name}"] for name in optional},
         version=index.folder.version,
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import StoreIndex
-from ..store.layout import FRAME, SOURCE_STATISTICS, VARIABLES, Reduction, Variable
+from ..store.layout import FRAME, SOURCE_STATISTICS, Reduction, Variable
 from .reductions import Summary
 from .statistics_files import in_published_axes
 from .train_statistics import Statistics
@@ -71,7 +71,7 @@ def compare_with_published(index: StoreIndex, statistics: Statistics) -> list[Di
 
 
 def _differences(index: StoreIndex, statistics: Statistics) -> Iterator[Difference]:
-    variables = {variable.name: variable for variable in VARIABLES[statistics.kind]}
+    variables = {variable.name: variable for variable in statistics.variables}
     for path in sorted(path for path in index.arrays if path.startswith(f"{SOURCE_STATISTICS}/")):
         group, _, statistic = path.removeprefix(f"{SOURCE_STATISTICS}/").rpartition("/")
         name = group.split("/")[0]

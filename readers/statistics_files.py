@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, files
-from ..store.layout import OVER_FRAMES, OVER_TRIALS, STATISTIC_NAMES, TIER, TRIAL_ID, VARIABLES, Reduction, Variable
+from ..store.layout import OVER_FRAMES, OVER_TRIALS, STATISTIC_NAMES, TIER, TRIAL_ID, Reduction, Variable
 from ..store.publish import check_place
 from .reductions import Summary
 from .train_statistics import Statistics
@@ -73,8 +73,8 @@ def public_structure(statistics: Statistics) -> dict[str, dict[str, dict[str, ND
     return {
         public: {
             _PUBLIC_VARIABLES[variable.name]: _public(variable, statistics[variable.name][reduction])
-            for variable in VARIABLES[statistics.kind]
-            if variable.name in statistics
+            for variable in statistics.variables
+            if variable.name in _PUBLIC_VARIABLES
         }
         for public, reduction in _PUBLIC_REDUCTIONS.items()
     }

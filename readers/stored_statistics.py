@@ -27,13 +27,12 @@ def read_statistics(index: StoreIndex) -> Statistics:
         raise OptionError(
             Problem(str(index.root), what, "compute them with train_statistics(mouse) or trialpack stats")
         )
-    kind: layout.Kind = index.attributes[layout.A_KIND]
     return Statistics(
         mouse=index.attributes[layout.A_MOUSE],
-        kind=kind,
+        variables=index.variables,
         tier=layout.TRAIN_TIER,
         trial_ids=index.small(layout.STATISTICS_TRIAL_ID),
-        by_variable={variable.name: dict(_read(index, variable)) for variable in layout.VARIABLES[kind]},
+        by_variable={variable.name: dict(_read(index, variable)) for variable in index.variables},
     )
 
 

@@ -36,6 +36,8 @@ def summarize(store: Path | str) -> dict[str, Any]:
     return {
         "store": str(index.root),
         **{key: facts[key] for key in _FACTS},
+        "software": dict(index.software),
+        layout.A_VARIABLES: facts[layout.A_VARIABLES],
         layout.A_MAX_ERROR: {name: bound.document for name, bound in index.bounds.items()},
         "trials": recording.trials_by_tier,
         "frames_by_trial": _frames(recording),
@@ -62,7 +64,6 @@ _FACTS = (
     layout.A_FORMAT,
     layout.A_STORE_ID,
     layout.A_SOURCE,
-    layout.A_SOFTWARE,
     layout.A_WARNINGS,
 )
 

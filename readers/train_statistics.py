@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction
+from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction, Variable
+from ..store.variables import kind_of
 from .lookup import lookup
 from .notebook import html_table
 from .progress import Progress
@@ -26,6 +27,8 @@ class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
 
     Attributes
     ----------
+    variables
+        The variables that the statistics are of.
     tier
         The tier that the trials are of; None for trials of any tier.
     trial_ids
@@ -39,7 +42,7 @@ class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
     """
 
     mouse: str
-    kind: Kind
+    variables: tuple[Variable, ...]
     tier: str | None
     trial_ids: NDArray[np.int64]
     by_variable: Mapping[str, Mapping[Reduction, Summary]]
@@ -53,6 +56,11 @@ class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
             There are none of it.
         """
         return lookup(self.by_variable, variable, f"statistics of {self.mouse}")
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the mouse has frames (dynamic) or not (static)."""
+        return kind_of(self.variables)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the variables."""
@@ -146,4 +154,5 @@ def train_statistics(
         progress=progress,
     )  # fmt: skip
     names = tier if tier is None or isinstance(tier, str) else ", ".join(tier)
-    return Statistics(mouse.name, mouse.kind, names, mouse.recording.trial_ids[rows], values)
+    chosen = tuple(variable for variable in mouse.recording.variables if variable.name in values)
+    return Statistics(mouse.name, chosen, names, mouse.recording.trial_ids[rows], values)

@@ -120,10 +120,14 @@ def _has_channels(variable: Variable, array: ArrayLayout) -> bool:
 def _coordinates(
     variables: Mapping[str, Variable], arrays: Mapping[str, ArrayLayout], n_trials: int
 ) -> tuple[ArrayLayout, ...]:
-    unpadded = arrays.get(f"{layout.TRIALS}/{layout.N_FILE_FRAMES}")
+    return layout.coordinate_layouts(tuple(variables.values()), n_trials, unpadded=is_unpadded(arrays))
+
+
+def is_unpadded(arrays: Mapping[str, ArrayLayout]) -> bool:
+    """Return whether the files of a store's source have different numbers of frames."""
+    found = arrays.get(f"{layout.TRIALS}/{layout.N_FILE_FRAMES}")
     # A table of the source may have a column of this name; ours is not from a file of the source.
-    own = unpadded is not None and layout.A_SOURCE_NAME not in unpadded.attributes
-    return layout.coordinate_layouts(tuple(variables.values()), n_trials, unpadded=own)
+    return found is not None and layout.A_SOURCE_NAME not in found.attributes
 
 
 def _expected(variables: Mapping[str, Variable], arrays: Mapping[str, ArrayLayout]) -> Iterator[ArrayLayout]:

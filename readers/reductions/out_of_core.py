@@ -17,7 +17,6 @@ from ...store.layout import (
     OVER_FRAMES,
     OVER_PIXELS,
     OVER_TRIALS,
-    RESPONSES,
     STATISTIC_NAMES,
     ArrayLayout,
     Reduction,
@@ -81,9 +80,8 @@ def _check(label: str, variables: set[str], threads: int | None, client: Any) ->
 
 
 def _jobs(recording: Recording, rows: NDArray[np.int64]) -> list[_Job]:
-    # Zeros that stand in place of responses are no responses.
-    given = rows[~recording.withheld[rows]]
-    return [_Job(recording, one, given if one.name == RESPONSES else rows) for one in recording.variables]
+    # Zeros that stand in place of responses are no responses, and trials may lack an optional variable.
+    return [_Job(recording, one, recording.given(one.name, rows)) for one in recording.variables]
 
 
 def _fixed(jobs: Sequence[_Job]) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...store import OptionError, Problem, layout
 from ...store.layout import Reduction, Variable
+from ...store.variables import BEHAVIOR, IMAGES, PUPIL_CENTER, RESPONSES, VIDEOS
 from ..direct import Affine
 from ..stored_statistics import has_statistics
 
@@ -123,11 +124,11 @@ class Standardize(Transform):
 Normalize = Literal["field"] | Mapping[str, Transform] | None
 """``field`` for `FIELD_TRANSFORMS`, or the transform of each variable that has one."""
 FIELD_TRANSFORMS: Mapping[str, Transform] = {
-    layout.STIMULUS["dynamic"]: Standardize(),
-    layout.STIMULUS["static"]: Standardize(),
-    layout.RESPONSES: ScaleByStd(),
-    layout.BEHAVIOR: DivideByStd(),
-    layout.PUPIL_CENTER: Standardize(),
+    VIDEOS: Standardize(),
+    IMAGES: Standardize(),
+    RESPONSES: ScaleByStd(),
+    BEHAVIOR: DivideByStd(),
+    PUPIL_CENTER: Standardize(),
 }
 """What `NeuroNormalizer` does with its defaults."""
 

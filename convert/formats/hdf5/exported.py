@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ....store import layout
-from ....store.layout import VARIABLES, Kind, Variable
-from ....store.schema import is_plain_name
+from ....store.layout import Variable
+from ....store.schema import is_plain_name, parse_variables
+from ....store.variables import DTYPES
 from ...npy import NpyError, narrowed, parse_descr
-from ..published.npy_files import FLOATS
 from ..published.tree import ReadError
 from ..source import SmallArray
 from .access import DIFFERS, EXPORT_AGAIN, Hdf5Reader, named_errors
@@ -25,10 +25,11 @@ from .places import Contents, SmallPlace, TrialPlace, VariablePlace
 _TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
 _MADE_ANEW = (
     *(f"{layout.TRIALS}/{name}" for name in (layout.TRIAL_ID, layout.TIER, layout.N_FRAMES, layout.WITHHELD)),
+    *(f"{layout.TRIALS}/{name}" for name in (layout.N_FILE_FRAMES, layout.HAS)),
     f"{layout.TRAIN_STATISTICS}/",
     f"{layout.MAX_ERROR}/",
 )
-"""What a conversion computes: these, and what begins with a name that ends in a slash."""
+"""What a conversion computes: what begins so."""
 _PRECISIONS = ("source", "float32")
 _LAST_TRIAL_ID = 999_999_999
 
@@ -48,22 +49,23 @@ class _Exported:
     def contents(self) -> Contents:
         """Look at everything; return what there is, or raise all problems."""
         with named_errors(self._found.label):
-            kind, facts = self._facts()
-        variables = VARIABLES[kind]
-        stacks = {v.name: self._collecting.stack(v, v.name, v.dimensions) for v in variables}
+            variables, facts = self._facts()
+        stacks = {v.name: self._collecting.stack(v.name, v.dimensions, (v.dtype,)) for v in variables}
         found = {name: stack for name, stack in stacks.items() if stack is not None}
-        ids = self._trial_ids()
+        ids = self._ascending_ids()
         self._collecting.check_rows(found, len(ids), _TRIAL_ID)
         self._found.raise_any()
-        places = {v.name: self._place(v, found[v.name], ids) for v in variables}
+        frames = self._of_trials(layout.N_FILE_FRAMES, "i", len(ids))
+        places = {v.name: self._place(v, found[v.name], ids, frames) for v in variables}
         self._beside_trials({variable.name for variable in variables})
-        contents = self._collecting.finish(kind, ids, places)
+        contents = self._collecting.finish(ids, variables, places)
         for name, place in places.items():
             distinct = {trial.descr for trial in place.trials.values()}
             self._found.widest(name, (np.dtype(descr).name for descr in distinct))
-        return replace(contents, verbatim=self._verbatim, warnings=tuple(self._found.warnings), **facts)
+        warnings, lengths = tuple(self._found.warnings), None if frames is None else tuple(frames)
+        return replace(contents, verbatim=self._verbatim, warnings=warnings, n_file_frames=lengths, **facts)
 
-    def _facts(self) -> tuple[Kind, dict[str, Any]]:
+    def _facts(self) -> tuple[tuple[Variable, ...], dict[str, Any]]:
         """Read the attributes of the root."""
         attributes = self._file.attributes()
         version = attributes.pop(A_LAYOUT)
@@ -71,29 +73,45 @@ class _Exported:
             what = f"version {version} of trialpack's HDF5 files is not known here (this trialpack reads 1)"
             raise ReadError(what, "install the trialpack that wrote it")
         facts = _Attributes(attributes)
-        kind, precision = facts.text(layout.A_KIND), facts.text(layout.A_PRECISION)
-        for name, value, known in ((layout.A_KIND, kind, VARIABLES), (layout.A_PRECISION, precision, _PRECISIONS)):
-            if value not in known:
-                raise ReadError(f"the attribute {name} is {value!r} (expected {' or '.join(known)})", EXPORT_AGAIN)
+        precision = facts.text(layout.A_PRECISION)
+        if precision not in _PRECISIONS:
+            what = f"the attribute {layout.A_PRECISION} is {precision!r} (expected {' or '.join(_PRECISIONS)})"
+            raise ReadError(what, EXPORT_AGAIN)
+        variables = _parsed_variables(facts.text(layout.A_VARIABLES))
         mouse, config = facts.text(layout.A_MOUSE), facts.get(layout.A_CONFIG, (str, type(None)))
         if not _may_name_a_mouse(mouse):
             raise ReadError(f"the name of the mouse is {mouse[:80]!r}, which no file can have", EXPORT_AGAIN)
-        return cast(Kind, kind), {"mouse": mouse, "config": config, "precision": precision}
+        schema = facts.get(layout.A_SCHEMA, (str, type(None)))
+        return variables, {"mouse": mouse, "config": config, "precision": precision, "schema": schema}
 
-    def _trial_ids(self) -> list[int]:
+    def _ascending_ids(self) -> list[int]:
         with self._collecting.noting(_TRIAL_ID):
-            values = self._file.values(self._file.dataset(_TRIAL_ID))
-            if values.dtype.kind != "i" or values.ndim != 1 or not values.size:
-                raise ReadError(f"expected one whole number a trial, found shape {values.shape} {values.dtype}")
-            ids: list[int] = values.tolist()
-            if ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LAST_TRIAL_ID:
+            ids = self._of_trials(layout.TRIAL_ID, "i", None) or []
+            if not ids or ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LAST_TRIAL_ID:
                 raise ReadError(f"expected numbers from 0 to {_LAST_TRIAL_ID}, ascending", EXPORT_AGAIN)
-            if digest(values) != _Attributes(self._file.attributes(_TRIAL_ID)).text(A_DIGEST):
-                raise ReadError(DIFFERS)
             return ids
         return []
 
-    def _place(self, variable: Variable, stack: Dataset, ids: Sequence[int]) -> VariablePlace:
+    def _of_trials(self, name: str, kind: str, n_trials: int | None) -> list[Any] | None:
+        """Read what is known of each trial; None of what the file does not have, or what came with the source."""
+        path = f"{layout.TRIALS}/{name}"
+        with self._collecting.noting(path):
+            if name not in self._file.kinds(layout.TRIALS):
+                return None
+            attributes = _Attributes(self._file.attributes(path))
+            if layout.A_SOURCE_NAME in attributes:
+                return None
+            values = self._file.values(self._file.dataset(path))
+            if values.dtype.kind != kind or values.ndim != 1 or n_trials not in (None, values.size):
+                raise ReadError(f"expected one value a trial, found shape {values.shape} {values.dtype}")
+            if digest(values) != attributes.text(A_DIGEST):
+                raise ReadError(DIFFERS)
+            return values.tolist()
+        return None
+
+    def _place(
+        self, variable: Variable, stack: Dataset, ids: Sequence[int], frames: Sequence[int] | None
+    ) -> VariablePlace:
         """Note where the trials of a variable are, and how the source that the store was made of had written them."""
         headers, digests = list[tuple[str, bool]](), list[str]()
         with self._collecting.noting(stack.path):
@@ -107,13 +125,15 @@ class _Exported:
             if len(digests) != stack.shape[0]:
                 what = f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts, found {len(digests)})"
                 raise ReadError(what, EXPORT_AGAIN)
-        rows = enumerate(zip(ids, headers, digests, strict=False))
+        has = self._of_trials(f"{layout.HAS}{variable.name}", "b", len(ids)) if variable.optional else None
+        rows = enumerate(zip(ids, headers, digests, has or [True] * len(ids), strict=False))
         nbytes = stack.row_nbytes
         trials = {
-            trial: TrialPlace(stack.path, row, None, descr, fortran, nbytes, digest)
-            for row, (trial, (descr, fortran), digest) in rows
+            trial: TrialPlace(stack.path, row, frames[row] if frames else None, descr, fortran, nbytes, digest)
+            for row, (trial, (descr, fortran), digest, is_there) in rows
+            if is_there
         }
-        return place_of_stack(variable, stack, trials)
+        return place_of_stack(variable.axes, variable.frame_axis, stack, trials)
 
     def _beside_trials(self, recorded: set[str]) -> None:
         """Look at all arrays that are none of the recorded variables."""
@@ -212,11 +232,21 @@ def _bytes(name: str, dataset: Dataset) -> SmallArray:
 def _parsed_headers(text: str) -> list[tuple[str, bool]]:
     try:
         pairs = [(parse_descr(descr), fortran) for descr, fortran in json.loads(text)]
-        if pairs and all(np.dtype(descr).str[1:] in FLOATS and type(fortran) is bool for descr, fortran in pairs):
+        if pairs and all(np.dtype(descr).name in DTYPES and type(fortran) is bool for descr, fortran in pairs):
             return pairs
     except (ValueError, TypeError, RecursionError):
         pass
     raise ReadError(f"the attribute {layout.A_HEADERS} is damaged", EXPORT_AGAIN)
+
+
+def _parsed_variables(text: str) -> tuple[Variable, ...]:
+    try:
+        variables = parse_variables(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        variables = ()
+    if not variables:
+        raise ReadError(f"the attribute {layout.A_VARIABLES} is damaged", EXPORT_AGAIN)
+    return variables
 
 
 def _may_name_a_mouse(text: str) -> bool:

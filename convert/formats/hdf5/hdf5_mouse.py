@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ....store import Problem, SourceError
 from ....store.manifest import values_digest
 from ...npy import COPY_AGAIN, as_published
+from ...schema import Schema
 from ..published.tree import ReadError
 from ..source import SourceTrial, Survey
 from . import library as hdf5
@@ -44,14 +45,24 @@ class Hdf5Mouse:
         """The file."""
         return str(self._path)
 
-    def survey(self) -> Survey:
-        """Look at the types and shapes of all datasets, and at the values of those beside the trials."""
+    def survey(self, schema: Schema | None = None) -> Survey:
+        """Look at the types and shapes of all datasets, and at the values of those beside the trials.
+
+        Raises
+        ------
+        SourceError
+            With every problem that can be seen without reading trials; or a schema is given, and is not the one that
+            the file has already.
+        """
+        if schema is not None and schema.text != self._survey.schema:
+            what = "an HDF5 file says itself what its variables are"
+            raise SourceError(Problem(self.label, what, "leave the schema out, or convert the published files"))
         return self._survey
 
     def part(self, trial_ids: Sequence[int]) -> Hdf5Part:
         """Return the part that holds these trials."""
         path, contents = self._known
-        return Hdf5Part(path, {name: place.part(trial_ids) for name, place in contents.variables.items()})
+        return Hdf5Part(path, {name: place.part(trial_ids) for name, place in contents.places.items()})
 
     def read_small(self, name: str) -> NDArray[Any]:
         """Read an array beside the trials, as a published tree has it."""
@@ -84,10 +95,10 @@ class Hdf5Mouse:
         return Survey(
             mouse=contents.mouse or self._path.stem,
             label=self.label,
-            kind=contents.kind,
             trial_ids=contents.trial_ids,
             tiers=contents.tiers,
-            variables=specs(contents.variables),
+            variables=contents.variables,
+            specs=specs(contents.places, contents.trial_ids),
             small=tuple(contents.small[name].array for name in sorted(contents.small)),
             verbatim=tuple(sorted(contents.verbatim)),
             config=contents.config,
@@ -95,6 +106,8 @@ class Hdf5Mouse:
             nbytes=contents.nbytes,
             warnings=contents.warnings,
             precision=contents.precision,
+            schema=contents.schema,
+            n_file_frames=contents.n_file_frames,
         )
 
 
@@ -139,6 +152,8 @@ class Hdf5TrialReader:
             self._file.check_unchanged()
             if trial.digest is not None and values_digest(values) != trial.digest:
                 raise ReadError(DIFFERS)
+        if place.frame_axis is not None and trial.row is not None and trial.frames is not None:
+            values = values[(slice(None),) * place.frame_axis + (slice(trial.frames),)]
         published = values.transpose(place.axes)
         return SourceTrial(trial.member, published, trial.descr, trial.fortran_order, trial.nbytes, files=0)
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ....store import SourceError
-from ....store.layout import NEURON, VARIABLES, Kind, Variable
+from ....store.layout import NEURON, Variable
+from ...inference import FoundTrials, VariableFinder
 from ...npy import COPY_AGAIN
+from ...schema import Schema
 from ..findings import Findings
-from ..published.npy_files import FLOATS
 from ..published.tree import ReadError
-from ..source import TIERS, SmallArray
+from ..source import TIERS, SmallArray, neuron_count
 from .access import Hdf5Reader, named_errors
 from .dataset import Dataset
 from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
 _META = "meta/"
+FLOATS = ("float32", "float64")
+"""What trials of the older layouts may be."""
 
 
 class Hdf5Surveyor:
@@ -44,19 +48,21 @@ class Hdf5Surveyor:
         except SourceError as error:
             self.found.problems += error.problems
 
-    def stack(self, variable: Variable, path: str, axes: Sequence[str]) -> Dataset | None:
+    def stack(self, path: str, axes: Sequence[str], dtypes: Sequence[str] = FLOATS) -> Dataset | None:
         """Examine the dataset of a variable whose trials are its rows; None if it cannot be one.
 
         Parameters
         ----------
         axes
             What they are called in messages, the trials' left out.
+        dtypes
+            The dtypes that trials may have.
         """
         with self.noting(path):
             dataset = self.file.dataset(path)
             if len(dataset.shape) != 1 + len(axes) or 0 in dataset.shape:
                 raise ReadError(f"expected the axes (trial, {', '.join(axes)}), found shape {dataset.shape}")
-            check_float(dataset)
+            check_dtype(dataset, dtypes)
             return dataset
         return None
 
@@ -94,24 +100,34 @@ class Hdf5Surveyor:
             for path in self.file.datasets(group):
                 self.add_small(f"{prefix}{rename(path.removeprefix(f'{group}/'))}.npy", path)
 
-    def finish(self, kind: Kind, ids: Sequence[int], variables: Mapping[str, VariablePlace]) -> Contents:
+    def known_variables(self, places: Mapping[str, VariablePlace]) -> tuple[Variable, ...]:
+        """Return what the variables of an older layout are, which have the names of published ones."""
+        found = {name: FoundTrials(name, {}, place.published_shape, place.dtype) for name, place in places.items()}
+        finder = VariableFinder(self.found.label, Path(self.found.label).stem, found, Schema())
+        variables = finder.variables()
+        if not self.found.problems:
+            self.found.problems += finder.problems
+        return variables
+
+    def finish(
+        self, ids: Sequence[int], variables: Sequence[Variable], places: Mapping[str, VariablePlace]
+    ) -> Contents:
         """Check what depends on more than one array; return what there is, or raise all problems."""
         tiers = self._tiers(ids)
-        complete = {name: place for name, place in variables.items() if place.trials}
-        found = specs(complete)
-        self.found.check_frames(kind, found, {v.name: v.name for v in VARIABLES[kind]})
+        complete = {name: place for name, place in places.items() if place.trials}
         of_neurons = {
             place.dataset: place.array.shape
             for name, place in self.small.items()
             if name.startswith(f"{_META}{NEURON}s/")
         }
-        self.found.check_neurons(found, of_neurons)
+        clear = [variable for variable in variables if variable.name in complete]
+        self.found.check_neurons(neuron_count(clear, specs(complete, ids)), of_neurons)
         self.found.raise_any()
         return Contents(
-            kind=kind,
             trial_ids=tuple(ids),
             tiers=tuple(tiers[trial] for trial in ids),
-            variables=complete,
+            variables=tuple(variables),
+            places=complete,
             small=self.small,
             warnings=tuple(self.found.warnings),
         )
@@ -128,15 +144,26 @@ class Hdf5Surveyor:
         return dict.fromkeys(ids, "")
 
 
-def place_of_stack(variable: Variable, stack: Dataset, trials: Mapping[int, TrialPlace]) -> VariablePlace:
-    """Record where the trials of a variable are, which are rows of one dataset with the axes of a store."""
+def place_of_stack(
+    axes: Sequence[int], frame_axis: int | None, stack: Dataset, trials: Mapping[int, TrialPlace]
+) -> VariablePlace:
+    """Record where the trials of a variable are, which are rows of one dataset with the axes of a store.
+
+    Parameters
+    ----------
+    axes
+        For each axis of a row its axis in a published file.
+    frame_axis
+        Axis of a row along which trials may be shorter; None where all have the same shape.
+    """
     return VariablePlace(
         shape=stack.shape[1:],
         dtype=stack.dtype.name,
-        axes=tuple(np.argsort(variable.axes).tolist()),
+        axes=tuple(np.argsort(axes).tolist()),
         unpacking=stack.unpacking,
         together=stack.rows_together,
         trials=trials,
+        frame_axis=frame_axis,
     )
 
 
@@ -145,8 +172,8 @@ def small_array(name: str, shape: tuple[int, ...], descr: str, *, fortran_order:
     return SmallArray(name, shape, descr, fortran_order, math.prod(shape) * np.dtype(descr).itemsize)
 
 
-def check_float(dataset: Dataset) -> None:
+def check_dtype(dataset: Dataset, dtypes: Sequence[str] = FLOATS) -> None:
     """Check that a dataset holds what trials may be."""
-    if dataset.dtype.str[1:] not in FLOATS:
+    if dataset.dtype.name not in dtypes:
         found = "text" if dataset.dtype == object else dataset.dtype.str
-        raise ReadError(f"expected float32 or float64, found {found}", "save it as one of them")
+        raise ReadError(f"expected {' or '.join(dtypes)}, found {found}", "save it as one of them")

@@ -10,27 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from ....store.layout import FRAME, STIMULUS, VARIABLES
+from ....store.variables import BEHAVIOR, FRAME, PUPIL_CENTER, RESPONSES, VIDEOS
 from ...npy import COPY_AGAIN
 from ..findings import REMOVE
 from ..published.tree import ReadError
 from .access import Hdf5Reader
 from .dataset import Dataset
-from .hdf5_surveyor import Hdf5Surveyor, check_float
+from .hdf5_surveyor import Hdf5Surveyor, check_dtype
 from .places import Contents, TrialPlace, VariablePlace
 from .static import statistic_name
 
-NAMES = {"videos": "inputs", "responses": "responses", "behavior": "behavior", "pupil_center": "eye_position"}
+NAMES = {VIDEOS: "inputs", RESPONSES: "responses", BEHAVIOR: "behavior", PUPIL_CENTER: "eye_position"}
 """Published name -> the group's; also of the statistics."""
 GROUPS = tuple(NAMES.values())
 DATASETS = ("tiers",)
 _AXES = {
-    "videos": ("channel", "frame", "height", "width"),
-    "responses": ("frame", "neuron"),
-    "behavior": ("frame", "channel"),
-    "pupil_center": ("frame", "axis"),
+    VIDEOS: ("channel", "frame", "height", "width"),
+    RESPONSES: ("frame", "neuron"),
+    BEHAVIOR: ("frame", "channel"),
+    PUPIL_CENTER: ("frame", "axis"),
 }
-_READ_AXES = {"videos": (1, 2, 0)}
+_READ_AXES = {VIDEOS: (1, 2, 0)}
 """For each axis of the published array, the one in the file, the channel's left out; (1, 0) for the others."""
 _OF_TRIALS = ("durations", "condition_hashes", "movie_names", "tiers", "trial_idx", "types")
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
@@ -49,10 +49,10 @@ class _Trial:
 
 def read_movies(file: Hdf5Reader) -> Contents:
     """Find out what a file of this layout holds; see `read_static`."""
-    collecting, variables = Hdf5Surveyor(file), VARIABLES["dynamic"]
-    trials = {variable.name: _trials(collecting, variable.name) for variable in variables}
+    collecting = Hdf5Surveyor(file)
+    trials = {name: _trials(collecting, name) for name in NAMES}
     ids = sorted({trial for found in trials.values() for trial in found})
-    collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, trials, ids)
+    collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, trials, ids, set())
     _check_lengths(collecting, trials)
     places = {name: _place(collecting, name, found) for name, found in trials.items() if found}
     top = file.kinds()
@@ -64,7 +64,7 @@ def read_movies(file: Hdf5Reader) -> Contents:
     for name in top:
         if name not in (*GROUPS, *_OF_TRIALS, "neurons", "statistics"):
             collecting.found.leave_out(name)
-    return collecting.finish("dynamic", ids, places)
+    return collecting.finish(ids, collecting.known_variables(places), places)
 
 
 def _trials(collecting: Hdf5Surveyor, variable: str) -> dict[int, _Trial]:
@@ -89,14 +89,14 @@ def _trial(variable: str, dataset: Dataset) -> _Trial:
         raise ReadError(f"expected the axes ({', '.join(axes)}), found shape {shape}")
     if axes[0] != FRAME and shape[0] != 1:
         raise ReadError(f"expected one channel, found shape {shape}", "save each channel as a mouse of its own")
-    check_float(dataset)
+    check_dtype(dataset)
     kept = shape if axes[0] == FRAME else shape[1:]
     return _Trial(dataset.path, kept, dataset.dtype, dataset.nbytes, dataset.unpacking)
 
 
 def _check_lengths(collecting: Hdf5Surveyor, trials: Mapping[str, Mapping[int, _Trial]]) -> None:
     """Check that all variables of a trial have as many frames as its video."""
-    stimulus = trials[STIMULUS["dynamic"]]
+    stimulus = trials[VIDEOS]
     for found in trials.values():
         for trial_id, trial in found.items():
             video = stimulus.get(trial_id)
@@ -113,7 +113,8 @@ def _place(collecting: Hdf5Surveyor, variable: str, trials: Mapping[int, _Trial]
             what = f"expected shape {usual} of each frame as in the other trials, found {trial.shape[1:]}"
             collecting.found.problem(what, COPY_AGAIN, trial.path, trial_id)
     shape = (max(trial.shape[0] for trial in trials.values()), *usual)
-    dtype = collecting.found.widest(variable, (trial.dtype.name for trial in trials.values()))
+    # Float32 and float64 only: one of them holds all.
+    dtype = collecting.found.widest(variable, (trial.dtype.name for trial in trials.values())) or "float64"
     return VariablePlace(
         shape=shape,
         dtype=dtype,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ....store.layout import Kind, Precision
+from ....store.layout import Precision, Variable
 from ..source import SmallArray, TrialSpec
 
 
@@ -62,6 +62,8 @@ class VariablePlace:
         Rows of a dataset that are read at once, and kept until others are.
     trials
         By trial_id.
+    frame_axis
+        The axis of `shape` along which trials may be shorter; None where all have the same shape.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +72,12 @@ class VariablePlace:
     unpacking: int
     together: int
     trials: Mapping[int, TrialPlace]
+    frame_axis: int | None = None
+
+    @property
+    def published_shape(self) -> tuple[int, ...]:
+        """Shape of one trial as a published tree has it."""
+        return tuple(self.shape[axis] for axis in self.axes)
 
     @property
     def kept(self) -> int:
@@ -78,7 +86,7 @@ class VariablePlace:
 
     def part(self, trial_ids: Sequence[int]) -> VariablePlace:
         """Return it with some of the trials only."""
-        return replace(self, trials={trial: self.trials[trial] for trial in trial_ids})
+        return replace(self, trials={trial: self.trials[trial] for trial in trial_ids if trial in self.trials})
 
 
 @dataclass(frozen=True)
@@ -105,35 +113,44 @@ class Contents:
     Attributes
     ----------
     variables
-        By their published names.
+        The variables, in the order of a store.
+    places
+        Name of a variable -> where its trials are.
     small, verbatim
         Arrays beside the trials, and files that are kept byte by byte, by the names that a published tree has.
     mouse
         Its name; None where the file does not say.
-    config, precision, warnings
+    config, schema, precision, warnings, n_file_frames
         As of `Survey`.
     """
 
-    kind: Kind
     trial_ids: tuple[int, ...]
     tiers: tuple[str, ...]
-    variables: Mapping[str, VariablePlace]
+    variables: tuple[Variable, ...]
+    places: Mapping[str, VariablePlace]
     small: Mapping[str, SmallPlace]
     warnings: tuple[str, ...]
     verbatim: Mapping[str, SmallPlace] = field(default_factory=dict[str, SmallPlace])
     mouse: str | None = None
     config: str | None = None
+    schema: str | None = None
     precision: Precision = "source"
+    n_file_frames: tuple[int, ...] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, unpacked."""
-        trials = (trial.nbytes for place in self.variables.values() for trial in place.trials.values())
+        trials = (trial.nbytes for place in self.places.values() for trial in place.trials.values())
         return sum(trials) + sum(place.array.nbytes for place in (*self.small.values(), *self.verbatim.values()))
 
 
-def specs(variables: Mapping[str, VariablePlace]) -> dict[str, TrialSpec]:
+def specs(variables: Mapping[str, VariablePlace], ids: Sequence[int]) -> dict[str, TrialSpec]:
     """Return what all trials of each variable have in common, as a published tree has it.
+
+    Parameters
+    ----------
+    ids
+        Numbers of all trials of the mouse.
 
     Notes
     -----
@@ -142,6 +159,6 @@ def specs(variables: Mapping[str, VariablePlace]) -> dict[str, TrialSpec]:
     reading = max((place.unpacking for place in variables.values()), default=0)
     reading += sum(place.kept for place in variables.values())
     return {
-        name: TrialSpec(tuple(place.shape[axis] for axis in place.axes), place.dtype, reading)
+        name: TrialSpec(place.published_shape, place.dtype, reading, frozenset(ids) - place.trials.keys())
         for name, place in variables.items()
     }

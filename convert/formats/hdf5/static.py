@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from ....store.layout import STIMULUS, VARIABLES, Variable
+from ....store.variables import BEHAVIOR, IMAGES, KNOWN, PUPIL_CENTER, RESPONSES
 from ..source import TIERS
 from .access import Hdf5Reader
 from .dataset import Dataset
 from .hdf5_surveyor import Hdf5Surveyor, place_of_stack
 from .places import Contents, TrialPlace, VariablePlace
 
-DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
+_AXES = {IMAGES: 3, RESPONSES: 1, BEHAVIOR: 1, PUPIL_CENTER: 1}
+"""Variable -> number of axes of one trial."""
+DATASETS = (*_AXES, "tiers")
 _GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}
 
 
@@ -21,9 +23,10 @@ def read_static(file: Hdf5Reader) -> Contents:
     SourceError
         With every problem that can be seen without reading trials.
     """
-    collecting, variables = Hdf5Surveyor(file), VARIABLES["static"]
-    stacks = {v.name: stack for v in variables if (stack := collecting.stack(v, v.name, v.dimensions)) is not None}
-    stimulus = stacks.get(STIMULUS["static"])
+    collecting = Hdf5Surveyor(file)
+    found = {name: collecting.stack(name, KNOWN[name].forms[axes]) for name, axes in _AXES.items()}
+    stacks = {name: stack for name, stack in found.items() if stack is not None}
+    stimulus = stacks.get(IMAGES)
     if stimulus is not None:
         collecting.check_rows(stacks, stimulus.shape[0], stimulus.path)
     collecting.add_small(TIERS, "tiers")
@@ -33,8 +36,8 @@ def read_static(file: Hdf5Reader) -> Contents:
         if name not in (*DATASETS, *_GROUPS):
             collecting.found.leave_out(name)
     ids = range(stimulus.shape[0] if stimulus is not None else 0)
-    places = {v.name: _place(v, stacks[v.name], ids) for v in variables if v.name in stacks}
-    return collecting.finish("static", ids, places)
+    places = {name: _place(stack, ids) for name, stack in stacks.items()}
+    return collecting.finish(ids, collecting.known_variables(places), places)
 
 
 def statistic_name(name: str) -> str:
@@ -48,7 +51,7 @@ def statistic_name(name: str) -> str:
     return name.replace(".", "_").lower()
 
 
-def _place(variable: Variable, stack: Dataset, ids: range) -> VariablePlace:
+def _place(stack: Dataset, ids: range) -> VariablePlace:
     descr, nbytes = stack.dtype.str, stack.row_nbytes
     trials = {trial: TrialPlace(stack.path, trial, None, descr, False, nbytes) for trial in ids}
-    return place_of_stack(variable, stack, trials)
+    return place_of_stack(range(len(stack.shape) - 1), None, stack, trials)

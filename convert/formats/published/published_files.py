@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....readers.recording import recording_of
 from ....readers.statistics_files import in_published_axes
 from ....store import StoreIndex, layout
 from ....store.chunk_codecs import flat_bytes
 from ....store.integrity import intact_rows
-from ....store.layout import VARIABLES, ArrayLayout
+from ....store.layout import ArrayLayout
 from ...npy import as_published, header_bytes, narrowed
+from ...schema import SCHEMA_FILE
 
 CONFIG = "config.json"
 
@@ -59,8 +61,7 @@ class PublishedTree:
 
     def __init__(self, index: StoreIndex, extra: Sequence[PublishedFile] = ()) -> None:
         self._index, self._extra = index, extra
-        self._variables = {variable.name: variable for variable in VARIABLES[index.attributes[layout.A_KIND]]}
-        self._trial_ids: list[int] = index.small(f"{layout.TRIALS}/{layout.TRIAL_ID}").tolist()
+        self._recording = recording_of(index)
 
     @property
     def mouse(self) -> str:
@@ -72,8 +73,10 @@ class PublishedTree:
         """Bytes of all arrays, about, and how many files there are."""
         recorded = self._index.recorded
         small = [array for array in self._index.arrays.values() if layout.A_SOURCE_NAME in array.attributes]
-        others = len(small) + len(self._extra) + (self._config is not None)
-        return sum(array.nbytes for array in (*recorded, *small)), len(recorded) * len(self._trial_ids) + others
+        others = len(small) + len(self._extra) + len(self._texts)
+        trials = len(recorded) * len(self._recording.trial_ids)
+        lacking = sum(int(rows.sum()) for rows in self._recording.lacking.values())
+        return sum(array.nbytes for array in (*recorded, *small)), trials - lacking + others
 
     @property
     def worker_memory(self) -> int:
@@ -89,8 +92,8 @@ class PublishedTree:
     def small(self) -> Iterator[PublishedFile]:
         """Yield all files but those of trials."""
         yield from self._extra
-        if self._config is not None:
-            yield PublishedFile(CONFIG, (memoryview(self._config.encode()),))
+        for name, text in self._texts.items():
+            yield PublishedFile(name, (memoryview(text.encode()),))
         for array in self._index.arrays.values():
             name = array.attributes.get(layout.A_SOURCE_NAME)
             if name is None:
@@ -110,15 +113,21 @@ class PublishedTree:
         CorruptStoreError
             The shard is damaged, or holds other values than were packed.
         """
-        variable, buffer = self._variables[array.path], _Buffer()
+        recording, buffer = self._recording, _Buffer()
+        variable, lacking = recording.variable(array.path), recording.lacking.get(array.path)
         for row, values in intact_rows(self._index, array, number):
+            if lacking is not None and lacking[row]:
+                continue
             descr, fortran = _header(array, row)
-            name = f"data/{variable.name}/{self._trial_ids[row]}.npy"
-            yield _npy(name, in_published_axes(variable, values), descr, fortran=fortran, buffer=buffer)
+            name = f"data/{variable.name}/{recording.trial_ids[row]}.npy"
+            published = in_published_axes(variable, values[recording.file_part(variable, row)])
+            yield _npy(name, published, descr, fortran=fortran, buffer=buffer)
 
     @property
-    def _config(self) -> str | None:
-        return self._index.attributes[layout.A_CONFIG]
+    def _texts(self) -> dict[str, str]:
+        """Name -> content of the files beside ``data`` and ``meta``."""
+        texts = {CONFIG: self._index.attributes[layout.A_CONFIG], SCHEMA_FILE: self._index.attributes[layout.A_SCHEMA]}
+        return {name: text for name, text in texts.items() if text is not None}
 
 
 class _Buffer:
