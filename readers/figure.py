@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, layout
+from ..store.variables import BEHAVIOR, IMAGES, KNOWN, PUPIL_CENTER, VIDEOS
 from . import panels
 from .mouse import Mouse
 from .trial import Trial
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import SubplotSpec
 
 _WIDTH, _DPI = 9.0, 150
-_BEHAVIOR, _PUPIL = layout.BEHAVIOR, layout.PUPIL_CENTER
+_CHANNELS = {len(channels): [(one.name, one.units) for one in channels] for channels in KNOWN[BEHAVIOR].channels}
+_BEHAVIOR, _PUPIL = BEHAVIOR, PUPIL_CENTER
 _WITHHELD, _ALL_ZERO = "responses withheld by the publisher (zeros)", "behavior and pupil all zero"
 _FEW_CHARACTERS = 12
 _NOT_PICTURES = ("pgf", "raw", "rgba")  # pgf needs LaTeX; the others are bare bytes
@@ -143,10 +145,10 @@ def _draw_dynamic(figure: Figure, mouse: Mouse, trial: Trial) -> None:
 
 
 def _rows(trial: Trial, units: Mapping[str, str], padded: int) -> list[_Row]:
-    videos, behavior = trial[layout.VIDEOS.name], trial[_BEHAVIOR]
+    videos, behavior = trial[VIDEOS], trial[_BEHAVIOR]
     height, _ = panels.strip_inches(videos)
     strip = partial(panels.video_strip, videos=videos, padded=padded)
-    named = zip(behavior, layout.behavior_channels(len(behavior)), strict=True)
+    named = zip(behavior, _CHANNELS[len(behavior)], strict=True)
     return [
         _Row(height, "video,\ngrey level\n0 to 255", strip, videos),
         *_response_rows(trial, units[layout.RESPONSES]),
@@ -175,7 +177,7 @@ def _channel_row(values: NDArray[Any], name: str, unit: str, names: Sequence[str
 
 
 def _draw_static(figure: Figure, mouse: Mouse, trial: Trial) -> None:
-    images, units = trial[layout.IMAGES.name], _units(mouse)
+    images, units = trial[IMAGES], _units(mouse)
     heights = [2.7 if len(images) == 1 else 1.9, 0.7 if trial.withheld else 2.0]
     figure.set_size_inches(_WIDTH, sum(heights) + 0.8)
     above, below = figure.add_gridspec(2, 1, height_ratios=heights)
@@ -206,7 +208,7 @@ def _draw_responses(figure: Figure, place: SubplotSpec, responses: NDArray[Any],
 def _values(trial: Trial, pupil_unit: str) -> list[tuple[str, str]]:
     """Return what is listed of behavior and pupil: name, and value with its unit."""
     behavior, pupil = trial[_BEHAVIOR], trial[_PUPIL]
-    named = [*layout.behavior_channels(len(behavior)), *((f"pupil position {axis}", pupil_unit) for axis in "xy")]
+    named = [*_CHANNELS[len(behavior)], *((f"pupil position {axis}", pupil_unit) for axis in "xy")]
     values = [*behavior.tolist(), *pupil.tolist()]
     found = [(name, f"{value:.3g} {unit}".rstrip()) for (name, unit), value in zip(named, values, strict=True)]
     return [*found, *([(_ALL_ZERO, "")] if _is_zero(trial) else [])]
