@@ -16,8 +16,8 @@ import numpy as np
 from numcodecs import blosc, zstd
 from numpy.typing import NDArray
 from trialpack.store.chunk_codecs import ChunkCodec, Compressor, check, seal
+from trialpack.store.chunks import read_exactly
 from trialpack.store.compressors import COMPRESSORS, PCODEC_LEVEL, Blosc
-from trialpack.store.shards import read_exactly
 
 Array = NDArray[Any]
 Shuffle = Literal["", "byte", "bit"]
