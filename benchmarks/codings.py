@@ -15,8 +15,9 @@ from typing import IO, Any, Literal, cast
 import numpy as np
 from numcodecs import blosc, zstd
 from numpy.typing import NDArray
-from trialpack.store.chunk_codecs import BLOSC, PCODEC_LEVEL, ChunkCodec, Compressor, check, seal
-from trialpack.store.shards import read_exactly
+from trialpack.store.chunk_codecs import ChunkCodec, Compressor, check, seal
+from trialpack.store.chunks import read_exactly
+from trialpack.store.compressors import COMPRESSORS, PCODEC_LEVEL, Blosc
 
 Array = NDArray[Any]
 Shuffle = Literal["", "byte", "bit"]
@@ -46,9 +47,13 @@ class Coding:
     @property
     def of_format(self) -> Compressor | None:
         """The format's name of exactly this; None where the format does not have it."""
-        known: dict[Coding, str] = {Coding("none"): "none", Coding("pcodec", PCODEC_LEVEL): "pcodec"}
-        known |= {Coding(one.name, one.level, _SHUFFLES[one.shuffle]): name for name, one in BLOSC.items()}
-        return cast("Compressor | None", known.get(self))
+        known: dict[Coding, Compressor] = {Coding("none"): "none", Coding("pcodec", PCODEC_LEVEL): "pcodec"}
+        known |= {
+            Coding(one.name, one.level, _SHUFFLES[one.shuffle]): name
+            for name, one in COMPRESSORS.items()
+            if isinstance(one, Blosc)
+        }
+        return known.get(self)
 
     def encode(self, stored: Array) -> bytes:
         """Return the bytes of a C-contiguous chunk, checksum last."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import CorruptStoreError, Problem
 from ..store.chunk_codecs import ChunkError
+from ..store.chunks import damaged
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout
 from ..store.shards import ShardReader
@@ -52,7 +52,7 @@ def read_rows(
                 with ShardReader(folder.root, array, number, descriptor) as shard:
                     _read_shard(shard, [rows[place] for place in places], out[places.start : places.stop], part)
             except (ChunkError, OSError) as error:
-                raise CorruptStoreError(_problem(folder, array, number, error)) from None
+                raise damaged(folder.root, array.shard_path(number), error) from None
 
 
 def _read_shard(shard: ShardReader, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice]) -> None:
@@ -74,8 +74,3 @@ def _grouped(rows: Sequence[int], step: int) -> Iterator[tuple[int, range]]:
     for number, run in groupby(range(len(rows)), key=lambda place: rows[place] // step):
         places = list(run)
         yield number, range(places[0], places[-1] + 1)
-
-
-def _problem(folder: StoreFolder, array: ArrayLayout, number: int, error: Exception) -> Problem:
-    what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
-    return Problem(str(folder.root), what, "copy or convert the mouse again", array.shard_path(number))

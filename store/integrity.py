@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import layout
 from .chunk_codecs import ChunkError
+from .chunks import damaged
 from .errors import CorruptStoreError, Problem, naming
 from .folder import read_file
 from .index import StoreIndex, read_index
@@ -105,8 +106,7 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
                     raise CorruptStoreError(_other_values(index, array.shard_path(number), row))
                 yield row, values
     except (ChunkError, FileNotFoundError) as error:
-        what = str(error) if isinstance(error, ChunkError) else "missing (the manifest lists it)"
-        raise CorruptStoreError(Problem(str(index.root), what, _ADVICE, array.shard_path(number))) from None
+        raise damaged(index.root, array.shard_path(number), error) from None
 
 
 def _check_file(
@@ -146,7 +146,7 @@ def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Pro
         with ShardReader(index.root, array, number, listen=digest.update) as shard:
             wrong = [row for row, _, intact in _compared_rows(index, shard) if not intact]
     except ChunkError as error:
-        return [Problem(str(index.root), str(error), _ADVICE, path)]
+        return list(damaged(index.root, path, error).problems)
     return _compare_digest(index.root, index.manifest, path, digest.hexdigest()) or [
         _other_values(index, path, row) for row in wrong
     ]

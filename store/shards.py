@@ -17,18 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import files
-from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, flat_bytes, seal
+from .chunk_codecs import flat_bytes, seal
+from .chunks import EMPTY, ChunkReader, chunk_spans, read_exactly
 from .errors import naming
 from .folder import open_file
 from .layout import ArrayLayout
+from .scratch import Scratch
 
 READ_AHEAD = 1 << 20
 """Bytes that are read at once of a shard that is read whole: its chunks may be small."""
 WRITE_BEHIND = 1 << 22
 """Bytes of a shard after which the disk is asked to begin with them, while the next rows are read and compressed."""
-EMPTY = 2**64 - 1
-"""Marks, in the index, a chunk that was not written: allowed only beyond the last trial."""
-
 
 Listen = Callable[[memoryview], object]
 
@@ -146,11 +145,12 @@ class ShardReader:
         self.rows = layout.rows_of_shard(number)
         self._descriptor = open_file(root, layout.shard_path(number), folder)
         try:
-            self._spans = [(offset, size) for offset, size in read_index(self._descriptor, layout, number).tolist()]
+            self._spans: list[list[int]] = chunk_spans(self._descriptor, layout, number).tolist()
         except BaseException:
             self.close()
             raise
-        self._stored = np.empty(layout.codec.stored_shape(layout.chunk), layout.numpy_dtype)
+        # Shards are opened for a few chunks, too: no more memory than those take.
+        self._chunks, self._scratch = ChunkReader(layout), Scratch(least=0)
         self._size, self._ahead = os.fstat(self._descriptor).st_size, 0
         # The part of the file that is in memory.
         self._buffer, self._begin, self._end = np.empty(0, np.uint8), 0, 0
@@ -207,10 +207,10 @@ class ShardReader:
     def _decode(self, number: int, out: NDArray[Any], inside: Sequence[slice]) -> None:
         data = self._read(*self._spans[number])
         if out.shape == self.layout.chunk and not self.layout.codec.order and out.flags.c_contiguous:
-            self.layout.codec.decode(data, out)
-            return
-        self.layout.codec.decode(data, self._stored)
-        out[...] = self.layout.codec.logical_view(self._stored)[: len(out), *inside]
+            self._chunks.decode_into(data, out, self._scratch)
+        else:
+            chunk = self.layout.codec.logical_view(self._chunks.decode(data, self._scratch))
+            out[...] = chunk[: len(out), *inside]
 
     def _read(self, offset: int, size: int) -> memoryview:
         """Return bytes of the file; they are valid until the next call."""
@@ -230,71 +230,5 @@ class ShardReader:
             self._listen(window[heard - offset :])
 
 
-def read_index(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
-    """Read the index of a shard.
-
-    Parameters
-    ----------
-    descriptor
-        The shard's file.
-    number
-        Which shard of the array.
-
-    Returns
-    -------
-    ndarray
-        (n_chunks, 2) offset and size in bytes of every chunk that must exist, in the order of the file, which they
-        fill without a gap.
-
-    Raises
-    ------
-    ChunkError
-        The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
-    """
-    size, count = os.fstat(descriptor).st_size, math.prod(layout.chunks_per_shard)
-    length = 16 * count + CHECKSUM_BYTES
-    if size < length:
-        raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
-    data = memoryview(bytearray(length))
-    read_exactly(descriptor, data, size - length)
-    spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
-    groups = math.ceil(len(layout.rows_of_shard(number)) / layout.chunk[0])
-    return _check_spans(spans, groups * math.prod(layout.chunks_per_shard[1:]), size - length)
-
-
-def _check_spans(spans: NDArray[np.uint64], needed: int, end: int) -> NDArray[np.int64]:
-    """Return the spans of the chunks that must exist, after seeing that they fill the file without a gap."""
-    found = spans[:needed]
-    missing = np.count_nonzero((found == EMPTY).all(axis=1))
-    if missing:
-        raise ChunkError(f"{missing} of {needed} chunks were never written")
-    if (found > end).any():
-        raise ChunkError(f"a chunk is not in the file (expected {end} bytes of chunks)")
-    sound = found.astype(np.int64)
-    places = np.concatenate([[0], np.cumsum(sound[:, 1])])
-    if wrong := np.flatnonzero(sound[:, 0] != places[:-1]).tolist():
-        expected, offset = places[wrong[0]], sound[wrong[0], 0]
-        raise ChunkError(f"a chunk is not where it must be (expected at {expected}, found at {offset})")
-    if places[-1] != end or not (spans[needed:] == EMPTY).all():
-        raise ChunkError(f"there is more in the file than its chunks (expected {places[-1]} bytes, found {end})")
-    return sound
-
-
 def _shifted(one: slice, by: int) -> slice:
     return slice(one.start - by, one.stop - by)
-
-
-def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
-    """Fill a buffer from a place in a file.
-
-    Raises
-    ------
-    ChunkError
-        The file ends before the buffer is full.
-    """
-    done = 0
-    while done < out.nbytes:
-        count = os.preadv(descriptor, [out[done:]], offset + done)
-        if count == 0:
-            raise ChunkError(f"the file ends early (expected {out.nbytes} bytes at {offset}, found {done})")
-        done += count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from . import files, layout
 from .chunk_codecs import ChunkError
-from .errors import CorruptStoreError, Problem
-from .folder import read_file
+from .chunks import ChunkReader, chunk_spans, damaged
+from .folder import open_file
 from .layout import ArrayLayout
 from .metadata import array_document, group_document, to_json
+from .scratch import Scratch
 from .shards import FileRecord
 
 Records = dict[str, FileRecord]
@@ -54,12 +56,19 @@ def read_array(root: Path, array: ArrayLayout, folder: int | None = None) -> NDA
     out = np.empty(array.shape, array.numpy_dtype)
     if math.prod(array.shape):
         try:
-            array.codec.decode(memoryview(read_file(root, array.shard_path(0), folder)), out)
+            _read_chunk(root, array, folder, out)
         except (OSError, ChunkError) as error:
-            what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
-            problem = Problem(str(root), what, "copy or convert the mouse again", array.shard_path(0))
-            raise CorruptStoreError(problem) from None
+            raise damaged(root, array.shard_path(0), error) from None
     return out
+
+
+def _read_chunk(root: Path, array: ArrayLayout, folder: int | None, out: NDArray[Any]) -> None:
+    descriptor = open_file(root, array.shard_path(0), folder)
+    try:
+        (span,) = chunk_spans(descriptor, array, 0).tolist()
+        ChunkReader(array).read_into(descriptor, span, out, Scratch(least=0))
+    finally:
+        os.close(descriptor)
 
 
 def write_metadata(root: Path, array: ArrayLayout) -> Records:

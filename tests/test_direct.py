@@ -22,7 +22,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, TrialLoader, open_mouse
-from trialpack.readers.direct import Affine, CachedVariable, Frames, Scratch, StoreFiles, StreamedVariable, kept_nbytes
+from trialpack.readers.direct import (
+    Affine,
+    CachedVariable,
+    Frames,
+    Scratch,
+    StoreFiles,
+    StreamedVariable,
+    cached_nbytes,
+)
 from trialpack.store import CorruptStoreError, layout
 from trialpack.store.chunk_codecs import seal
 from trialpack.store.layout import ArrayLayout
@@ -184,7 +192,7 @@ def test_what_is_kept_is_what_zarr_reads(stores: Stores, case: tuple[str, str, s
             scratch.tally.bytes_read = 0
             assert_reads(reader, recorded, array, reading, neurons, scratch, apart)
             assert scratch.tally.bytes_read == 0
-    assert reader.values.nbytes == kept_nbytes(source, len(rows), most or 0)
+    assert reader.values.nbytes == cached_nbytes(source, len(rows), most or 0)
 
 
 @settings(max_examples=60)
@@ -415,7 +423,7 @@ def test_one_neuron_needs_the_whole_chunk(damaged: Any) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path, ArrayLayout], object], str]] = {
-    "missing": (lambda path, array: path.unlink(), "No such file"),
+    "missing": (lambda path, array: path.unlink(), "missing .the manifest lists it."),
     "empty": (lambda path, array: path.write_bytes(b""), "shorter than its index"),
     "shorter than its index": (lambda path, array: path.write_bytes(path.read_bytes()[-9:]), "shorter than its index"),
     "cut": (lambda path, array: path.write_bytes(path.read_bytes()[:-1]), "checksum differs"),

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from trialpack.store import layout
 from trialpack.store.chunk_codecs import CHECKSUM_BYTES, ChunkCodec, ChunkError, check, seal
+from trialpack.store.chunks import EMPTY
 from trialpack.store.layout import ArrayLayout
-from trialpack.store.shards import EMPTY, FileRecord, ShardReader, ShardWriter
+from trialpack.store.shards import FileRecord, ShardReader, ShardWriter
 
 Array = NDArray[Any]
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import StoreIndex, check_quick, layout
+from trialpack.store.chunks import EMPTY
 from trialpack.store.layout import ArrayLayout
-from trialpack.store.shards import EMPTY, ShardReader
+from trialpack.store.shards import ShardReader
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec, VLenUTF8Codec
 
 Array = NDArray[Any]
@@ -138,7 +139,8 @@ def compressors_of(array: ArrayLayout) -> list[Any]:
         return [Crc32cCodec()]
     size = array.numpy_dtype.itemsize
     cname: Any = array.codec.compressor
-    return [BloscCodec(typesize=size, cname=cname, clevel=levels[cname], shuffle="shuffle", blocksize=0), Crc32cCodec()]
+    shuffle = "shuffle" if size > 1 else "noshuffle"
+    return [BloscCodec(typesize=size, cname=cname, clevel=levels[cname], shuffle=shuffle, blocksize=0), Crc32cCodec()]
 
 
 def write_with_zarr(to: Path, array: ArrayLayout, values: Array) -> Path:

@@ -5,13 +5,14 @@ it is decoded into the batch, or into a thread's scratch and copied from there. 
 All of it may run in threads: the reads, checksums, decoders and copies release the interpreter's lock.
 """
 
+from ...store.scratch import Scratch, Tally
 from .affine import Affine
-from .cached import CachedVariable, kept_nbytes
-from .scratch import Scratch, Tally
+from .cached import CachedVariable, cached_nbytes
 from .store_files import StoreFiles
-from .variable import Frames, StreamedVariable, VariableReader
+from .variable import FLOAT32, Frames, StreamedVariable, VariableReader
 
 __all__ = [
+    "FLOAT32",
     "Affine",
     "Frames",
     "CachedVariable",
@@ -20,5 +21,5 @@ __all__ = [
     "StreamedVariable",
     "Tally",
     "VariableReader",
-    "kept_nbytes",
+    "cached_nbytes",
 ]

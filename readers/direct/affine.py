@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
+from .copying import cut
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Affine:
             if neurons is not None and layout.NEURON in wanted:
                 axis = wanted.index(layout.NEURON)
                 moved = moved.take(neurons, axis) if moved.shape[axis] > 1 else moved
-            return np.ascontiguousarray(moved)
+            return np.array(moved, order="C")
 
         return Affine(None if self.shift is None else arrange(self.shift), arrange(self.scale))
 
@@ -54,9 +55,7 @@ class Affine:
         """Return the part for some frames of the recording, given which axis frames are."""
 
         def part(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            if axis is None or values.shape[axis] == 1:
-                return values
-            return values[(slice(None),) * axis + (frames,)]
+            return values if axis is None or values.shape[axis] == 1 else cut(values, axis, frames)
 
         return Affine(None if self.shift is None else part(self.shift), part(self.scale))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
-from .copying import copy_columns
-from .scratch import Scratch
+from ...store.scratch import Scratch
+from .copying import copy_values
 from .variable import Frames, StreamedVariable
 
 Array = NDArray[Any]
@@ -25,26 +26,26 @@ class CachedVariable:
     Parameters
     ----------
     source
-        Reads it.
+        Reader of the variable.
     rows
-        (n,) int64, ascending: those that may be asked for.
+        (n,) int64, ascending: rows that may be asked for.
     frames
-        How many frames of a trial are kept: the most that may be asked for.
+        Number of frames of a trial that are kept: the most that may be asked for.
 
     Attributes
     ----------
     values
-        (n, …) float32, samples of `shape` in the order of `rows`; undefined where nothing was read yet.
+        (n, …) of `dtype`, samples of `shape` in the order of `rows`; undefined where nothing was read yet.
 
     Notes
     -----
-    Holds `kept_nbytes`; the system gives the memory as it is first written.
+    Holds `cached_nbytes`; the system gives the memory as it is first written.
     """
 
     def __init__(self, source: StreamedVariable, rows: NDArray[np.int64], frames: int) -> None:
         self._source, self._rows, self._frames = source, rows, frames
-        self.axes = source.axes
-        self.values: NDArray[np.float32] = np.empty((len(rows), *source.shape(frames)), np.float32)
+        self.axes, self.dtype = source.axes, source.dtype
+        self.values: Array = np.empty((len(rows), *source.shape(frames)), source.dtype)
         self._place = np.full(source.array.shape[0], -1)
         self._place[rows] = np.arange(len(rows))
         self._step = source.chunk_frames
@@ -67,8 +68,8 @@ class CachedVariable:
         if all(wanted.start == 0 and wanted.number == self._frames and wanted.stride == 1 for wanted in frames):
             np.take(self.values, places, axis=0, out=out, mode="clip")
         else:
-            for place, wanted, sample in zip(places.tolist(), frames, out, strict=True):
-                self._copy(self.values[place], wanted, sample)
+            for number, (place, wanted) in enumerate(zip(places.tolist(), frames, strict=True)):
+                self._copy(self.values[place, ...], wanted, out[number, ...])
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _fill(self, row: int, wanted: Frames, scratch: Scratch) -> None:
@@ -86,7 +87,7 @@ class CachedVariable:
         first = block * self._step
         part = slice(first, min(first + self._step, self._frames))
         places = self._place[rows]
-        outs = [self._part(self.values[place], part) for place in places]
+        outs = [self._source.part(self.values[place, ...], part) for place in places]
         self._source.read_group(rows.tolist(), Frames(part.start, part.stop - part.start), outs, scratch)
         self._ready[places, block] = True
 
@@ -101,21 +102,11 @@ class CachedVariable:
             return range(1)
         return range(wanted.start // self._step, (wanted.stop - 1) // self._step + 1)
 
-    def _part(self, trial: Array, frames: slice) -> Array:
-        if layout.FRAME not in self.axes:
-            return trial
-        return trial[frames] if self.axes[0] == layout.FRAME else trial[:, frames]
-
     def _copy(self, trial: Array, wanted: Frames, out: Array) -> None:
-        part = self._part(
-            trial, slice(wanted.start, wanted.start + (wanted.number - 1) * wanted.stride + 1, wanted.stride)
-        )
-        if layout.FRAME in self.axes and self.axes[0] != layout.FRAME:
-            copy_columns(part, out, None)
-        else:
-            out[...] = part
+        part = self._source.part(trial, slice(wanted.start, wanted.stop, wanted.stride))
+        copy_values(part, out, None, self.axes)
 
 
-def kept_nbytes(source: StreamedVariable, rows: int, frames: int) -> int:
-    """Return the bytes that a `CachedVariable` holds."""
-    return rows * int(np.prod(source.shape(frames))) * np.dtype(np.float32).itemsize
+def cached_nbytes(source: StreamedVariable, rows: int, frames: int) -> int:
+    """Return the bytes that a `CachedVariable` of so many rows and frames holds."""
+    return rows * math.prod(source.shape(frames)) * source.dtype.itemsize

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...store import layout
+
 Array = NDArray[Any]
 
 
-def copy_columns(source: Array, out: Array, neurons: NDArray[np.int64] | None) -> None:
-    """Copy (m, k) values, or chosen rows of them; frames are the second axis.
+def cut(array: Array, axis: int | None, part: slice) -> Array:
+    """Return a part of an array along an axis; all of it without one."""
+    return array if axis is None else array[(*(slice(None),) * axis, part)]
+
+
+def copy_values(source: Array, out: Array, neurons: NDArray[np.int64] | None, axes: Sequence[str]) -> None:
+    """Copy values, of all neurons or chosen ones, and cast them where dtypes differ.
 
     Parameters
     ----------
     source
-        (m, k) of any dtype, any strides.
+        Any dtype and strides.
     out
-        (m or len(neurons), k), any strides.
+        Shape of `source`, but with the chosen neurons; any dtype and strides.
+    neurons
+        (n,) positions; None for all.
+    axes
+        Dimensions of both.
 
     Notes
     -----
-    Rows of the same dtype, each contiguous, are copied as one item a row: numpy then calls memcpy once for each, a
-    third faster than its loop over the values of short rows.
+    Where frames are the last axis, and each row of them contiguous, rows are copied as one item each: numpy then calls
+    memcpy once for each, a third faster than its loop over the values of short rows.
     """
-    if source.dtype == out.dtype and _rows_contiguous(source) and _rows_contiguous(out):
-        row = np.dtype((np.void, source.shape[1] * source.itemsize))
-        source, out = source.view(row)[:, 0], out.view(row)[:, 0]
-    out[...] = source if neurons is None else source[neurons]
-
-
-def copy_frames(source: Array, out: Array, neurons: NDArray[np.int64] | None) -> None:
-    """Copy (k, …) values, frames first; of each frame chosen neurons, its second axis."""
+    in_rows = axes[-1:] == (layout.FRAME,) and _has_rows(source) and _has_rows(out)
+    if in_rows and source.dtype == out.dtype:
+        row = np.dtype((np.void, source.shape[-1] * source.itemsize))
+        source, out = source.view(row)[..., 0], out.view(row)[..., 0]
     if neurons is None:
         out[...] = source
-    elif source.dtype == out.dtype and out.flags.c_contiguous:
-        np.take(source, neurons, axis=1, out=out, mode="clip")
+        return
+    axis = axes.index(layout.NEURON)
+    if source.dtype == out.dtype and out.flags.c_contiguous:
+        np.take(source, neurons, axis=axis, out=out, mode="clip")
     else:
-        out[...] = source[:, neurons]
+        out[...] = source[(*(slice(None),) * axis, neurons)]
 
 
-def _rows_contiguous(array: Array) -> bool:
-    return array.strides[1] == array.itemsize and array.shape[1] > 1
+def _has_rows(array: Array) -> bool:
+    """Return whether values along the last of several axes are contiguous, and more than one."""
+    return array.ndim > 1 and array.strides[-1] == array.itemsize and array.shape[-1] > 1

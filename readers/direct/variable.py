@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -12,18 +11,20 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import CorruptStoreError, Problem, StoreFormatError, layout
-from ...store.chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_bytes
-from ...store.shards import read_exactly, read_index
+from ...store import Problem, StoreFormatError, layout
+from ...store.chunk_codecs import ChunkError
+from ...store.chunks import ChunkReader, chunk_spans, damaged
+from ...store.scratch import Scratch, scratch_nbytes
 from ..recording import Recording
 from .affine import Affine
-from .copying import copy_columns, copy_frames
-from .scratch import Scratch, scratch_nbytes
+from .copying import copy_values, cut
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
+FLOAT32: np.dtype[Any] = np.dtype(np.float32)
+"""What samples are unless told otherwise."""
 _SPAN_NBYTES = 144
-"""Of a list of two numbers."""
+"""Bytes of a list of two numbers."""
 
 
 class Frames(NamedTuple):
@@ -44,6 +45,8 @@ class VariableReader(Protocol):
 
     axes: tuple[str, ...]
     """Dimensions of a sample as they lie in memory."""
+    dtype: np.dtype[Any]
+    """Data type of samples."""
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""
@@ -57,7 +60,9 @@ class VariableReader(Protocol):
         rows, frames
             Row of the store and frames of each sample.
         out
-            (n, …) float32, C-contiguous, each sample of `shape`.
+            (n, …) of `dtype`, C-contiguous, each sample of `shape`.
+        scratch
+            Memory of the thread that reads.
         """
         ...
 
@@ -78,15 +83,17 @@ class StreamedVariable:
     Parameters
     ----------
     recording
-        Of the mouse.
+        Recording of the mouse.
     name
-        Of the variable.
+        Name of the variable.
     files
-        Of the store.
+        Files of the store.
     neurons
-        (n,) int64 positions, in any order; all by default. Of responses only.
+        (n,) int64 positions, in any order; all by default. Variables without neurons are read whole.
     affine
-        Applied to all values.
+        Shift and scale of all values.
+    dtype
+        Data type of samples: any float, or the one that is stored; with `affine` a float.
 
     Raises
     ------
@@ -101,30 +108,31 @@ class StreamedVariable:
         files: StoreFiles,
         neurons: NDArray[np.int64] | None = None,
         affine: Affine | None = None,
+        dtype: np.dtype[Any] = FLOAT32,
     ) -> None:
         self._recording, self._files, self.array = recording, files, recording.arrays[name]
+        self.dtype = dtype
         order = self.array.codec.order or tuple(range(len(self.array.shape)))
         self.axes = tuple(self.array.dimensions[axis] for axis in order)[1:]
         self._neurons = neurons if layout.NEURON in self.axes else None
         self._affine = affine and affine.arranged(self.array.dimensions[1:], self.axes, self._neurons)
-        self._stored_shape = self.array.codec.stored_shape(self.array.chunk)
+        self._chunks = ChunkReader(self.array)
         self._frame_axis = self.axes.index(layout.FRAME) if layout.FRAME in self.axes else None
         self._check_layout(order)
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
-        self._spans: list[list[int]] = np.concatenate([self._read_index(n) for n in range(len(self._names))]).tolist()
+        self._spans: list[list[int]] = np.concatenate([self._read_spans(n) for n in range(len(self._names))]).tolist()
         self._per_group = math.prod(self.array.chunks_per_shard[1:])
-        # Chunks of one trial, in the order of the batch's memory, need no copy.
-        plain = self.rows_per_chunk == 1 and self._neurons is None and self.array.dtype == "float32"
-        self._in_place = plain and self._frame_axis in (None, 0)
+        # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
+        self._in_place = self.rows_per_chunk == 1 and self._neurons is None and self.array.numpy_dtype == dtype
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
 
     def _check_layout(self, order: Sequence[int]) -> None:
-        """Check that trials come first in a chunk, frames first or last of a trial, and that nothing else is cut."""
-        array, frames = self.array, self._frame_axis
+        """Check that trials come first in a chunk, and that nothing but trials and frames is cut."""
+        array = self.array
         cut = {name for name, step, size in zip(array.dimensions, array.chunk, array.shape, strict=True) if step < size}
-        if order[0] or frames not in (None, 0, len(self.axes) - 1) or cut - {layout.TRIAL, layout.FRAME}:
+        if order[0] or cut - {layout.TRIAL, layout.FRAME}:
             what = f"{array.path} is cut into chunks in a way that cannot be streamed"
             raise StoreFormatError(Problem(self._recording.label, what, "convert the mouse again"))
 
@@ -136,7 +144,7 @@ class StreamedVariable:
     @property
     def chunk_frames(self) -> int:
         """How many frames a chunk holds; one without frames."""
-        return 1 if self._frame_axis is None else self._stored_shape[self._frame_axis + 1]
+        return 1 if self._frame_axis is None else self._chunks.stored_shape[self._frame_axis + 1]
 
     @property
     def scratch_nbytes(self) -> int:
@@ -156,18 +164,29 @@ class StreamedVariable:
             sizes[layout.NEURON] = len(self._neurons)
         return tuple(sizes[axis] for axis in self.axes)
 
+    def part(self, sample: Array, frames: slice) -> Array:
+        """Return a view of some frames of a sample (…) of `shape`; all of it without frames."""
+        return cut(sample, self._frame_axis, frames)
+
     def read(self, rows: Sequence[int], frames: Sequence[Frames], out: Array, scratch: Scratch) -> None:
         """Read samples; see `VariableReader`."""
-        for row, wanted, sample in zip(rows, frames, out, strict=True):
-            self.read_group([row], wanted, [sample], scratch)
+        for place, (row, wanted) in enumerate(zip(rows, frames, strict=True)):
+            # An array also where a sample is one number.
+            self.read_group([row], wanted, [out[place, ...]], scratch)
 
     def read_group(self, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch) -> None:
         """Read the same frames of trials that share chunks.
 
         Parameters
         ----------
+        rows
+            Rows of the store, all in one chunk.
+        frames
+            Frames of each trial.
         outs
-            For each row an array of `shape`, of any strides.
+            For each row an array of `shape` and `dtype`, of any strides.
+        scratch
+            Memory of the thread that reads.
 
         Raises
         ------
@@ -185,7 +204,7 @@ class StreamedVariable:
                     self._read_blocks(descriptor, rows, frames, outs, scratch)
         except (ChunkError, FileNotFoundError) as error:
             trial = int(self._recording.trial_ids[rows[0]])
-            raise CorruptStoreError(self._problem(name, f"trial {trial}: {error}", trial)) from None
+            raise damaged(self._recording.root, name, error, trial) from None
         except OSError as error:
             error.add_note(f"while reading {name} of {self._recording.label}")
             raise
@@ -194,66 +213,16 @@ class StreamedVariable:
         self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         group = rows[0] // self.rows_per_chunk
-        read_in_place = self._read_in_place if self.array.codec.compressor == "none" else self._decode_in_place
         for block in self._blocks(frames):
             span = self._spans[group * self._per_group + block.number]
-            target = self._part(outs[0], block)
+            target = self.part(outs[0], block.place)
             if self._in_place and block.whole and target.flags.c_contiguous:
-                read_in_place(descriptor, span, target, scratch)
+                self._chunks.read_into(descriptor, span, target, scratch)
             else:
-                chunk = self._decode(self._read(descriptor, span, scratch), scratch)
+                chunk = self._chunks.read(descriptor, span, scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
             if self._affine is not None:
                 self._normalize(self._affine, block, outs, scratch)
-
-    def _read(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> memoryview:
-        """Return the bytes of a chunk."""
-        begun = time.perf_counter()
-        data = scratch.stored(span[1])
-        read_exactly(descriptor, data, span[0])
-        scratch.tally.read_seconds += time.perf_counter() - begun
-        scratch.tally.bytes_read += span[1]
-        return data
-
-    def _decode_in_place(self, descriptor: int, span: Sequence[int], target: Array, scratch: Scratch) -> None:
-        """Decode a chunk straight into the batch."""
-        data, begun = self._read(descriptor, span, scratch), time.perf_counter()
-        self.array.codec.decode(data, target.reshape(self._stored_shape))
-        scratch.tally.decode_seconds += time.perf_counter() - begun
-        scratch.tally.bytes_decoded += target.nbytes
-
-    def _read_in_place(self, descriptor: int, span: Sequence[int], target: Array, scratch: Scratch) -> None:
-        """Read an uncompressed chunk straight into the batch, and its checksum beside it."""
-        begun, tally = time.perf_counter(), scratch.tally
-        (offset, size), buffer, checksum = span, flat_bytes(target), scratch.checksum
-        if size != buffer.nbytes + CHECKSUM_BYTES:
-            wanted = buffer.nbytes + CHECKSUM_BYTES
-            raise ChunkError(f"holds another number of bytes (expected {wanted}, found {size})")
-        if os.preadv(descriptor, [buffer, checksum], offset) < size:
-            read_exactly(descriptor, buffer, offset)
-            read_exactly(descriptor, checksum, offset + size - CHECKSUM_BYTES)
-        read = time.perf_counter()
-        check_apart(buffer, checksum)
-        tally.read_seconds += read - begun
-        tally.decode_seconds += time.perf_counter() - read
-        tally.bytes_read += size
-        tally.bytes_decoded += buffer.nbytes
-
-    def _decode(self, data: memoryview, scratch: Scratch) -> Array:
-        """Return a chunk as it is stored: decoded into scratch, or where it was read if it is uncompressed."""
-        begun, dtype = time.perf_counter(), self.array.numpy_dtype
-        if self.array.codec.compressor == "none":
-            payload = check(data)
-            if payload.nbytes != self.array.chunk_nbytes:
-                expected = self.array.chunk_nbytes
-                raise ChunkError(f"holds another number of bytes (expected {expected}, found {payload.nbytes})")
-            chunk = np.frombuffer(payload, dtype).reshape(self._stored_shape)
-        else:
-            chunk = scratch.chunk(self._stored_shape, dtype)
-            self.array.codec.decode(data, chunk)
-        scratch.tally.decode_seconds += time.perf_counter() - begun
-        scratch.tally.bytes_decoded += chunk.nbytes
-        return chunk
 
     def _copy(
         self, chunk: Array, inside: Sequence[int], block: _Block, outs: Sequence[Array], scratch: Scratch
@@ -261,37 +230,24 @@ class StreamedVariable:
         """Copy the needed frames of trials of a chunk to their places in samples."""
         begun = time.perf_counter()
         for row, out in zip(inside, outs, strict=True):
-            trial, place = chunk[row], self._part(out, block)
-            if self._frame_axis is None:
-                place[...] = trial if self._neurons is None else trial[self._neurons]
-            elif self._frame_axis == 0:
-                copy_frames(trial[block.inside], place, self._neurons)
-            else:
-                copy_columns(trial[:, block.inside], place, self._neurons)
+            trial = self.part(chunk[row, ...], block.inside)
+            copy_values(trial, self.part(out, block.place), self._neurons, self.axes)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _normalize(self, affine: Affine, block: _Block, outs: Sequence[Array], scratch: Scratch) -> None:
         """Shift and scale what was put into samples."""
         begun, part = time.perf_counter(), affine.cut(self._frame_axis, block.frames)
         for out in outs:
-            part.apply(self._part(out, block))
+            part.apply(self.part(out, block.place))
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
-    def _part(self, out: Array, block: _Block) -> Array:
-        if self._frame_axis is None:
-            return out
-        return out[block.place] if self._frame_axis == 0 else out[:, block.place]
-
-    def _read_index(self, number: int) -> NDArray[np.int64]:
+    def _read_spans(self, number: int) -> NDArray[np.int64]:
         name = self._names[number]
         try:
             with self._files.opened(name) as descriptor:
-                return read_index(descriptor, self.array, number)
+                return chunk_spans(descriptor, self.array, number)
         except (ChunkError, OSError) as error:
-            raise CorruptStoreError(self._problem(name, str(error))) from None
-
-    def _problem(self, name: str, what: str, trial: int | None = None) -> Problem:
-        return Problem(self._recording.label, what, "copy or convert the mouse again", name, trial)
+            raise damaged(self._recording.root, name, error) from None
 
 
 def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
@@ -300,9 +256,13 @@ def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
         return (_Block(0, slice(None), slice(None), slice(None), True),)
     found, start, stride = list[_Block](), frames.start, frames.stride
     for block in range(start // length, (frames.stop - 1) // length + 1):
+        # The chunk holds the frames from `first` up to `end`; behind `frames.stop` none is wanted.
         first, end = block * length, min(frames.stop, (block + 1) * length)
+        # Frame `start + at * stride` is the first wanted one that is not before the chunk: (first - start) / stride,
+        # rounded up. A window that begins within the chunk begins with its own first frame.
         at = max(0, -((start - first) // stride))
         low = start + at * stride
+        # How many are wanted from there on: (end - low) / stride, rounded up; none where a stride jumps over the chunk.
         count = -(-(end - low) // stride)
         if count > 0:
             inside, place = slice(low - first, end - first, stride), slice(at, at + count)

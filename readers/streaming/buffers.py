@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import threading
 import weakref
@@ -126,11 +127,11 @@ class Carver:
     def __init__(self, slot: NDArray[np.uint8]) -> None:
         self._slot, self._end = slot, 0
 
-    def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the next array, float32 and undefined."""
-        begun, nbytes = self._end, array_nbytes(shape)
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the next array, of undefined values."""
+        begun, nbytes = self._end, array_nbytes(shape, dtype)
         self._end = begun + padded(nbytes)
-        return self._slot[begun : begun + nbytes].view(np.float32).reshape(shape)
+        return self._slot[begun : begun + nbytes].view(dtype).reshape(shape)
 
 
 def mapped(nbytes: int) -> int:
@@ -138,9 +139,9 @@ def mapped(nbytes: int) -> int:
     return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-def array_nbytes(shape: tuple[int, ...]) -> int:
-    """Return the bytes of a float32 array."""
-    return int(np.prod(shape)) * np.dtype(np.float32).itemsize
+def array_nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return the bytes of an array."""
+    return math.prod(shape) * dtype.itemsize
 
 
 def padded(nbytes: int) -> int:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
-from ..direct import Affine, CachedVariable, Frames, Scratch, StoreFiles, StreamedVariable, Tally, VariableReader
-from ..direct import kept_nbytes as cached_nbytes_of
+from ..direct import (
+    FLOAT32,
+    Affine,
+    CachedVariable,
+    Frames,
+    Scratch,
+    StoreFiles,
+    StreamedVariable,
+    Tally,
+    VariableReader,
+    cached_nbytes,
+)
 from ..mouse import Mouse
 from ..sampling import BatchPlan
 from .buffers import Carver, array_nbytes, padded
@@ -37,6 +47,8 @@ class Selection:
         Names of variables that become further channels of the stimulus.
     affines
         Variable -> what is applied to its values.
+    dtypes
+        Variable -> data type of its values in a batch, as of `StreamedVariable`; float32 for those that are not in it.
     """
 
     rows: NDArray[np.int64]
@@ -44,6 +56,7 @@ class Selection:
     variables: tuple[str, ...]
     channels: tuple[str, ...]
     affines: Mapping[str, Affine]
+    dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict[str, np.dtype[Any]])
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -74,7 +87,14 @@ class MouseStream:
         recording = mouse.recording
         self._stimulus = layout.STIMULUS[mouse.kind]
         self._streamed = {
-            name: StreamedVariable(recording, name, files, selection.neurons, selection.affines.get(name))
+            name: StreamedVariable(
+                recording,
+                name,
+                files,
+                selection.neurons,
+                selection.affines.get(name),
+                selection.dtypes.get(name, FLOAT32),
+            )
             for name in selection.read
         }
         self._readers: dict[str, VariableReader] = dict(self._streamed)
@@ -94,7 +114,7 @@ class MouseStream:
     def kept_nbytes(self, names: Sequence[str]) -> int:
         """Return the bytes that variables take if they are kept."""
         rows = len(self._selection.rows)
-        return sum(cached_nbytes_of(self._streamed[name], rows, self._frames) for name in names)
+        return sum(cached_nbytes(self._streamed[name], rows, self._frames) for name in names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,12 +133,14 @@ class MouseStream:
 
     def slot_nbytes(self, samples: int, frames: int) -> int:
         """Return the bytes of a batch."""
-        return sum(padded(array_nbytes(shape)) for shape in self._shapes(samples, frames).values())
+        shapes = self._shapes(samples, frames)
+        return sum(padded(array_nbytes(shape, self._streamed[name].dtype)) for name, shape in shapes.items())
 
     def carve(self, slot: NDArray[np.uint8], plan: BatchPlan) -> dict[str, Array]:
         """Return the arrays of a batch in a slot, axes as they lie in memory."""
         carver = Carver(slot)
-        return {name: carver.array(shape) for name, shape in self._shapes(len(plan), plan.frames).items()}
+        shapes = self._shapes(len(plan), plan.frames)
+        return {name: carver.array(shape, self._streamed[name].dtype) for name, shape in shapes.items()}
 
     def tasks(self, plan: BatchPlan, most: int) -> Iterator[slice]:
         """Yield the samples of a batch in parts that make good tasks, not more of them than `most`."""

@@ -23,9 +23,10 @@ from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import CorruptStoreError, StoreFormatError, TrialpackError, check_full, layout
 from trialpack.store.chunk_codecs import seal
+from trialpack.store.chunks import EMPTY
 from trialpack.store.layout import ArrayLayout
 from trialpack.store.manifest import Manifest, read_manifest
-from trialpack.store.shards import EMPTY, FileRecord
+from trialpack.store.shards import FileRecord
 
 from ..mice import open_store
 from ..streams import quickly

@@ -1,7 +1,8 @@
-"""What one thread reads with: memory that is used again for every chunk, and a count of what was done."""
+"""What one thread reads chunks with: memory that is used again for every chunk, and a count of what was done."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store.chunk_codecs import CHECKSUM_BYTES
+from .chunk_codecs import CHECKSUM_BYTES
 
-_LEAST = 1 << 22  # numpy asks the system for huge pages from here on
+_LEAST = 1 << 22
+"""Bytes from which on numpy asks the system for huge pages."""
 
 Step = Literal["read_seconds", "decode_seconds", "copy_seconds"]
 
@@ -59,31 +61,38 @@ def scratch_nbytes(stored: int, chunk: int) -> int:
 
 
 class Scratch:
-    """Memory of one thread.
+    """Memory of one thread, for the bytes of a chunk and for its values.
+
+    Parameters
+    ----------
+    least
+        Bytes that are asked of the system at once: many for reading all day long, none for reading a few chunks.
 
     Attributes
     ----------
     tally
         What was done with it.
     checksum
-        For one.
+        4-byte buffer for a checksum.
     """
 
-    def __init__(self) -> None:
-        self.tally = Tally()
+    def __init__(self, least: int = _LEAST) -> None:
+        self.tally, self._least = Tally(), least
         self.checksum = memoryview(bytearray(CHECKSUM_BYTES))
         self._stored = np.empty(0, np.uint8)
         self._chunk = np.empty(0, np.uint8)
 
     def stored(self, nbytes: int) -> memoryview:
-        """Return memory for bytes as they are stored."""
+        """Return memory for bytes as they are stored; its content lasts until the next call."""
         if self._stored.nbytes < nbytes:
-            self._stored = np.empty(max(nbytes, _LEAST), np.uint8)
+            self._stored = np.empty(max(nbytes, self._least), np.uint8)
         return self._stored.data[:nbytes]
 
     def chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return memory for a decoded chunk."""
-        nbytes = int(np.prod(shape)) * dtype.itemsize
+        """Return memory for a decoded chunk; its content lasts until the next call."""
+        if dtype.hasobject:
+            return np.empty(shape, dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
         if self._chunk.nbytes < nbytes:
-            self._chunk = np.empty(max(nbytes, _LEAST), np.uint8)
+            self._chunk = np.empty(max(nbytes, self._least), np.uint8)
         return self._chunk[:nbytes].view(dtype).reshape(shape)

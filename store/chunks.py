@@ -1,0 +1,213 @@
+"""The chunks of an array: where they are in a file, and their values, read, checked and decoded."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_bytes
+from .errors import CorruptStoreError, Problem
+from .layout import ArrayLayout
+from .scratch import Scratch
+
+Array = NDArray[Any]
+EMPTY = 2**64 - 1
+"""Marks, in the index, a chunk that was not written: allowed only beyond the last trial."""
+
+
+class ChunkReader:
+    """Reads chunks of one array, each with one positional read, and never without comparing its checksum.
+
+    Parameters
+    ----------
+    layout
+        Layout of the array.
+
+    Notes
+    -----
+    Any number of threads may use it at once, each with a scratch of its own. Reads, checksums and decoders release the
+    GIL.
+    """
+
+    def __init__(self, layout: ArrayLayout) -> None:
+        self._codec, self._dtype, self._nbytes = layout.codec, layout.numpy_dtype, layout.chunk_nbytes
+        self._uncompressed = layout.codec.uncompressed
+        self.stored_shape = layout.codec.stored_shape(layout.chunk)
+
+    def read(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> Array:
+        """Return a chunk.
+
+        Parameters
+        ----------
+        descriptor
+            File of the chunk.
+        span
+            Offset and size in bytes, from `chunk_spans`.
+
+        Returns
+        -------
+        ndarray
+            The array's dtype, axes as they are stored. It lies in the scratch: valid until that is used again.
+
+        Raises
+        ------
+        ChunkError
+            The file ends early, the checksum differs, or the bytes are not exactly such a chunk.
+        """
+        return self.decode(self._fetch(descriptor, span, scratch), scratch)
+
+    def read_into(self, descriptor: int, span: Sequence[int], out: Array, scratch: Scratch) -> None:
+        """Read a chunk straight into memory; parameters and errors as of `read`.
+
+        Parameters
+        ----------
+        out
+            As many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
+        """
+        if self._uncompressed:
+            self._read_uncompressed(descriptor, span, flat_bytes(out), scratch)
+        else:
+            self.decode_into(self._fetch(descriptor, span, scratch), out, scratch)
+
+    def decode(self, data: memoryview, scratch: Scratch) -> Array:
+        """Return the chunk that bytes stand for: where they are if they are uncompressed, else in the scratch."""
+        if not self._uncompressed:
+            chunk = scratch.chunk(self.stored_shape, self._dtype)
+            self.decode_into(data, chunk, scratch)
+            return chunk
+        begun = time.perf_counter()
+        payload = check(data)
+        _expect_nbytes(payload.nbytes, self._nbytes)
+        _count_decoded(scratch, begun, payload.nbytes)
+        return np.frombuffer(payload, self._dtype).reshape(self.stored_shape)
+
+    def decode_into(self, data: memoryview, out: Array, scratch: Scratch) -> None:
+        """Decode the bytes of a chunk into memory; see `read_into`."""
+        begun = time.perf_counter()
+        self._codec.decode(data, out.reshape(self.stored_shape))
+        _count_decoded(scratch, begun, out.nbytes)
+
+    def _fetch(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> memoryview:
+        """Return the bytes of a chunk."""
+        begun = time.perf_counter()
+        data = scratch.stored(span[1])
+        read_exactly(descriptor, data, span[0])
+        scratch.tally.read_seconds += time.perf_counter() - begun
+        scratch.tally.bytes_read += span[1]
+        return data
+
+    def _read_uncompressed(self, descriptor: int, span: Sequence[int], out: memoryview, scratch: Scratch) -> None:
+        """Read values where they belong, and the checksum that stands behind them beside, in one call."""
+        begun, (offset, size), checksum = time.perf_counter(), span, scratch.checksum
+        _expect_nbytes(size, out.nbytes + CHECKSUM_BYTES)
+        if os.preadv(descriptor, [out, checksum], offset) < size:
+            read_exactly(descriptor, out, offset)
+            read_exactly(descriptor, checksum, offset + size - CHECKSUM_BYTES)
+        read = time.perf_counter()
+        check_apart(out, checksum)
+        scratch.tally.read_seconds += read - begun
+        scratch.tally.bytes_read += size
+        _count_decoded(scratch, read, out.nbytes)
+
+
+def _expect_nbytes(found: int, expected: int) -> None:
+    if found != expected:
+        raise ChunkError(f"holds another number of bytes (expected {expected}, found {found})")
+
+
+def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:
+    scratch.tally.decode_seconds += time.perf_counter() - begun
+    scratch.tally.bytes_decoded += nbytes
+
+
+def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
+    """Return where chunks are in a file: read from the index of a shard; all of the file of a small array.
+
+    Parameters
+    ----------
+    descriptor
+        The file.
+    number
+        Which shard of the array.
+
+    Returns
+    -------
+    ndarray
+        (n_chunks, 2) offset and size in bytes of every chunk that must exist, in the order of the file, which they
+        fill without a gap.
+
+    Raises
+    ------
+    ChunkError
+        The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
+    """
+    size = os.fstat(descriptor).st_size
+    if layout.shard is None:
+        return np.array([[0, size]])
+    # The index stands behind the chunks: offset and size of each, 8 bytes each, then the checksum of the index. It has
+    # a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
+    count = math.prod(layout.chunks_per_shard)
+    length = 16 * count + CHECKSUM_BYTES
+    if size < length:
+        raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
+    data = memoryview(bytearray(length))
+    read_exactly(descriptor, data, size - length)
+    spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
+    groups = math.ceil(len(layout.rows_of_shard(number)) / layout.chunk[0])
+    return _check_spans(spans, groups * math.prod(layout.chunks_per_shard[1:]), size - length)
+
+
+def _check_spans(spans: NDArray[np.uint64], needed: int, end: int) -> NDArray[np.int64]:
+    """Return the spans of the chunks that must exist, after checking that they fill the file without a gap."""
+    found = spans[:needed]
+    missing = np.count_nonzero((found == EMPTY).all(axis=1))
+    if missing:
+        raise ChunkError(f"{missing} of {needed} chunks were never written")
+    # Before numbers become signed and are added up: none of them can wrap around then.
+    if (found > end).any():
+        raise ChunkError(f"a chunk is not in the file (expected {end} bytes of chunks)")
+    sound = found.astype(np.int64)
+    places = np.concatenate([[0], np.cumsum(sound[:, 1])])
+    if wrong := np.flatnonzero(sound[:, 0] != places[:-1]).tolist():
+        expected, offset = places[wrong[0]], sound[wrong[0], 0]
+        raise ChunkError(f"a chunk is not where it must be (expected at {expected}, found at {offset})")
+    if places[-1] != end or not (spans[needed:] == EMPTY).all():
+        raise ChunkError(f"there is more in the file than its chunks (expected {places[-1]} bytes, found {end})")
+    return sound
+
+
+def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
+    """Fill a buffer from a place in a file.
+
+    Raises
+    ------
+    ChunkError
+        The file ends before the buffer is full.
+    """
+    done = 0
+    while done < out.nbytes:
+        count = os.preadv(descriptor, [out[done:]], offset + done)
+        if count == 0:
+            raise ChunkError(f"the file ends early (expected {out.nbytes} bytes at {offset}, found {done})")
+        done += count
+
+
+def damaged(root: os.PathLike[str] | str, name: str, error: Exception, trial: int | None = None) -> CorruptStoreError:
+    """Return the error that names the file of a store, and the trial, where chunks could not be read.
+
+    Parameters
+    ----------
+    error
+        `ChunkError`, or what the system said of the file.
+    trial
+        The trial_id that was asked for.
+    """
+    what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
+    what = what if trial is None else f"trial {trial}: {what}"
+    return CorruptStoreError(Problem(os.fspath(root), what, "copy or convert the mouse again", name, trial))
