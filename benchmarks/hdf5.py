@@ -24,7 +24,7 @@ from trialpack.convert import convert_mouse, export_mouse, plan_mouse
 from trialpack.convert.export import HDF5_FILTERS
 from trialpack.convert.export.hdf5_file import Hdf5File
 from trialpack.readers import open_mouse
-from trialpack.readers.progress import Silent
+from trialpack.store.progress import Silent
 from trialpack.store.small import write_metadata
 
 from . import data

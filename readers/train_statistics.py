@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction
+from ..store.progress import Progress
 from .lookup import lookup
 from .notebook import html_table
-from .progress import Progress
 from .reductions import DEFAULT_MAX_MEMORY, Summary, reduce_recording
 from .selection import Choice, Tier
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tasks import ALONE, Team
+from ...store.tasks import HERE, Threads
 from .summary import Summary, dtypes, or_nan, pool_parts
 
 _CACHE_BYTES = 1 << 20
@@ -23,7 +23,7 @@ _CALLS_BYTES = 1 << 18
 """What numpy's buffers take."""
 
 
-def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> tuple[Summary, Summary | None]:
+def reduce_trials(values: NDArray[Any], *, frames: bool, threads: Threads = HERE) -> tuple[Summary, Summary | None]:
     """Reduce trials to what they come to at each place, and to what trials and frames come to.
 
     Parameters
@@ -32,8 +32,8 @@ def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> 
         (n_trials, …) float, C-contiguous, the last axis being frames if `frames`; NaN where there is no number.
     frames
         Whether the second result is wanted.
-    team
-        Threads that do it.
+    threads
+        Threads that reduce places.
 
     Returns
     -------
@@ -50,7 +50,8 @@ def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> 
     places, n_frames = flat.shape[1:]
     found = {name: np.empty((places, n_frames), kind) for name, kind in dtypes(values.dtype).items()}
     medians = np.empty(places, values.dtype)
-    team.run([partial(_reduce_places, flat, some, found, medians if frames else None) for some in team.split(places)])
+    parts = threads.split(places)
+    threads.run(partial(_reduce_places, flat, some, found, medians if frames else None) for some in parts)
     over_trials = Summary(**{name: part.reshape(shape) for name, part in found.items()})
     if not frames:
         return over_trials, None

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ...store.folder import StoreFolder
 from ...store.layout import ArrayLayout, Variable
+from ...store.tasks import HERE, Threads
 from ..recording import Recording
 from ..rows import read_rows
-from ..tasks import ALONE, Team
 from .in_memory import reduce_memory
 from .summary import result_nbytes
 
@@ -69,13 +69,13 @@ class Part:
         """How many values it has."""
         return len(self.rows) * math.prod(self.sizes)
 
-    def read(self, team: Team = ALONE, memory: NDArray[Any] | None = None) -> NDArray[Any]:
+    def read(self, threads: Threads = HERE, memory: NDArray[Any] | None = None) -> NDArray[Any]:
         """Decode the part.
 
         Parameters
         ----------
-        team
-            Threads that do it.
+        threads
+            Threads that decode rows.
         memory
             (at least `size`,) of the array's dtype: where to; fresh memory by default.
 
@@ -89,7 +89,7 @@ class Part:
             sizes.append(sizes.pop(axis))
         memory = np.empty(self.size, self.array.numpy_dtype) if memory is None else memory
         values = memory[: self.size].reshape(len(self.rows), *sizes)
-        team.run([partial(self._read_rows, values, some) for some in self._runs(team.tasks)])
+        threads.run(partial(self._read_rows, values, some) for some in self._runs(threads.parts))
         return values
 
     def by_rows(self, n: int) -> list[Part]:
