@@ -6,9 +6,9 @@ import os
 import zipfile
 from pathlib import Path
 
-from ...readers.progress import Progress
 from ...store import files
 from ...store.errors import naming
+from ...store.progress import Progress
 from .published_tree import PublishedFile, PublishedTree
 
 _LEVEL = 1
