@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import VARIABLES, ArrayLayout, Variable
+from ..store.progress import Progress, Silent
 from ..store.shards import ShardReader
+from ..store.tasks import Threads
 from .bounds import largest_errors, limits_of
 from .contents import small_values
 from .npy import narrowed
@@ -26,11 +27,10 @@ from .unit import stored_values
 _ADVICE = "convert the mouse again, or give the source that the store was made from"
 _SUMMING = 1e-9
 """Relative, how far sums of the same numbers may be apart that different versions of numpy take."""
-Report = Callable[[int, int], object]
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str | Source, *, workers: int, report: Report = lambda nbytes, files: None
+    store: Path | str, source: Path | str | Source, *, workers: int, progress: Progress | None = None
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
@@ -41,9 +41,9 @@ def compare_with_source(
     source
         Folder, zip or HDF5 file of the mouse.
     workers
-        Threads.
-    report
-        Called, from any thread, with bytes and files of the source that were compared since the last call.
+        Number of threads.
+    progress
+        Listener to the one phase, which advances by bytes and files of the source that were compared.
 
     Raises
     ------
@@ -70,12 +70,13 @@ def compare_with_source(
         codec=settings[layout.A_CODEC],
         statistics=False,
     )
-    comparison = _Comparison(index, opened, plan, report)
+    listener = progress or Silent()
+    listener.start("comparing", plan.survey.nbytes, plan.survey.files)
+    comparison = _Comparison(index, opened, plan, listener)
     problems = comparison.outline()
     if not problems:
-        with ThreadPoolExecutor(workers, "trialpack-compare") as pool:
-            problems = [problem for found in pool.map(_call, comparison.tasks()) for problem in found]
-        problems = problems or comparison.bounds()
+        found = Threads(workers, "trialpack-compare").run(comparison.tasks())
+        problems = [problem for some in found for problem in some] or comparison.bounds()
     if problems:
         raise CorruptStoreError(problems)
     return index
@@ -84,8 +85,8 @@ def compare_with_source(
 class _Comparison:
     """One store beside one source."""
 
-    def __init__(self, index: StoreIndex, source: Source, plan: Plan, report: Report) -> None:
-        self._index, self._source, self._plan, self._report = index, source, plan, report
+    def __init__(self, index: StoreIndex, source: Source, plan: Plan, progress: Progress) -> None:
+        self._index, self._source, self._plan, self._progress = index, source, plan, progress
         self._stored_largest = {one.path: index.small(one.path) for one in plan.largest_errors if self._has(one)}
         self._limits = limits_of(plan, self._stored_largest)
         self._rounded = set[str]()
@@ -149,7 +150,7 @@ class _Comparison:
     def _small(self, one: Any) -> list[Problem]:
         array, wanted = small_values(self._source, one)
         found = self._index.small(array.path)
-        self._report(wanted.nbytes, 1)
+        self._progress.advance(wanted.nbytes, 1)
         if found.shape == wanted.shape and _same_bits(found, wanted):
             return []
         return [self._problem(array.path, f"differs from {one.source}")]
@@ -164,7 +165,7 @@ class _Comparison:
                     for start, rows in shard.groups():
                         for row, stored in enumerate(rows, start):
                             trial = reader.read(variable.name, ids[row])
-                            self._report(trial.nbytes, trial.files)
+                            self._progress.advance(trial.nbytes, trial.files)
                             difference = self._difference(variable, row, stored, trial)
                             if difference:
                                 what = f"row {row} {difference} trial {ids[row]} of the source"
@@ -217,10 +218,6 @@ def _excess_text(excess: Excess) -> str:
     if np.isnan(excess.error):
         return "has other NaN, infinities or zeros than"
     return f"is further than {excess.allowed:.6g} (largest error {excess.error:.6g}) from"
-
-
-def _call(task: Callable[[], list[Problem]]) -> list[Problem]:
-    return task()
 
 
 def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..store import Problem, SourceError, layout
 from ..store.layout import Variable
+from ..store.progress import Progress, Silent
 from .sources.source import SourcePart
 from .trial import is_withheld
 
@@ -119,15 +120,20 @@ class StdTask:
         return len(self.trial_ids) * sum(nbytes for _, nbytes in self.files), len(self.trial_ids) * len(self.files)
 
 
-def measure(work: StdTask, report: Callable[[int, int], object] = lambda nbytes, files: None) -> dict[str, Moments]:
+def measure(work: StdTask, progress: Progress | None = None) -> dict[str, Moments]:
     """Return what is known of the numbers of each variable.
+
+    Parameters
+    ----------
+    progress
+        Listener to bytes and files of the source that were read.
 
     Raises
     ------
     SourceError
         With every trial that cannot be read.
     """
-    found, problems = dict[str, Moments](), list[Problem]()
+    found, problems, listener = dict[str, Moments](), list[Problem](), progress or Silent()
     with work.part.open() as reader:
         for trial_id, (variable, nbytes) in itertools.product(work.trial_ids, work.files):
             try:
@@ -136,7 +142,7 @@ def measure(work: StdTask, report: Callable[[int, int], object] = lambda nbytes,
                 problems += error.problems
                 continue
             found[variable.name] = found[variable.name].merge(moments) if variable.name in found else moments
-            report(nbytes, 1)
+            listener.advance(nbytes, 1)
     if problems:
         raise SourceError(problems)
     return found

@@ -50,7 +50,7 @@ pytestmark = [
 PASS = """
 import re, sys
 from trialpack.convert import convert_mouse
-from trialpack.readers.progress import Silent
+from trialpack.store.progress import Silent
 from trialpack.store import layout
 layout.SHARD_BYTES = 10_000_000  # many pieces of work
 
