@@ -212,7 +212,8 @@ def _threads(count: int) -> Threads:
 
 
 def _reduce_part(part: Part, threads: Threads = HERE, memory: NDArray[Any] | None = None) -> _Found:
-    return reduce_trials(part.read(threads, memory), frames=part.variable.frame_axis is not None, threads=threads)
+    frames = part.variable.frame_axis is not None
+    return reduce_trials(part.read(threads, memory), frames=frames, lengths=part.n_frames, threads=threads)
 
 
 def _place(part: Part, found: _Found, results: dict[Reduction, Summary]) -> None:
