@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.reductions.moments import Moments
 from ..store import OptionError, Problem, layout
 from ..store.bounds import Bound, parse_bound
 from ..store.layout import VARIABLES
 from .plan import Plan
 from .rounding import LARGEST, Limits, absolute, by_channel
 from .sources import Source
-from .train_std import Moments, StdTask, std_of
+from .train_std import StdTask, std_of
 
 MaxError = Mapping[str, float | str]
 """Variable -> a number in its unit, or a text such as ``0.1%std``."""

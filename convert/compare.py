@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import VARIABLES, ArrayLayout, Variable
@@ -21,7 +22,7 @@ from .npy import narrowed
 from .plan import Plan, make_plan
 from .rounding import Excess, find_excess
 from .sources import Source, SourceTrial, open_source
-from .train_std import Moments, moments_of
+from .train_std import add_trial
 from .unit import stored_values
 
 _ADVICE = "convert the mouse again, or give the source that the store was made from"
@@ -181,8 +182,7 @@ class _Comparison:
         """Take note of how much a train trial varies, if a bound depends on it; one thread has all rows of a shard."""
         if layout.bound_path(variable.name) in self._stored_largest:
             if self._plan.survey.tiers[row] == layout.TRAIN_TIER:
-                known, found = self._moments[number].get(variable.name), moments_of(variable, trial.values)
-                self._moments[number][variable.name] = found if known is None else known.merge(found)
+                add_trial(self._moments[number], variable, trial.values)
 
     def _difference(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> str:
         """Describe how a row is related to the trial that it should be; nothing if it is that trial."""

@@ -43,14 +43,14 @@ def middle(lower: Any, upper: Any) -> Any:
 
     Notes
     -----
-    Of floats, in their own dtype, as `numpy.median` does; of others the float64 that is closest to the exact mean.
+    Of float32 and float64 in their own dtype, as `numpy.median` does; of others what is closest to the exact mean.
     """
     dtype = lower.dtype
     if not marks_gaps(dtype):
         return _mean_of_integers(lower, upper)
     if dtype.itemsize == 2:
-        # The sum of two float16 may be too large for one.
-        return middle(lower.astype(np.float32), upper.astype(np.float32)).astype(dtype)
+        # Their sum may be too large for a float16, and is exact as float64.
+        return middle(lower.astype(np.float64), upper.astype(np.float64)).astype(dtype)
     return (lower + upper) / dtype.type(2)
 
 
