@@ -43,6 +43,12 @@ class Summary:
         """Shape of each array."""
         return self.count.shape
 
+    @property
+    def unbiased_std(self) -> NDArray[np.float64]:
+        """Standard deviation, float64, which divides by one less than the count (ddof 1); NaN of fewer than two."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.count > 1, self.std * np.sqrt(self.count / (self.count - 1)), np.nan)
+
     def __repr__(self) -> str:
         """Return a one-line summary."""
         return f"<Summary {self.shape}: {', '.join(STATISTIC_NAMES)}>"
