@@ -289,7 +289,7 @@ def _plan_notes(plan: Plan) -> list[str]:
         f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
-        f"(precision {plan.precision}{_rounded(plan)}, codec {plan.codec})",
+        f"(precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         *filter(None, [_missing(plan)]),
     ]

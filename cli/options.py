@@ -8,9 +8,9 @@ from typing import Any
 import click
 from dask.utils import parse_bytes
 
-from ..readers.tasks import available_cores
 from ..store import OptionError, Problem
 from ..store.publish import check_place
+from ..store.tasks import available_cores
 
 
 class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]

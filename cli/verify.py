@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from ..convert import compare_with_source, open_source
+from ..convert import compare_with_source
 from ..store import CorruptStoreError, StoreIndex, TrialpackError, check_full, check_quick
 from ..store.layout import short_name
-from ..store.manifest import read_manifest
 from . import options
 from .display import IN_JSON, bound_texts, complain, lines, progress_bar, show_documents, size
 from .sources import named_sources
@@ -94,19 +93,14 @@ def _verify(store: Path, source: Path | None, *, quick: bool, workers: int) -> _
 
 
 def _check_full(store: Path, workers: int) -> StoreIndex:
-    manifest = read_manifest(store)
     with progress_bar(short_name(store.name)) as bar:
-        bar.start("verifying", manifest.nbytes, len(manifest.files))
-        return check_full(store, workers=workers, report=lambda nbytes: bar.advance(nbytes, 1))
+        return check_full(store, workers=workers, progress=bar)
 
 
 def _compare(store: Path, source: Path, workers: int) -> None:
     named_sources(source)
-    opened = open_source(source)
-    survey = opened.survey()
     with progress_bar(short_name(store.name)) as bar:
-        bar.start("comparing", survey.nbytes, survey.files)
-        compare_with_source(store, opened, workers=workers, report=bar.advance)
+        compare_with_source(store, source, workers=workers, progress=bar)
 
 
 def _document(one: _Verified) -> dict[str, Any]:

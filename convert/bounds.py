@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.reductions.moments import Moments
 from ..store import OptionError, Problem, layout
 from ..store.bounds import Bound, parse_bound
 from .formats.source import Source
 from .plan import Plan
 from .rounding import LARGEST, Limits, absolute, by_channel
-from .train_std import Moments, StdTask, std_of
+from .train_std import StdTask, std_of
 
 MaxError = Mapping[str, float | str]
 """Variable -> a number in its unit, or a text such as ``0.1%std``."""
@@ -52,10 +53,11 @@ def std_tasks(plan: Plan, source: Source) -> list[StdTask]:
         for variable in plan.variables
         if variable.name in plan.options.bounds and plan.options.bounds[variable.name].of_std
     )
+    missing = {variable.name: survey.specs[variable.name].missing for variable, _ in files}
     for number, rows in enumerate(plan.units) if files else ():
         chosen = tuple(survey.trial_ids[row] for row in rows if survey.tiers[row] == layout.TRAIN_TIER)
         if chosen:
-            tasks.append(StdTask(source.part(chosen), number, chosen, files))
+            tasks.append(StdTask(source.part(chosen), number, chosen, files, missing))
     return tasks
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
+from ..store.progress import Progress, Silent
 from ..store.shards import ShardReader
+from ..store.tasks import Threads
 from .bounds import largest_errors, limits_of
 from .contents import small_values
 from .formats.registry import open_source
@@ -22,17 +24,16 @@ from .npy import narrowed
 from .plan import Options, Plan, make_plan
 from .rounding import Excess, find_excess
 from .schema import parse_schema
-from .train_std import Moments, moments_of
+from .train_std import add_trial
 from .unit import stored_values
 
 _ADVICE = "convert the mouse again, or give the source that the store was made from"
 _SUMMING = 1e-9
 """Relative, how far sums of the same numbers may be apart that different versions of numpy take."""
-Report = Callable[[int, int], object]
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str | Source, *, workers: int, report: Report = lambda nbytes, files: None
+    store: Path | str, source: Path | str | Source, *, workers: int, progress: Progress | None = None
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
@@ -43,9 +44,9 @@ def compare_with_source(
     source
         Folder, zip or HDF5 file of the mouse.
     workers
-        Threads.
-    report
-        Called, from any thread, with bytes and files of the source that were compared since the last call.
+        Number of threads.
+    progress
+        Listener to the one phase, which advances by bytes and files of the source that were compared.
 
     Raises
     ------
@@ -73,12 +74,13 @@ def compare_with_source(
         schema=None if schema is None else parse_schema(f"{index.root}: {layout.A_SCHEMA}", schema),
     )
     plan = make_plan(opened, index.root.parent, options)
-    comparison = _Comparison(index, opened, plan, report)
+    listener = progress or Silent()
+    listener.start("comparing", plan.survey.nbytes, plan.survey.files)
+    comparison = _Comparison(index, opened, plan, listener)
     problems = comparison.outline()
     if not problems:
-        with ThreadPoolExecutor(workers, "trialpack-compare") as pool:
-            problems = [problem for found in pool.map(_call, comparison.tasks()) for problem in found]
-        problems = problems or comparison.bounds()
+        found = Threads(workers, "trialpack-compare").run(comparison.tasks())
+        problems = [problem for some in found for problem in some] or comparison.bounds()
     if problems:
         raise CorruptStoreError(problems)
     return index
@@ -87,8 +89,8 @@ def compare_with_source(
 class _Comparison:
     """One store beside one source."""
 
-    def __init__(self, index: StoreIndex, source: Source, plan: Plan, report: Report) -> None:
-        self._index, self._source, self._plan, self._report = index, source, plan, report
+    def __init__(self, index: StoreIndex, source: Source, plan: Plan, progress: Progress) -> None:
+        self._index, self._source, self._plan, self._progress = index, source, plan, progress
         self._stored_largest = {one.path: index.small(one.path) for one in plan.largest_errors if self._has(one)}
         self._limits = limits_of(plan, self._stored_largest)
         self._rounded = set[str]()
@@ -153,7 +155,7 @@ class _Comparison:
     def _small(self, one: Any) -> list[Problem]:
         array, wanted = small_values(self._source, one)
         found = self._index.small(array.path)
-        self._report(wanted.nbytes, 1)
+        self._progress.advance(wanted.nbytes, 1)
         if found.shape == wanted.shape and _same_bits(found, wanted):
             return []
         return [self._problem(array.path, f"differs from {one.source}")]
@@ -171,7 +173,7 @@ class _Comparison:
                                 problems += self._missing(variable, row, stored)
                                 continue
                             trial = reader.read(variable.name, ids[row])
-                            self._report(trial.nbytes, trial.files)
+                            self._progress.advance(trial.nbytes, trial.files)
                             difference = self._difference(variable, row, stored, trial)
                             if difference:
                                 what = f"row {row} {difference} trial {ids[row]} of the source"
@@ -194,8 +196,7 @@ class _Comparison:
         """Take note of how much a train trial varies, if a bound depends on it; one thread has all rows of a shard."""
         if layout.bound_path(variable.name) in self._stored_largest:
             if self._plan.survey.tiers[row] == layout.TRAIN_TIER:
-                known, found = self._moments[number].get(variable.name), moments_of(variable, trial.values)
-                self._moments[number][variable.name] = found if known is None else known.merge(found)
+                add_trial(self._moments[number], variable, trial.values)
 
     def _difference(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> str:
         """Describe how a row is related to the trial that it should be; nothing if it is that trial."""
@@ -232,10 +233,6 @@ def _excess_text(excess: Excess) -> str:
     if np.isnan(excess.error):
         return "has other NaN, infinities or zeros than"
     return f"is further than {excess.allowed:.6g} (largest error {excess.error:.6g}) from"
-
-
-def _call(task: Callable[[], list[Problem]]) -> list[Problem]:
-    return task()
 
 
 def _same_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..readers.memory import PROCESS_BYTES, parse_memory
-from ..readers.progress import Progress, Silent
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
-from ..readers.tasks import available_cores
 from ..store import OptionError, Problem, SourceError, check_full, files, layout
 from ..store.integrity import full_check_memory
 from ..store.layout import CodecName, Precision
 from ..store.manifest import Manifest
+from ..store.progress import Progress, Silent
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.small import write_group
+from ..store.tasks import Cluster, Threads, Workers, available_cores, connected
 from .bounds import Largest, MaxError, largest_errors, limits_of, read_bounds, std_tasks
 from .contents import (
     Results,
@@ -42,17 +43,14 @@ from .plan import Options, Plan, describe, make_plan
 from .schema import read_schema
 from .train_std import measure
 from .unit import Unit, run_unit
-from .workers import Pool, cluster, local
 
 DEFAULT_MAX_MEMORY = 2 << 30
+_NAME = "trialpack-convert"
 _Found = TypeVar("_Found")
 
 
 class _Work(Protocol):
     """Work on some trials of the source."""
-
-    @property
-    def number(self) -> int: ...
 
     @property
     def extent(self) -> tuple[int, int]: ...
@@ -230,7 +228,7 @@ def convert_mouse(
     run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         try:
-            with cluster(scheduler) if scheduler else local(threads) as pool:
+            with connected(scheduler) if scheduler else nullcontext(Threads(threads, _NAME)) as pool:
                 manifest, warnings = run.write(stage, pool)
         except SourceError:
             abandon(stage)
@@ -242,7 +240,7 @@ def convert_mouse(
         remove_leftovers(stage, manifest)
         finish(stage, manifest, software())
         if verify:
-            run.verify(stage, manifest, _verifiers(plan, threads, limit))
+            run.verify(stage, _verifiers(plan, threads, limit))
         publish(stage, replace=replace)
     return ConversionSummary(
         plan=plan,
@@ -262,29 +260,29 @@ class _Conversion:
         self._source, self._plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
 
-    def write(self, stage: Stage, pool: Pool) -> tuple[Manifest, list[str]]:
+    def write(self, stage: Stage, workers: Workers) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
         plan = self._plan
-        self._check_cluster(pool)
+        self._check_cluster(workers)
         for array in plan.recorded:
             files.make_folder(stage.root / array.path)
-        largest = self._largest_errors(pool)
+        largest = self._largest_errors(workers)
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
         units = [self._unit(stage, number, rows, largest) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
-        with local(1) as one_thread:
-            small = one_thread.executor.submit(write_small, self._source, stage.root, plan)
-            merged = merge(self._run(pool, run_unit, units))
+        with Threads(1, _NAME).executor() as one_thread:
+            small = one_thread.submit(write_small, self._source, stage.root, plan)
+            merged = merge(self._run(workers, run_unit, units))
             record, digests = small.result()
-            record |= one_thread.executor.submit(write_described, stage.root, plan, merged).result()
-            record |= one_thread.executor.submit(write_largest_errors, stage.root, plan, largest).result()
+            record |= one_thread.submit(write_described, stage.root, plan, merged).result()
+            record |= one_thread.submit(write_largest_errors, stage.root, plan, largest).result()
             self._report_remaining(units)
             if plan.statistics:
                 written = plan.recording(stage.root, merged.n_frames, merged.withheld)
                 rows = written.rows_of_tier(layout.TRAIN_TIER)
-                results = self._statistics(written, rows, pool)
+                results = self._statistics(written, rows, workers)
                 ids = written.trial_ids[rows]
-                record |= one_thread.executor.submit(write_statistics, stage.root, plan, ids, results).result()
+                record |= one_thread.submit(write_statistics, stage.root, plan, ids, results).result()
         record |= write_groups(stage.root, plan)
         record |= {path: FileRecord(*entry) for path, entry in merged.files.items()}
         values = {name: tuple(digests) for name, digests in merged.values.items()}
@@ -292,17 +290,16 @@ class _Conversion:
         record |= write_group(stage.root, "", attributes)
         return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
 
-    def verify(self, stage: Stage, manifest: Manifest, threads: int) -> None:
+    def verify(self, stage: Stage, threads: int) -> None:
         """Compare what is on disk with what was read."""
-        self._progress.start("verifying", manifest.nbytes, len(manifest.files))
-        check_full(stage.root, workers=threads, report=lambda nbytes: self._progress.advance(nbytes, 1))
+        check_full(stage.root, workers=threads, progress=self._progress)
 
-    def _largest_errors(self, pool: Pool) -> Largest:
+    def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""
         tasks = std_tasks(self._plan, self._source)
         if tasks:
             self._progress.start("measuring", *map(sum, zip(*(work.extent for work in tasks), strict=True)))
-        return largest_errors(self._plan, self._run(pool, measure, tasks))
+        return largest_errors(self._plan, self._run(workers, measure, tasks))
 
     def _unit(self, stage: Stage, number: int, rows: range, largest: Largest) -> Unit:
         plan = self._plan
@@ -325,9 +322,9 @@ class _Conversion:
             software=software(),
         )
 
-    def _check_cluster(self, pool: Pool) -> None:
+    def _check_cluster(self, workers: Workers) -> None:
         """Check that the statistics fit the memory of a worker, before hours are spent on the conversion."""
-        threads = max(pool.client.nthreads().values(), default=1) if pool.client else 1
+        threads = workers.most_threads if isinstance(workers, Cluster) else 1
         needed = self._plan.statistics_memory(threads)
         if needed > self._max_memory:
             raise self._plan.too_little(self._max_memory, needed, helps=True)
@@ -337,34 +334,27 @@ class _Conversion:
         survey, done = self._plan.survey, [unit.extent for unit in units]
         self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
 
-    def _statistics(self, written: Recording, rows: NDArray[np.int64], pool: Pool) -> Results:
+    def _statistics(self, written: Recording, rows: NDArray[np.int64], workers: Workers) -> Results:
         """Compute the train statistics from what was written."""
         return reduce_recording(
             written,
             rows,
             max_memory=self._max_memory,
             threads=self._threads,
-            client=pool.client,
+            client=workers.client if isinstance(workers, Cluster) else None,
             progress=self._progress,
         )
 
-    def _run(self, pool: Pool, function: Callable[..., _Found], tasks: Sequence[_W]) -> list[_Found]:
+    def _run(self, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W]) -> list[_Found]:
         """Do all work, and report the problems of all of it; any other failure ends the run at once."""
-        # A cluster's workers cannot call back: there, progress is told a piece of work at a time.
-        arguments = () if pool.client else (self._progress.advance,)
-        futures = {pool.executor.submit(function, work, *arguments): work for work in tasks}
-        found, problems = dict[int, _Found](), list[Problem]()
-        for future in as_completed(futures):
-            work = futures[future]
-            try:
-                found[work.number] = future.result()
-                if pool.client:
-                    self._progress.advance(*work.extent)
-            except SourceError as error:
-                problems += error.problems
-        if problems:
-            raise SourceError(sorted(problems, key=lambda problem: (problem.trial or 0, problem.member or "")))
-        return [found[number] for number in sorted(found)]
+        if not isinstance(workers, Cluster):
+            return workers.run_all([partial(function, work, self._progress) for work in tasks], SourceError)
+        # Processes elsewhere cannot call back: progress advances by whole pieces of work.
+        return workers.run_all(
+            [partial(function, work) for work in tasks],
+            SourceError,
+            finished=lambda place: self._progress.advance(*tasks[place].extent),
+        )
 
 
 def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:

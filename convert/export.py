@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..readers import Mouse, open_mouse, train_statistics
-from ..readers.progress import Progress, Silent
 from ..readers.statistics_files import check_format, public_pickle
 from ..readers.stored_statistics import has_statistics
-from ..readers.tasks import available_cores
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.metadata import to_json
+from ..store.progress import Progress, Silent
+from ..store.tasks import available_cores
 from .destination import atomic_destination
 from .formats.hdf5 import library as hdf5
 from .formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5File, Hdf5Filter

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.reductions.moments import Moments, concatenate, moments_of, no_moments
 from ..store import Problem, SourceError, layout
 from ..store.layout import Variable
+from ..store.progress import Progress, Silent
 from .formats.source import SourcePart
 from .validity import is_withheld
 
@@ -20,67 +22,46 @@ _BLOCK = 1 << 14
 """Values that are worked on at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """What is known of some numbers, for each channel.
-
-    Attributes
-    ----------
-    count
-        (n_channels,) int64, number of values that are not NaN.
-    mean, m2
-        (n_channels,) float64: their mean, and the sum of squares of their distances from it.
-    """
-
-    count: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
-
-    @property
-    def std(self) -> NDArray[np.float64]:
-        """(n_channels,) float64, with ddof 0; NaN of no numbers."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sqrt(self.m2 / self.count)
-
-    def merge(self, other: Moments) -> Moments:
-        """Return what is known of these and other numbers: Chan, Golub and LeVeque (1983), equation 2.1."""
-        count = self.count + other.count
-        share = other.count / np.maximum(count, 1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            distance = other.mean - self.mean
-            mean = self.mean + distance * share
-            m2 = self.m2 + other.m2 + distance**2 * self.count * share
-        return Moments(count, mean, m2)
-
-
-def no_moments(channels: int) -> Moments:
-    """Return what is known of no numbers."""
-    return Moments(np.zeros(channels, np.int64), np.zeros(channels), np.zeros(channels))
-
-
-def moments_of(variable: Variable, values: NDArray[Any]) -> Moments:
-    """Return what is known of the numbers of one trial.
+def trial_moments(variable: Variable, values: NDArray[Any]) -> Moments:
+    """Return the moments of one trial.
 
     Parameters
     ----------
     values
-        float32 or float64, axes, byte and memory order of the source. Withheld responses are none.
+        Any dtype, axes, byte and memory order of the source. NaN does not count, nor do withheld responses.
+
+    Returns
+    -------
+    Moments
+        (n_channels,), or (1,) of a stimulus.
     """
     if variable.name == layout.RESPONSES and is_withheld(values):
-        return no_moments(len(values))
-    if not variable.channels:
+        return no_moments(values.shape[_separate_axis(variable)])
+    if not variable.separate:
         flat = values.ravel("K")
         known = no_moments(1)
         for start in range(0, flat.size, _BLOCK):
-            known = known.merge(_moments(flat[None, start : start + _BLOCK]))
+            known = known.merge(_row_moments(flat[None, start : start + _BLOCK]))
         return known
-    rows = values.reshape(len(values), -1)
+    separate = np.moveaxis(values, _separate_axis(variable), 0)
+    rows = separate.reshape(len(separate), -1)
     step = max(1, _BLOCK // rows.shape[1])
-    parts = [_moments(rows[start : start + step]) for start in range(0, len(rows), step)]
-    return Moments(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("count", "mean", "m2")))
+    return concatenate([_row_moments(rows[start : start + step]) for start in range(0, len(rows), step)])
 
 
-def _moments(rows: NDArray[Any]) -> Moments:
+def _separate_axis(variable: Variable) -> int:
+    """Return the axis of a published file along which values are of different things."""
+    return variable.axes[variable.dimensions.index(variable.separate[0])]
+
+
+def add_trial(found: dict[str, Moments], variable: Variable, values: NDArray[Any]) -> None:
+    """Add a trial to the moments of its variable; see `trial_moments`."""
+    moments = trial_moments(variable, values)
+    found[variable.name] = found[variable.name].merge(moments) if variable.name in found else moments
+
+
+def _row_moments(rows: NDArray[Any]) -> Moments:
+    """Return the moments of each row of (n_rows, n_values)."""
     numbers = np.array(rows, np.float64, order="C")
     missing = np.isnan(numbers)
     count = rows.shape[1] - np.count_nonzero(missing, axis=1)
@@ -89,11 +70,8 @@ def _moments(rows: NDArray[Any]) -> Moments:
         # Distances from the first number: where none varies they are zero, and so is all that follows, in any order.
         first = np.take_along_axis(numbers, missing.argmin(axis=1)[:, None], axis=1)
         numbers -= first
-        numbers[missing] = 0
-        mean = numbers.sum(axis=1) / np.maximum(count, 1)
-        numbers -= mean[:, None]
-        numbers[missing] = 0
-        return Moments(count, first[:, 0] + mean, np.square(numbers, out=numbers).sum(axis=1))
+        found = moments_of(numbers, missing, count)
+        return Moments(found.count, first[:, 0] + found.mean, found.variance)
 
 
 @dataclass(frozen=True)
@@ -106,12 +84,15 @@ class StdTask:
         Which unit's trials.
     files
         The variables that are to be read, and the bytes of a trial's file of each.
+    missing
+        Variable -> numbers of the trials that lack it.
     """
 
     part: SourcePart
     number: int
     trial_ids: tuple[int, ...]
     files: tuple[tuple[Variable, int], ...]
+    missing: Mapping[str, frozenset[int]]
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -119,31 +100,38 @@ class StdTask:
         return len(self.trial_ids) * sum(nbytes for _, nbytes in self.files), len(self.trial_ids) * len(self.files)
 
 
-def measure(work: StdTask, report: Callable[[int, int], object] = lambda nbytes, files: None) -> dict[str, Moments]:
-    """Return what is known of the numbers of each variable.
+def measure(work: StdTask, progress: Progress | None = None) -> dict[str, Moments]:
+    """Return the moments of each variable over the trials of a task.
+
+    Parameters
+    ----------
+    progress
+        Listener to bytes and files of the source that were read.
 
     Raises
     ------
     SourceError
         With every trial that cannot be read.
     """
-    found, problems = dict[str, Moments](), list[Problem]()
+    found, problems, listener = dict[str, Moments](), list[Problem](), progress or Silent()
     with work.part.open() as reader:
         for trial_id, (variable, nbytes) in itertools.product(work.trial_ids, work.files):
+            if trial_id in work.missing.get(variable.name, ()):
+                continue
             try:
-                moments = moments_of(variable, reader.read(variable.name, trial_id).values)
+                values = reader.read(variable.name, trial_id).values
             except SourceError as error:
                 problems += error.problems
                 continue
-            found[variable.name] = found[variable.name].merge(moments) if variable.name in found else moments
-            report(nbytes, 1)
+            add_trial(found, variable, values)
+            listener.advance(nbytes, 1)
     if problems:
         raise SourceError(problems)
     return found
 
 
 def std_of(parts: Sequence[Mapping[str, Moments]], variable: Variable, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return how much each channel varies, from what is known of parts of the trials, in their order.
+    """Return the standard deviation of each channel, from the moments of parts of the trials, in their order.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from ..store import Problem, SourceError, layout
 from ..store.layout import ArrayLayout, Precision, Variable
 from ..store.manifest import values_digest
 from ..store.metadata import array_document
+from ..store.progress import Progress, Silent
 from ..store.publish import Stage, record_unit, recorded_unit
 from ..store.shards import ShardWriter
 from ..store.variables import stimulus_of
@@ -26,9 +27,6 @@ from .formats.source import SourcePart, SourceTrial, TrialReader
 from .npy import COPY_AGAIN
 from .rounding import Limits, round_within
 from .validity import holds_nan, is_withheld, valid_frames
-
-Report = Callable[[int, int], object]
-"""Called with bytes and files of the source that were read since the last call, from any thread."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,13 @@ class UnitRecord:
     warnings: list[str] = field(default_factory=list[str])
 
 
-def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRecord:
+def run_unit(unit: Unit, progress: Progress | None = None) -> UnitRecord:
     """Do a unit of work, unless the journal says that it is done.
+
+    Parameters
+    ----------
+    progress
+        Listener to bytes and files of the source that were read.
 
     Raises
     ------
@@ -119,9 +122,10 @@ def run_unit(unit: Unit, report: Report = lambda nbytes, files: None) -> UnitRec
     fingerprint = unit.fingerprint
     known = recorded_unit(unit.stage, fingerprint, {array.shard_path(unit.number) for array in unit.recorded})
     if known is not None:
-        report(*unit.extent)
+        if progress is not None:
+            progress.advance(*unit.extent)
         return UnitRecord(**known)
-    record = _UnitWriter(unit, report).run()
+    record = _UnitWriter(unit, progress or Silent()).run()
     record_unit(unit.stage, fingerprint, vars(record))
     return record
 
@@ -153,8 +157,8 @@ def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArr
 class _UnitWriter:
     """Writes one unit of work: reads and checks its trials, and writes one shard of every variable."""
 
-    def __init__(self, unit: Unit, report: Report) -> None:
-        self._unit, self._report = unit, report
+    def __init__(self, unit: Unit, progress: Progress) -> None:
+        self._unit, self._progress = unit, progress
         self._record, self._problems = UnitRecord(), list[Problem]()
 
     def run(self) -> UnitRecord:
@@ -182,7 +186,7 @@ class _UnitWriter:
                 continue
             try:
                 trial = reader.read(variable.name, trial_id)
-                self._report(trial.nbytes, trial.files)
+                self._progress.advance(trial.nbytes, trial.files)
                 values = writer.convert(trial, trial_id)
                 self._record.warnings += known.add(variable, trial, values)
             except SourceError as error:

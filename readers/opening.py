@@ -18,8 +18,8 @@ from ..store import (
     layout,
 )
 from ..store.folder import stores_in
+from ..store.tasks import available_cores
 from .mouse import Mouse
-from .tasks import available_cores
 
 Check = Literal["quick", "full"]
 

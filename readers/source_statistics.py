@@ -87,10 +87,7 @@ def _difference(
         if _fits(variable, published.shape, in_published_axes(variable, found.count).shape):
             values, remark = getattr(found, statistic), ""
             if statistic == "std" and _is_unbiased(variable, published, found):
-                values, remark = (
-                    _unbiased(found),
-                    "the source divides by n - 1; so did this comparison",
-                )
+                values, remark = found.unbiased_std, "the source divides by n - 1; so did this comparison"
             largest, relative, lonely = _apart(published, in_published_axes(variable, values))
             remarks = [remark, f"NaN in only one of both at {lonely} places" if lonely else ""]
             return reduction, largest, relative, "; ".join(filter(None, remarks))
@@ -106,13 +103,10 @@ def _fits(variable: Variable, published: tuple[int, ...], computed: tuple[int, .
 
 def _is_unbiased(variable: Variable, published: NDArray[Any], found: Summary) -> bool:
     """Return whether published standard deviations are clearly closer to ddof 1 than to ddof 0."""
-    biased, unbiased = (_apart(published, in_published_axes(variable, one))[0] for one in (found.std, _unbiased(found)))
+    biased, unbiased = (
+        _apart(published, in_published_axes(variable, one))[0] for one in (found.std, found.unbiased_std)
+    )
     return 2 * unbiased < biased
-
-
-def _unbiased(found: Summary) -> NDArray[Any]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(found.count > 1, found.std * np.sqrt(found.count / (found.count - 1)), np.nan)
 
 
 def _apart(published: NDArray[Any], computed: NDArray[Any]) -> tuple[float, float, int]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Kind, Reduction, Variable
+from ..store.progress import Progress
 from ..store.variables import kind_of
 from .lookup import lookup
 from .notebook import html_table
-from .progress import Progress
 from .reductions import DEFAULT_MAX_MEMORY, Summary, reduce_recording
 from .selection import Choice, Tier
 

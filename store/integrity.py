@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
+from .progress import Progress, Silent
 from .shards import READ_AHEAD, ShardReader
 from .small import read_array
 from .software import read_software
+from .tasks import Threads
 
 _BLOCK = 1 << 20
 _ADVICE = "copy or convert the mouse again"
-Report = Callable[[int], object]
 
 
 def check_quick(root: Path) -> StoreIndex:
@@ -51,15 +51,15 @@ def check_quick(root: Path) -> StoreIndex:
     return read_index(root, manifest, documents, software)
 
 
-def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> StoreIndex:
+def check_full(root: Path, *, workers: int, progress: Progress | None = None) -> StoreIndex:
     """Check every digest, decode every chunk, and compare every trial's values with their digest.
 
     Parameters
     ----------
     workers
-        Threads.
-    report
-        Called, from any thread, with the bytes of each file of the store that is done.
+        Number of threads.
+    progress
+        Listener to the one phase, which advances by the files of the store.
 
     Raises
     ------
@@ -70,11 +70,12 @@ def check_full(root: Path, *, workers: int, report: Report = lambda _: None) -> 
     -----
     Each thread holds one group of trials of one array and one of its chunks, whatever the number of trials.
     """
-    index = check_quick(root)
+    index, listener = check_quick(root), progress or Silent()
     owners = {array.shard_path(n): (array, n) for array in index.arrays.values() for n in range(array.files)}
-    check = partial(_check_file, index, owners, report)
-    with ThreadPoolExecutor(workers, "trialpack-verify") as pool:
-        _raise_if([problem for found in pool.map(check, index.manifest.files) for problem in found])
+    files = index.manifest.files
+    listener.start("verifying", index.manifest.nbytes, len(files))
+    checks = [partial(_check_file, index, owners, listener, path) for path in files]
+    _raise_if([problem for found in Threads(workers, "trialpack-verify").run(checks) for problem in found])
     return index
 
 
@@ -110,7 +111,7 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
 
 
 def _check_file(
-    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], report: Report, path: str
+    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], progress: Progress, path: str
 ) -> list[Problem]:
     array, number = owners.get(path, (None, 0))
     if array is not None and array.shard:
@@ -119,7 +120,7 @@ def _check_file(
         problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
         if array is not None and not problems:
             problems = _check_small(index, array)
-    report(index.manifest.files[path].size)
+    progress.advance(index.manifest.files[path].size, 1)
     return problems
 
 

@@ -387,12 +387,14 @@ def short_name(mouse: str) -> str:
 
 
 def statistic_dtype(name: str, dtype: str) -> str:
-    """Return the dtype of a statistic of numbers of a dtype.
+    """Return the dtype of a statistic of numbers of a dtype; medians of integers and bool may lie between two.
 
     Examples
     --------
     >>> statistic_dtype("mean", "float32"), statistic_dtype("max", "float32")
     ('float64', 'float32')
+    >>> statistic_dtype("median", "uint8"), statistic_dtype("max", "uint8")
+    ('float64', 'uint8')
     """
     whole = np.dtype(dtype).kind != "f"
     found = {"count": "int64", "mean": "float64", "std": "float64", "median": "float64" if whole else dtype}

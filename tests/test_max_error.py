@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from trialpack.convert import compare_with_source, conversion, convert_mouse, export_mouse, plan_mouse
-from trialpack.convert.train_std import moments_of
+from trialpack.convert.train_std import trial_moments
 from trialpack.readers import TrialLoader, open_mouse
 from trialpack.store import (
     CorruptStoreError,
@@ -156,7 +156,7 @@ def test_what_does_not_vary_has_a_standard_deviation_of_zero(name: str, constant
     variable = next(one for one in layout.VARIABLES["dynamic"] if one.name == name)
     values = np.full((3, 300), constant)
     values[1, ::7], values[2, 100:] = np.nan, np.nan
-    known = moments_of(variable, values).merge(moments_of(variable, np.full((3, 324), constant)))
+    known = trial_moments(variable, values).merge(trial_moments(variable, np.full((3, 324), constant)))
     assert np.array_equal(known.std, np.zeros(len(known.std)))
 
 

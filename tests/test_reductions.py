@@ -22,9 +22,9 @@ from trialpack.readers.reductions.exact_median import count_digits, median_by_bi
 from trialpack.readers.reductions.in_memory import reduce_memory, reduce_trials
 from trialpack.readers.reductions.parts import cut, least_memory, whole
 from trialpack.readers.reductions.summary import empty, pool_parts, result_nbytes
-from trialpack.readers.tasks import Team
 from trialpack.store import layout
 from trialpack.store.layout import STATISTIC_NAMES
+from trialpack.store.tasks import Threads
 
 Array = NDArray[Any]
 
@@ -115,12 +115,12 @@ def padded_trials(draw: st.DrawFn) -> Array:
 
 def over_trials(values: Array, *, frames: bool = True, threads: int = 1) -> Summary:
     """Reduce a copy: what happens to the argument is a promise, and a test, of its own."""
-    return reduce_trials(np.ascontiguousarray(values).copy(), frames=frames, team=Team(threads))[0]
+    return reduce_trials(np.ascontiguousarray(values).copy(), frames=frames, threads=Threads(threads))[0]
 
 
 def over_frames(values: Array, *, threads: int = 1) -> Summary:
     """Reduce trials over trials and frames, the last axis."""
-    found = reduce_trials(np.ascontiguousarray(values).copy(), frames=True, team=Team(threads))[1]
+    found = reduce_trials(np.ascontiguousarray(values).copy(), frames=True, threads=Threads(threads))[1]
     assert found is not None
     return found
 

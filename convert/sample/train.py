@@ -11,10 +11,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...readers.reductions import Summary
+from ...readers.reductions.exact_median import count_digits, median_by_bits
+from ...readers.reductions.in_memory import reduce_trials
+from ...readers.reductions.moments import moments_of, no_moments
+from ...readers.reductions.summary import empty
+
 Array = NDArray[Any]
 _SPOOL_BYTES = 64 << 20
 _BLOCK_BYTES = 16 << 20
-_BINS = 1 << 16  # of the values 0 to 256, to find a median of many values in two passes
+_DTYPE = np.dtype(np.float32)
 
 
 class TrainTrials:
@@ -38,35 +44,29 @@ class TrainTrials:
         self._count += 1
 
     def per_value(self) -> dict[str, Array]:
-        """Statistics over trials, each of the shape of a trial."""
-        step = max(_BLOCK_BYTES // (4 * max(self._count, 1)), 1)
-        parts = [_over_trials(self._block(start, step)) for start in range(0, self._size, step)]
+        """Return the statistics over trials, each of the shape of a trial."""
+        if self._count == 0:
+            return _published(empty(self._shape, _DTYPE))
+        step = max(_BLOCK_BYTES // (4 * self._count), 1)
+        blocks = (self._block(start, step) for start in range(0, self._size, step))
+        parts = [_published(reduce_trials(block, frames=False)[0]) for block in blocks]
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {name: values.reshape(self._shape) for name, values in joined.items()}
 
     def overall(self) -> dict[str, Array]:
-        """Statistics over trials and pixels, each 0-d; values lie in 0 to 256."""
-        n = self._count * self._size
-        if n == 0:
-            return dict.fromkeys(("mean", "std", "min", "max", "median"), np.array(np.nan, np.float32))
-        total, squares, low, high = 0.0, 0.0, math.inf, -math.inf
-        histogram = np.zeros(_BINS, np.int64)
+        """Return the statistics over trials and pixels, each 0-d."""
+        if self._count == 0:
+            return _published(empty((), _DTYPE))
+        known, ends = no_moments(()), list[Array]()
         for values in self._pieces():
-            histogram += np.bincount(_bin(values), minlength=_BINS)
-            total += float(values.sum(dtype=np.float64))
-            low, high = min(low, float(values.min())), max(high, float(values.max()))
-        for values in self._pieces():
-            squares += float(np.square(values - total / n, dtype=np.float64).sum())
-        std = math.sqrt(squares / max(n - 1, 1))
-        found = {"mean": total / n, "std": std, "min": low, "max": high, "median": self._median(histogram)}
-        return {name: np.array(value, np.float32) for name, value in found.items()}
+            known = known.merge(moments_of(values.astype(np.float64), None, np.array(values.size)))
+            ends += [values.min(), values.max()]
+        median = np.asarray(median_by_bits(_DTYPE, int(known.count), self._count_digits))
+        low, high = np.asarray(min(ends)), np.asarray(max(ends))
+        return _published(Summary(known.count, low, high, known.mean, median, known.std))
 
-    def _median(self, histogram: Array) -> float:
-        upto = np.cumsum(histogram)
-        ranks = np.array([(upto[-1] - 1) // 2, upto[-1] // 2])
-        first, last = np.searchsorted(upto, ranks, side="right")
-        middle = [values[(_bin(values) >= first) & (_bin(values) <= last)] for values in self._pieces()]
-        return float(np.sort(np.concatenate(middle))[ranks - (upto[first] - histogram[first])].mean(dtype=np.float64))
+    def _count_digits(self, depth: int, prefix: int) -> NDArray[np.int64]:
+        return np.sum([count_digits(values, depth, prefix) for values in self._pieces()], axis=0)
 
     def _block(self, start: int, step: int) -> Array:
         """One range of values of every trial, ``(n_trials, n_values)``."""
@@ -82,21 +82,7 @@ class TrainTrials:
             yield np.frombuffer(data, np.float32)
 
 
-def _bin(values: Array) -> NDArray[np.intp]:
-    return (values * np.float32(_BINS / 256)).astype(np.intp)
-
-
-def _over_trials(block: Array) -> dict[str, Array]:
-    """Statistics of ``(n_trials, n_values)`` over trials, without NaN; NaN where nothing is left."""
-    if block.shape[0] == 0:
-        block = np.full((1, block.shape[1]), np.nan, np.float32)
-    ordered = np.sort(block, axis=0)  # NaN last
-    n = np.count_nonzero(~np.isnan(ordered), axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(block, axis=0, dtype=np.float64) / n
-        squares = np.nansum(np.square(block - mean, dtype=np.float64), axis=0)
-        std = np.sqrt(squares / np.maximum(n - 1, 0))
-    ranks = np.maximum([np.zeros_like(n), (n - 1) // 2, n // 2, n - 1], 0)
-    low, left, right, high = np.take_along_axis(ordered, ranks, axis=0)
-    found = {"mean": mean, "std": std, "min": low, "max": high, "median": left / 2 + right / 2}
-    return {name: values.astype(np.float32) for name, values in found.items()}
+def _published(found: Summary) -> dict[str, Array]:
+    """Return statistics as they are published: float32, standard deviations with ddof 1."""
+    values = {"mean": found.mean, "std": found.unbiased_std, "min": found.min, "max": found.max, "median": found.median}
+    return {name: np.asarray(one, _DTYPE) for name, one in values.items()}

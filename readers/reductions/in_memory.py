@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tasks import ALONE, Team
-from .summary import Summary, dtypes, or_nan, pool_parts
+from ...store.tasks import HERE, Threads
+from .dtypes import as_median, marks_gaps, middle, plain, statistic_dtypes
+from .moments import moments_of, or_nan
+from .summary import Summary, empty, pool_parts
 
 _CACHE_BYTES = 1 << 20
 """What is sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""
@@ -23,17 +25,22 @@ _CALLS_BYTES = 1 << 18
 """What numpy's buffers take."""
 
 
-def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> tuple[Summary, Summary | None]:
-    """Reduce trials to what they come to at each place, and to what trials and frames come to.
+def reduce_trials(
+    values: NDArray[Any], *, frames: bool, lengths: Sequence[int] | None = None, threads: Threads = HERE
+) -> tuple[Summary, Summary | None]:
+    """Summarize trials at each place, and over trials and frames.
 
     Parameters
     ----------
     values
-        (n_trials, …) float, C-contiguous, the last axis being frames if `frames`; NaN where there is no number.
+        (n_trials, …) bool, integer or float, C-contiguous, the last axis being frames if `frames`; NaN where there is
+        no number.
     frames
         Whether the second result is wanted.
-    team
-        Threads that do it.
+    lengths
+        Valid frames of each trial, beyond which values are `padding`; all by default. Of floats, NaN tells.
+    threads
+        Threads that reduce places.
 
     Returns
     -------
@@ -48,13 +55,22 @@ def reduce_trials(values: NDArray[Any], *, frames: bool, team: Team = ALONE) -> 
     shape = values.shape[1:]
     flat = values.reshape(len(values), -1, shape[-1] if frames else 1)
     places, n_frames = flat.shape[1:]
-    found = {name: np.empty((places, n_frames), kind) for name, kind in dtypes(values.dtype).items()}
-    medians = np.empty(places, values.dtype)
-    team.run([partial(_reduce_places, flat, some, found, medians if frames else None) for some in team.split(places)])
+    kinds = statistic_dtypes(values.dtype)
+    found = {name: np.empty((places, n_frames), kind) for name, kind in kinds.items()}
+    medians = np.empty(places, kinds["median"]) if frames else None
+    counts = None if marks_gaps(values.dtype) else _counts(lengths, len(values), n_frames)
+    threads.run(partial(_reduce_places, flat, some, counts, found, medians) for some in threads.split(places))
     over_trials = Summary(**{name: part.reshape(shape) for name, part in found.items()})
-    if not frames:
+    if medians is None:
         return over_trials, None
     return over_trials, pool_parts(over_trials, (len(shape) - 1,), medians.reshape(shape[:-1]))
+
+
+def _counts(lengths: Sequence[int] | None, n_trials: int, n_frames: int) -> NDArray[np.int64]:
+    """Return (n_frames,) how many trials have each frame."""
+    if lengths is None:
+        return np.full(n_frames, n_trials)
+    return np.count_nonzero(np.asarray(lengths)[:, None] > np.arange(n_frames), axis=0)
 
 
 def reduce_memory(n_trials: int, n_frames: int, itemsize: int) -> int:
@@ -64,54 +80,61 @@ def reduce_memory(n_trials: int, n_frames: int, itemsize: int) -> int:
 
 
 def _reduce_places(
-    flat: NDArray[Any], places: slice, found: dict[str, NDArray[Any]], medians: NDArray[Any] | None
+    flat: NDArray[Any],
+    places: slice,
+    counts: NDArray[np.int64] | None,
+    found: dict[str, NDArray[Any]],
+    medians: NDArray[Any] | None,
 ) -> None:
-    """Reduce some of the places of (n_trials, n_places, n_frames), and write what they come to."""
+    """Reduce some of the places of (n_trials, n_places, n_frames), and write the statistics of each.
+
+    Parameters
+    ----------
+    counts
+        (n_frames,), how many values of a frame are numbers, where NaN does not tell.
+    """
     step = max(1, _CACHE_BYTES // max(len(flat) * flat.shape[2] * flat.itemsize, 1))
     for start in range(places.start, places.stop, step):
         block = slice(start, min(start + step, places.stop))
         ordered = np.array(flat[:, block].transpose(1, 2, 0), order="C")
         ordered.sort(axis=-1)
         with np.errstate(over="ignore", invalid="ignore"):
-            for name, part in _reduce_ordered(ordered).items():
+            for name, part in _reduce_ordered(ordered, counts).items():
                 found[name][block] = part
             if medians is not None:
-                counts = found["count"][block].sum(axis=1).tolist()
-                medians[block] = [_median(place.reshape(-1), n) for place, n in zip(ordered, counts, strict=True)]
+                every = found["count"][block].sum(axis=1).tolist()
+                medians[block] = [_median(place.reshape(-1), n) for place, n in zip(ordered, every, strict=True)]
 
 
-def _reduce_ordered(ordered: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Reduce the last axis, on which numbers ascend and NaN come last."""
-    n = ordered.shape[-1]
-    count = np.full(ordered.shape[:-1], n, np.int64)
-    gaps, holes = bool(np.isnan(ordered[..., -1]).any()), None
-    if gaps:
-        holes = np.isnan(ordered)
-        count -= holes.sum(axis=-1)
-    some = np.maximum(count, 1)
-    wide = ordered.astype(np.float64)
-    mean = _sum(wide, holes) / some
-    wide -= mean[..., None]
-    variance = _sum(np.square(wide, out=wide), holes) / some
-    lower, upper, last = (_taken(ordered, some, at, gaps=gaps) for at in (_lower, _upper, _last))
-    return {
-        "count": count,
-        "min": _plain(ordered[..., 0]),
-        "max": _plain(last),
-        "mean": or_nan(count, mean),
-        "median": _plain(np.where(some % 2 == 1, lower, _middle(lower, upper))),
-        "std": or_nan(count, np.sqrt(variance)),
-    }
-
-
-def _sum(values: NDArray[np.float64], holes: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Add up the last axis; holes are made zero for it.
-
-    Not by einsum or dot: the order in which those add depends on the processor.
-    """
+def _reduce_ordered(ordered: NDArray[Any], counts: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+    """Reduce the last axis, on which numbers ascend, and NaN or padding comes last."""
+    holes = _holes(ordered, counts)
+    count = np.full(ordered.shape[:-1], ordered.shape[-1], np.int64)
     if holes is not None:
-        np.putmask(values, holes, 0.0)
-    return values.sum(axis=-1)
+        count -= holes.sum(axis=-1)
+    moments = moments_of(ordered.astype(np.float64), holes, count)
+    some = np.maximum(count, 1)
+    lower, upper, last = (_taken(ordered, some, at, gaps=holes is not None) for at in (_lower, _upper, _last))
+    found = {
+        "count": count,
+        "min": plain(ordered[..., 0]),
+        "max": plain(last),
+        "mean": or_nan(count, moments.mean),
+        "median": plain(np.where(some % 2 == 1, as_median(lower), middle(lower, upper))),
+        "std": moments.std,
+    }
+    if counts is not None and holes is not None:
+        nothing = empty((), ordered.dtype)
+        found |= {name: np.where(count > 0, found[name], getattr(nothing, name)) for name in ("min", "max", "median")}
+    return found
+
+
+def _holes(ordered: NDArray[Any], counts: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
+    """Return where there is no number; None for nowhere."""
+    if counts is None:
+        return np.isnan(ordered) if np.isnan(ordered[..., -1]).any() else None
+    n = ordered.shape[-1]
+    return np.broadcast_to(np.arange(n) >= counts[:, None], ordered.shape) if (counts < n).any() else None
 
 
 def _lower(n: Any) -> Any:
@@ -135,21 +158,11 @@ def _taken(ordered: NDArray[Any], some: NDArray[np.int64], at: Callable[[Any], A
 
 
 def _median(values: NDArray[Any], count: int) -> Any:
-    """Return the median of a flat array, which is reordered; all but `count` are NaN and left out."""
+    """Return the median of a flat array, which is reordered; all but `count` are NaN or padding, and left out."""
     if count == 0:
         return math.nan
     values.partition(_lower(count))
     lower = values[_lower(count)]
     if count % 2:
-        return _plain(lower)
-    return _plain(_middle(lower, np.fmin.reduce(values[_upper(count) :])))
-
-
-def _middle(lower: Any, upper: Any) -> Any:
-    """Return the mean of two numbers in their own dtype, as `numpy.median` does."""
-    return (lower + upper) / lower.dtype.type(2)
-
-
-def _plain(values: Any) -> Any:
-    """Return values with one zero and one NaN: equal numbers then have equal bytes, in whatever order they were."""
-    return np.where(np.isnan(values), values.dtype.type(math.nan), values + values.dtype.type(0))
+        return plain(as_median(lower))
+    return plain(middle(lower, np.fmin.reduce(values[_upper(count) :])))

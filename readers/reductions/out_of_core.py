@@ -22,10 +22,10 @@ from ...store.layout import (
     Reduction,
     Variable,
 )
+from ...store.progress import Progress, Silent
+from ...store.tasks import HERE, Cluster, Threads, available_cores
 from ..memory import PROCESS_BYTES, parse_memory
-from ..progress import Progress, Silent
 from ..recording import Recording
-from ..tasks import ALONE, Team, available_cores, run_on_cluster
 from .exact_median import count_digits, median_by_bits, n_digits
 from .in_memory import reduce_trials
 from .parts import Part, cut, least_memory, whole
@@ -52,7 +52,7 @@ def reduce_recording(
     _check(recording.label, names, threads, client)
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
     limit = parse_memory(recording.label, max_memory) - _fixed(jobs)
-    workers = _Cluster(client, limit) if client else _Here(threads or available_cores(), limit)
+    workers = _OnCluster(client, limit) if client else _OnThreads(threads or available_cores(), limit)
     missing = max(job.least_memory for job in jobs) * workers.at_once - limit
     if missing > 0:
         what = f"the bound on memory is too low for statistics (at least {math.ceil(missing / 1e6)} MB are missing)"
@@ -89,8 +89,8 @@ def _fixed(jobs: Sequence[_Job]) -> int:
     return PROCESS_BYTES + sum(result_nbytes(job.array.shape[1:], job.array.numpy_dtype) for job in jobs)
 
 
-class _Workers(Protocol):
-    """Where the work on a part is done, within a bound on memory."""
+class _Reducer(Protocol):
+    """How the work on a part is divided, within a bound on memory."""
 
     @property
     def at_once(self) -> int:
@@ -106,7 +106,7 @@ class _Workers(Protocol):
         ...
 
 
-class _Here:
+class _OnThreads:
     """Threads of this process: all work on one piece after another, which may take all the memory there is."""
 
     def __init__(self, threads: int, limit: int) -> None:
@@ -116,33 +116,31 @@ class _Here:
         # What threads hold for themselves is half of the memory at most, and leaves enough for one place.
         scratch = part.scratch_nbytes
         spare = (self._limit - least_memory(part)) // scratch
-        team = Team(max(1, min(self._threads, self._limit // 2 // scratch, 1 + spare)))
-        pieces = cut(part, self._limit, team.threads)
+        threads = _threads(min(self._threads, self._limit // 2 // scratch, 1 + spare))
+        pieces = cut(part, self._limit, max(1, threads.count))
         # One piece after another in the same memory: to touch fresh memory takes as long as to decode into it.
         memory = np.empty(max(piece.size for piece in pieces), part.array.numpy_dtype)
-        return ((piece, _reduce_part(piece, team, memory)) for piece in pieces)
+        return ((piece, _reduce_part(piece, threads, memory)) for piece in pieces)
 
     def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
-        team = Team(max(1, min(self._threads, self._limit // (2 * _COUNTED_BYTES))))
-        return np.sum(team.run(_counting(part, team.tasks, depth, prefix)), axis=0)
+        threads = _threads(min(self._threads, self._limit // (2 * _COUNTED_BYTES)))
+        return np.sum(threads.run(_counting(part, threads.parts, depth, prefix)), axis=0)
 
 
-class _Cluster:
+class _OnCluster:
     """A dask.distributed cluster: each thread of its workers takes pieces of its own."""
 
     def __init__(self, client: Any, limit: int) -> None:
-        threads = list(client.nthreads().values())
-        self.at_once = max(threads, default=1)
-        self._client, self._threads, self._share = client, max(1, sum(threads)), limit // self.at_once
+        self._cluster, self._threads = Cluster(client), max(1, sum(client.nthreads().values()))
+        self.at_once = self._cluster.most_threads
+        self._share = limit // self.at_once
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
         pieces = cut(part, self._share, 1)
-        return zip(
-            pieces, run_on_cluster(self._client, [partial(_reduce_part, piece) for piece in pieces]), strict=True
-        )
+        return zip(pieces, self._cluster.run(partial(_reduce_part, piece) for piece in pieces), strict=True)
 
     def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
-        return np.sum(run_on_cluster(self._client, _counting(part, self._threads, depth, prefix)), axis=0)
+        return np.sum(self._cluster.run(_counting(part, self._threads, depth, prefix)), axis=0)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class _Job:
         """Bytes that reducing a part takes at least."""
         return least_memory(self._whole) if self.rows.size else 0
 
-    def reduce(self, workers: _Workers, progress: Progress) -> dict[Reduction, Summary]:
+    def reduce(self, workers: _Reducer, progress: Progress) -> dict[Reduction, Summary]:
         """Compute the statistics, part by part."""
         results: dict[Reduction, Summary] = {
             name: empty(self._shape(kept), self.array.numpy_dtype) for name, kept in self._reductions()
@@ -181,7 +179,7 @@ class _Job:
                 results[OVER_PIXELS] = self._over_pixels(results[OVER_TRIALS], workers, progress)
         return results
 
-    def _over_pixels(self, over_trials: Summary, workers: _Workers, progress: Progress) -> Summary:
+    def _over_pixels(self, over_trials: Summary, workers: _Reducer, progress: Progress) -> Summary:
         # Mostly there is one pass for each digit; what there is more of is not foreseen.
         steps = iter([self._whole.nbytes] * n_digits(self.array.numpy_dtype))
 
@@ -206,8 +204,14 @@ class _Job:
         return tuple(sizes[name] for name in kept)
 
 
-def _reduce_part(part: Part, team: Team = ALONE, memory: NDArray[Any] | None = None) -> _Found:
-    return reduce_trials(part.read(team, memory), frames=part.variable.frame_axis is not None, team=team)
+def _threads(count: int) -> Threads:
+    """Return so many threads; instead of one, or where memory allows none, the calling thread."""
+    return Threads(count, "trialpack-statistics") if count > 1 else HERE
+
+
+def _reduce_part(part: Part, threads: Threads = HERE, memory: NDArray[Any] | None = None) -> _Found:
+    frames = part.variable.frame_axis is not None
+    return reduce_trials(part.read(threads, memory), frames=frames, lengths=part.n_frames, threads=threads)
 
 
 def _place(part: Part, found: _Found, results: dict[Reduction, Summary]) -> None:

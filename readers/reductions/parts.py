@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...store.folder import StoreFolder
 from ...store.layout import ArrayLayout, Variable
+from ...store.tasks import HERE, Threads
 from ..recording import Recording
 from ..rows import read_rows
-from ..tasks import ALONE, Team
+from .dtypes import padding
 from .in_memory import reduce_memory
 from .summary import result_nbytes
 
@@ -69,27 +70,27 @@ class Part:
         """How many values it has."""
         return len(self.rows) * math.prod(self.sizes)
 
-    def read(self, team: Team = ALONE, memory: NDArray[Any] | None = None) -> NDArray[Any]:
+    def read(self, threads: Threads = HERE, memory: NDArray[Any] | None = None) -> NDArray[Any]:
         """Decode the part.
 
         Parameters
         ----------
-        team
-            Threads that do it.
+        threads
+            Threads that decode rows.
         memory
             (at least `size`,) of the array's dtype: where to; fresh memory by default.
 
         Returns
         -------
         ndarray
-            (n_rows, …) of the array's dtype, frames moved to the end; NaN beyond each trial's valid length.
+            (n_rows, …) of the array's dtype, frames moved to the end; `padding` beyond each trial's valid length.
         """
         axis, sizes = self.variable.frame_axis, list(self.sizes)
         if axis is not None:
             sizes.append(sizes.pop(axis))
         memory = np.empty(self.size, self.array.numpy_dtype) if memory is None else memory
         values = memory[: self.size].reshape(len(self.rows), *sizes)
-        team.run([partial(self._read_rows, values, some) for some in self._runs(team.tasks)])
+        threads.run(partial(self._read_rows, values, some) for some in self._runs(threads.parts))
         return values
 
     def by_rows(self, n: int) -> list[Part]:
@@ -104,7 +105,7 @@ class Part:
         out = values[some] if axis is None else np.moveaxis(values[some], -1, axis + 1)
         read_rows(self.folder, self.array, self.rows[some], out, self.places)
         for trial, n in zip(values[some], self.n_frames[some] if self.n_frames else (), strict=False):
-            trial[..., n:] = np.nan
+            trial[..., n:] = padding(values.dtype)
 
     def _runs(self, n: int) -> list[slice]:
         """Cut the rows into runs, at most `n`, between rows that share no chunk."""
@@ -140,6 +141,8 @@ def cut(part: Part, limit: int, threads: int) -> list[Part]:
     its places anew.
     """
     axis = _cut_axis(part)
+    if axis is None:
+        return [part]
     size = part.sizes[axis]
     fit = min(size, (limit - threads * part.scratch_nbytes) // _each(part))
     step = math.ceil(size / math.ceil(size / fit))
@@ -152,15 +155,16 @@ def least_memory(part: Part) -> int:
 
 
 def _each(part: Part) -> int:
-    """Return the bytes of one place along the axis to cut: the values, what they come to, and pooling that."""
+    """Return the bytes of one place along the axis to cut: its values, their statistics, and what pooling holds."""
     results = result_nbytes(part.sizes, part.array.numpy_dtype) + _POOLING_BYTES * math.prod(part.sizes)
-    return (part.nbytes + results) // part.sizes[_cut_axis(part)]
+    axis = _cut_axis(part)
+    return (part.nbytes + results) // (1 if axis is None else part.sizes[axis])
 
 
-def _cut_axis(part: Part) -> int:
-    """Return the axis along which to cut: the first of several places that is not frames."""
+def _cut_axis(part: Part) -> int | None:
+    """Return the axis along which to cut, the first of several places that is not frames; None for no axis."""
     axes = [axis for axis in range(len(part.sizes)) if axis != part.variable.frame_axis]
-    return next((axis for axis in axes if part.sizes[axis] > 1), axes[0])
+    return next((axis for axis in axes if part.sizes[axis] > 1), axes[0] if axes else None)
 
 
 def _along(part: Part, axis: int, start: int, stop: int) -> Part:

@@ -1,4 +1,4 @@
-"""What a set of numbers comes to, and what parts of it say of the whole."""
+"""Summary statistics, and how to pool them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store.layout import STATISTIC_NAMES, statistic_dtype
+from ...store.layout import STATISTIC_NAMES
+from .dtypes import absent, marks_gaps, statistic_dtypes
+from .moments import or_nan, pool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Summary:
-    """What a set of numbers comes to; all arrays have one shape.
+    """Summary statistics of sets of numbers, one set at each place; all arrays have one shape.
 
     Attributes
     ----------
     count
         int64, number of values that are not NaN.
-    min, max, median
-        Of the data's dtype; NaN where there is no number. The median of an even count is the mean of the middle two.
+    min, max
+        Of the data's dtype; of no number NaN, or zero where the dtype has no NaN.
+    median
+        Of the data's dtype if that is a float, else float64; NaN where there is no number. The median of an even count
+        is the mean of the middle two.
     mean, std
-        float64; the standard deviation divides by the count (ddof 0).
+        float64; NaN where there is no number. The standard deviation divides by the count (ddof 0).
     """
 
     count: NDArray[np.int64]
@@ -38,6 +43,12 @@ class Summary:
         """Shape of each array."""
         return self.count.shape
 
+    @property
+    def unbiased_std(self) -> NDArray[np.float64]:
+        """Standard deviation, float64, which divides by one less than the count (ddof 1); NaN of fewer than two."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.count > 1, self.std * np.sqrt(self.count / (self.count - 1)), np.nan)
+
     def __repr__(self) -> str:
         """Return a one-line summary."""
         return f"<Summary {self.shape}: {', '.join(STATISTIC_NAMES)}>"
@@ -48,64 +59,58 @@ class Summary:
 
 
 def pool_parts(parts: Summary, axes: tuple[int, ...], median: NDArray[Any]) -> Summary:
-    """Join what is known of parts into what is known of the whole.
+    """Join summaries of parts into one of the whole.
 
     Parameters
     ----------
     parts
-        Of disjoint sets of numbers, along `axes`.
+        Summaries of disjoint sets of numbers, along `axes`.
     median
-        Of the whole: the one thing that cannot be had from the parts.
-
-    Notes
-    -----
-    Means and variances are joined as of Chan, Golub and LeVeque (1983), equation 2.1, for any number of parts.
+        Median of the whole: the one statistic that does not follow from the parts.
     """
     counts, means, stds = (_to_end(values, axes) for values in (parts.count, parts.mean, parts.std))
-    count = counts.sum(axis=-1)
-    some = np.maximum(count, 1)
-    # Parts without numbers are NaN; they weigh nothing.
-    means, stds = np.where(counts > 0, means, 0.0), np.where(counts > 0, stds, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = (counts * means).sum(axis=-1) / some
-        apart = means - mean[..., None]
-        variance = (counts * (stds**2 + apart**2)).sum(axis=-1) / some
+        moments = pool(counts, means, stds**2)
     return Summary(
-        count=np.asarray(count),
-        min=np.asarray(np.fmin.reduce(parts.min, axis=axes)),
-        max=np.asarray(np.fmax.reduce(parts.max, axis=axes)),
-        mean=or_nan(count, mean),
+        count=np.asarray(moments.count),
+        min=_extreme(np.fmin, parts.min, counts, axes),
+        max=_extreme(np.fmax, parts.max, counts, axes),
+        mean=or_nan(moments.count, moments.mean),
         median=median,
-        std=or_nan(count, np.sqrt(variance)),
+        std=moments.std,
     )
+
+
+def _extreme(pick: np.ufunc, values: NDArray[Any], counts: NDArray[np.int64], axes: tuple[int, ...]) -> NDArray[Any]:
+    """Return the least or the largest of those values that are of a number."""
+    if marks_gaps(values.dtype):
+        return np.asarray(pick.reduce(values, axis=axes))
+    given, absent_value = counts > 0, absent(values.dtype)
+    # What is of no number gives way to the first value that is of one.
+    flat = _to_end(values, axes)
+    first = np.take_along_axis(flat, given.argmax(axis=-1)[..., None], axis=-1)
+    found = pick.reduce(np.where(given, flat, first), axis=-1)
+    return np.asarray(np.where(given.any(axis=-1), found, absent_value), values.dtype)
 
 
 def _to_end(values: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
     """Make one axis of several, the last, in memory too: the order of a sum depends on how numbers lie there."""
     moved = np.moveaxis(values, axes, range(-len(axes), 0))
-    return np.ascontiguousarray(moved).reshape(*moved.shape[: -len(axes)], -1)
+    return np.ascontiguousarray(moved).reshape(*moved.shape[: moved.ndim - len(axes)], -1)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Summary:
-    """Return what no numbers at all come to."""
-    empty = {name: np.full(shape, np.nan, kind) for name, kind in dtypes(dtype).items() if name != "count"}
-    return Summary(count=np.zeros(shape, np.int64), **empty)
+    """Return the summary of no numbers at all."""
+    values = {"min": absent(dtype), "max": absent(dtype), "count": 0}
+    return Summary(
+        **{name: np.full(shape, values.get(name, np.nan), kind) for name, kind in statistic_dtypes(dtype).items()}
+    )
 
 
 def result_nbytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Return the bytes of a `Summary` of a shape."""
-    return math.prod(shape) * sum(kind.itemsize for kind in dtypes(dtype).values())
-
-
-def dtypes(dtype: np.dtype[Any]) -> dict[str, np.dtype[Any]]:
-    """Return the dtype of each statistic of numbers of a dtype."""
-    return {name: np.dtype(statistic_dtype(name, dtype.name)) for name in STATISTIC_NAMES}
+    return math.prod(shape) * sum(kind.itemsize for kind in statistic_dtypes(dtype).values())
 
 
 def _ends(values: NDArray[Any]) -> tuple[float, float]:
     return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
-
-
-def or_nan(count: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values, NaN where they are of no number."""
-    return np.where(count > 0, values, np.nan)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 
 from ...store import OptionError, Problem, layout
+from ...store.tasks import available_cores
 from ..memory import parse_memory
 from ..mouse import Mouse
 from ..sampling import BatchPlan, EpochPosition, Mixing, MouseBatches, Sampler, Trials, WindowChoice, Windows, parse
 from ..selection import Choice, Tier
-from ..tasks import available_cores
 from .batch import Batch
 from .budget import Cache, plan_memory
 from .buffers import Allocate, BufferPool, allocate, mapped

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...store.tasks import Threads
 from ..direct import Scratch, Tally
 from ..sampling import BatchPlan
 from .buffers import BufferPool
@@ -24,7 +24,7 @@ from .report import StreamStats
 
 Array = NDArray[Any]
 _TASKS_PER_THREAD = 4
-"""Of one batch: so that no thread waits long for the others at the end of an epoch."""
+"""Tasks of one batch for each thread, so that no thread waits long for the others at the end of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Pipeline:
         here refers to it any more.
         """
         process, pending = Process(), deque[tuple[Filled, list[Future[Tally]]]]()
-        with self._counted(pending), _threads(self.threads) as submit:
+        with self._counted(pending), Threads(self.threads).executor() as executor:
+            submit = _Submit(executor)
             while True:
                 while len(pending) < self.ahead and (plan := next(plans, None)) is not None:
                     pending.append(self._start(submit, plan))
@@ -109,24 +110,13 @@ class Pipeline:
 class _Submit:
     """Runs tasks in threads, each with the scratch of its thread."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool, self._local = pool, threading.local()
+    def __init__(self, executor: Executor) -> None:
+        self._executor, self._local = executor, threading.local()
 
     def __call__(self, task: Any) -> Future[Tally]:
-        return self._pool.submit(self._run, task)
+        return self._executor.submit(self._run, task)
 
     def _run(self, task: Any) -> Tally:
         if not hasattr(self._local, "scratch"):
             self._local.scratch = Scratch()
         return task(self._local.scratch)
-
-
-@contextmanager
-def _threads(count: int) -> Generator[_Submit]:
-    pool, process = ThreadPoolExecutor(count, thread_name_prefix="trialpack"), os.getpid()
-    try:
-        yield _Submit(pool)
-    finally:
-        # In a fork there are no threads to wait for.
-        if os.getpid() == process:
-            pool.shutdown(cancel_futures=True)

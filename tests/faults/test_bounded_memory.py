@@ -50,7 +50,7 @@ pytestmark = [
 PASS = """
 import re, sys
 from trialpack.convert import convert_mouse
-from trialpack.readers.progress import Silent
+from trialpack.store.progress import Silent
 from trialpack.store import layout
 layout.SHARD_BYTES = 10_000_000  # many pieces of work
 
@@ -77,7 +77,7 @@ def measure(work, report=None):
     with work.part.open() as reader:
         kept = {one: [reader.read(one.name, id).values.copy() for id in work.trial_ids] for one, _ in work.files}
     held.append(kept)
-    return {one.name: train_std.moments_of(one, values[0]) for one, values in kept.items()}
+    return {one.name: train_std.trial_moments(one, values[0]) for one, values in kept.items()}
 
 held = []
 conversion.measure = measure

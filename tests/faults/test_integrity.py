@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,10 +50,11 @@ def test_an_intact_store_passes(store: Path, depth: str) -> None:
 
 
 def test_a_full_check_reports_every_byte_and_file(store: Path) -> None:
-    reported = list[int]()
-    index = check_full(store, workers=3, report=reported.append)
-    assert sorted(reported) == sorted(record.size for record in index.manifest.files.values())
-    assert sum(reported) == index.manifest.nbytes
+    started, advanced = list[tuple[str, int, int]](), list[tuple[int, int]]()
+    listener = SimpleNamespace(start=lambda *phase: started.append(phase), advance=lambda *n: advanced.append(n))
+    index = check_full(store, workers=3, progress=listener)
+    assert started == [("verifying", index.manifest.nbytes, len(index.manifest.files))]
+    assert sorted(advanced) == sorted((record.size, 1) for record in index.manifest.files.values())
 
 
 def test_results_do_not_depend_on_the_number_of_threads(static_store: Path) -> None:

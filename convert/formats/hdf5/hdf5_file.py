@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ....readers.progress import Progress
 from ....store import CorruptStoreError, Problem, StoreIndex, TrialpackError, layout
 from ....store.integrity import intact_rows
 from ....store.layout import ArrayLayout
 from ....store.manifest import values_digest
+from ....store.progress import Progress
 from . import library as hdf5
 from .library import (
     A_ATTRIBUTES_DIGEST,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ....readers.progress import Progress
 from ....store import Problem, files
 from ....store.errors import naming
 from ....store.junk import is_junk
 from ....store.layout import ArrayLayout
+from ....store.progress import Progress
+from ....store.tasks import Threads
 from .published_files import PublishedFile, PublishedTree
 from .tree import Entry, Listing, ReadError
 
@@ -128,16 +129,10 @@ def write_folder(tree: PublishedTree, path: Path, workers: int, progress: Progre
         for file in tree.trials(array, number):
             _write(path, file, progress)
 
-    with ThreadPoolExecutor(workers, "trialpack-export") as pool:
-        for array, _ in tree.shards:
-            files.make_folder(path / "data" / array.path)
-        futures = [pool.submit(write_shard, array, number) for array, number in tree.shards]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for array, _ in tree.shards:
+        files.make_folder(path / "data" / array.path)
+    tasks = [partial(write_shard, array, number) for array, number in tree.shards]
+    Threads(workers, "trialpack-export").run(tasks)
 
 
 def _write(root: Path, file: PublishedFile, progress: Progress) -> None:

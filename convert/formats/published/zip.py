@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 import deflate
 import numpy as np
 
-from ....readers.progress import Progress
 from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.junk import is_junk
+from ....store.progress import Progress
 from .published_files import PublishedFile, PublishedTree
 from .tree import Entry, Listing, ReadError
 

@@ -1,4 +1,4 @@
-"""How long work tells how far it is; what draws it is up to the caller."""
+"""How long work reports its progress; what draws it is up to the caller."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Listens to work; `advance` is called from any thread."""
+    """Listener to long work; `advance` is called from any thread."""
 
     def start(self, phase: str, nbytes: int, files: int) -> None:
-        """Hear that a phase begins, which is to advance by so many bytes and files."""
+        """Begin a phase, which is to advance by this many bytes and files."""
         ...
 
     def advance(self, nbytes: int, files: int) -> None:
-        """Hear that so many bytes and files more are done."""
+        """Count further bytes and files as done."""
         ...
 
 
 class Silent:
-    """Listens and says nothing."""
+    """Progress that nobody listens to."""
 
     def start(self, phase: str, nbytes: int, files: int) -> None:
         """Do nothing."""

@@ -1,0 +1,213 @@
+"""Run tasks: in the calling thread, on threads of this process, or on a dask.distributed cluster.
+
+Threads are enough on one machine: reading, compression, checksums and digests release the GIL, memory is shared, and
+nothing has to be started. They end with the run: a process that is forked later inherits no pool without threads.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from .errors import OptionError, Problem, TrialpackError
+
+CONNECT_SECONDS = 10.0
+_TASKS_PER_THREAD = 4
+"""Tasks for each thread, so that no thread waits long for the others at the end."""
+_T = TypeVar("_T")
+Task = Callable[[], _T]
+"""Call without arguments; picklable where it is to run on a cluster."""
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ignore(place: int) -> None:
+    """Do nothing about a task that returned."""
+
+
+class Workers(ABC):
+    """A place where tasks run."""
+
+    @abstractmethod
+    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+        """Yield the place of each task among all, with a call that returns its result or raises its error.
+
+        Notes
+        -----
+        Tasks come as they complete. Closing the generator cancels those that have not started.
+        """
+        ...
+
+    def run(self, tasks: Iterable[Task[_T]], finished: Callable[[int], object] = _ignore) -> list[_T]:
+        """Run tasks and return their results in order.
+
+        Parameters
+        ----------
+        finished
+            Called, in the calling thread, with the place of each task that returned.
+
+        Raises
+        ------
+        Exception
+            The first error of any task; tasks that have not started are cancelled.
+        """
+        found, result = dict[int, _T](), None
+        try:
+            with closing(self.completed(tasks)) as completed:
+                for place, result in completed:
+                    found[place] = result()
+                    finished(place)
+        finally:
+            # An error holds this frame; if the frame held the error, both would live until the next garbage collection.
+            result = None
+        return [found[place] for place in sorted(found)]
+
+    def run_all(
+        self,
+        tasks: Iterable[Task[_T]],
+        kind: type[TrialpackError],
+        finished: Callable[[int], object] = _ignore,
+    ) -> list[_T]:
+        """Run tasks to the last, whatever problems some of them find, and return their results in order.
+
+        Parameters
+        ----------
+        kind
+            Type of the errors whose problems are collected.
+        finished
+            Called, in the calling thread, with the place of each task that returned or found problems.
+
+        Raises
+        ------
+        TrialpackError
+            Of that type, with the problems of all tasks, ordered by trial and file.
+        Exception
+            The first other error of any task; tasks that have not started are cancelled.
+        """
+        found = self.run((partial(_caught, task, kind) for task in tasks), finished)
+        problems = [problem for one in found if isinstance(one, kind) for problem in one.problems]
+        if problems:
+            raise kind(sorted(problems, key=lambda problem: (problem.trial or 0, problem.member or "")))
+        return cast("list[_T]", found)
+
+
+@dataclass(frozen=True)
+class Threads(Workers):
+    """Threads of this process, which work on the same memory.
+
+    Attributes
+    ----------
+    count
+        Number of threads; 0 for the calling thread.
+    name
+        Start of the names of the threads.
+    """
+
+    count: int
+    name: str = "trialpack"
+
+    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+        """Yield the place of each task with what returns its result; in the calling thread, that is the task itself."""
+        if self.count == 0:
+            yield from enumerate(tasks)
+            return
+        with self.executor() as executor:
+            yield from _completed(executor, tasks)
+
+    @contextmanager
+    def executor(self) -> Generator[Executor]:
+        """Start the threads; when left, drop what has not started and wait for the rest."""
+        executor, process = ThreadPoolExecutor(self.count, self.name), os.getpid()
+        try:
+            yield executor
+        finally:
+            # In a fork there are no threads to wait for.
+            if os.getpid() == process:
+                executor.shutdown(cancel_futures=True)
+
+    @property
+    def parts(self) -> int:
+        """Number of tasks into which work is best divided."""
+        return 1 if self.count < 2 else _TASKS_PER_THREAD * self.count
+
+    def split(self, n: int) -> list[slice]:
+        """Cut a range into parts of about equal size, one for each task."""
+        parts = min(n, self.parts)
+        return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
+
+
+HERE = Threads(0)
+"""The calling thread."""
+
+
+@dataclass(frozen=True)
+class Cluster(Workers):
+    """A dask.distributed cluster, whose workers see the same files under the same names.
+
+    Attributes
+    ----------
+    client
+        A `distributed.Client`.
+    """
+
+    client: Any
+
+    @property
+    def most_threads(self) -> int:
+        """Largest number of threads of a worker process, which share its memory."""
+        return max(self.client.nthreads().values(), default=1)
+
+    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+        """Yield the place of each task with what returns its result; what is cancelled is not waited for."""
+        return _completed(self.client.get_executor(pure=False, retries=0), tasks)
+
+
+@contextmanager
+def connected(address: str) -> Generator[Cluster]:
+    """Connect to the scheduler of a dask.distributed cluster.
+
+    Raises
+    ------
+    OptionError
+        distributed is not installed, or there is no scheduler at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        what = "needs the package distributed"
+        raise OptionError(Problem(f"scheduler {address}", what, "pip install distributed")) from None
+    try:
+        client = cast(Any, Client(address, timeout=CONNECT_SECONDS))
+    except (OSError, ValueError, TimeoutError) as error:
+        what = f"no scheduler answers ({error or type(error).__name__})"
+        raise OptionError(Problem(f"scheduler {address}", what, "start one with: dask scheduler")) from None
+    # Closing the client drops what it has asked for and nobody waits for any more.
+    with client:
+        yield Cluster(client)
+
+
+def _completed(executor: Executor, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+    futures = {executor.submit(task): place for place, task in enumerate(tasks)}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _caught(task: Task[_T], kind: type[TrialpackError]) -> _T | TrialpackError:
+    """Return the result of a task, or the problems that it found."""
+    try:
+        return task()
+    except kind as error:
+        return error
