@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from ...store import OptionError, Problem, layout
 from ...store.layout import Reduction, Variable
 from ..direct import Affine
+from ..mouse import Mouse
 from ..stored_statistics import has_statistics
-
-if TYPE_CHECKING:
-    from ..mouse import Mouse
 
 StatisticsOf = Literal["train", "source"]
 Over = Literal["trials", "trials_and_frames", "trials_and_pixels"]
