@@ -14,8 +14,9 @@ from .streaming import (
     TrialLoader,
 )
 from .summary import summarize
-from .train_statistics import Statistics, train_statistics
+from .train_statistics import train_statistics
 from .trial import Trial
+from .trial_statistics import Statistics
 
 __all__ = [
     "Batch",

@@ -9,7 +9,7 @@ import numpy as np
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.layout import STATISTIC_NAMES, Reduction, Variable
 from .reductions import Summary
-from .train_statistics import Statistics
+from .trial_statistics import Statistics
 
 
 def read_statistics(index: StoreIndex) -> Statistics:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...store import OptionError, Problem, layout
-from ...store.tasks import available_cores
-from ..memory import parse_memory
 from ..mouse import Mouse
-from ..sampling import BatchPlan, EpochPosition, Mixing, MouseBatches, Sampler, Trials, WindowChoice, Windows, parse
+from ..sampling import EpochPosition, Mixing, WindowChoice
 from ..selection import Choice, Tier
 from .batch import Batch
-from .budget import Cache, plan_memory
-from .buffers import Allocate, BufferPool, allocate, mapped
+from .budget import Cache
 from .forks import Process
-from .mouse_stream import MouseStream, Selection
-from .normalization import Normalize, affines
-from .pipeline import Filled, Pipeline
+from .normalization import Normalize
+from .options import (
+    LABEL,
+    Content,
+    Output,
+    checked_order,
+    checked_resources,
+    checked_turns,
+    checked_windows,
+    names,
+    whole_number,
+)
+from .reading import make_pipeline
 from .report import StreamStats
+from .selecting import checked_mice, make_sampler, select
+from .targets import make_target
 
 if TYPE_CHECKING:
     import torch
 
-Output = Literal["torch", "numpy"]
 DEFAULT_MEMORY = "1GiB"
-_LABEL = "TrialLoader"
-_MAX_THREADS = 16
-"""More do not help: what they share is the memory's speed."""
 
 
 class TrialLoader:
@@ -142,48 +142,18 @@ class TrialLoader:
         mixing: Mixing = "cycle",
         report: Callable[[str], object] | None = None,
     ) -> None:
-        self.mice = _mice(mice)
-        self._report, self._process = report, Process()
-        self._place = self._next = EpochPosition()
-        self._latest: object = None
-        batch_size, stride = _number("batch_size", batch_size, 1), _number("stride", stride, 1)
-        window = None if window is None else _number("window", window, 1)
-        threads = min(_MAX_THREADS, available_cores()) if threads is None else _number("threads", threads, 1)
-        seed = _number("seed", seed, 0)
-        rank, world_size = _number("rank", rank, 0), _number("world_size", world_size, 1)
-        _check_words({"output": (output, ("torch", "numpy")), "cache": (cache, ("auto", "none"))})
-        chosen_windows = Windows(window, stride, windows or ("random" if shuffle else "every"))
-        _check_words({"windows": (chosen_windows.choice, ("random", "every"))})
-        names = None if variables is None else ((variables,) if isinstance(variables, str) else tuple(variables))
-        added = (channels,) if isinstance(channels, str) else tuple(channels)
-        selections = [
-            _select(mouse, tier, trials, chosen, names, added, normalize)
-            for mouse, chosen in zip(self.mice, _neurons_of_each(neurons, len(self.mice)), strict=True)
-        ]
-        batches = [
-            MouseBatches(number, _trials(mouse, one), chosen_windows, batch_size, shuffle, drop_last)
-            for number, (mouse, one) in enumerate(zip(self.mice, selections, strict=True))
-        ]
-        known = [{mouse.name, layout.short_name(mouse.name)} | {mouse.letter or mouse.name} for mouse in self.mice]
-        self._sampler = Sampler(batches, parse(mixing, known), seed, rank, world_size, drop_last)
-        self._sampler.check()
-
-        target = _target(output, device, selections)
-        streams = [MouseStream(mouse, one) for mouse, one in zip(self.mice, target.selections, strict=True)]
-        self._to_batch = target.to_batches
-        slot = mapped(
-            max(
-                stream.slot_nbytes(min(batch_size, len(one.windows.lengths(one.trials))), _most_frames(one))
-                for stream, one in zip(streams, batches, strict=True)
-            )
-        )
-        bound = parse_memory(_LABEL, memory, "memory")
-        budget = plan_memory(bound, streams, slot, threads, cache, target.in_transfer)
-        for stream, kept in zip(streams, budget.kept, strict=True):
-            stream.keep(kept)
-        ring = BufferPool(slot, budget.ahead + 1, target.allocate)
-        self._pipeline = Pipeline(streams, ring, threads, budget.ahead)
-        self._stats = StreamStats(threads)
+        self.mice, self._report, self._process = checked_mice(mice), report, Process()
+        frames = checked_windows(window, stride, windows, shuffle=shuffle)
+        turns = checked_turns(mixing, rank, world_size, drop_last=drop_last)
+        order = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
+        resources = checked_resources(threads, memory, cache)
+        chosen = None if variables is None else names(variables)
+        selections = select(self.mice, Content(tier, trials, neurons, chosen, names(channels), normalize))
+        self._sampler = make_sampler(self.mice, selections, order)
+        target = make_target(output, device, selections)
+        self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
+        self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
+        self._next = self._place
 
     def __len__(self) -> int:
         """Return how many batches an epoch has, for this rank."""
@@ -204,7 +174,7 @@ class TrialLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
-        epoch, self._latest = _number("epoch", epoch, 0), None
+        epoch, self._latest = whole_number("epoch", epoch, 0), None
         # Of an epoch that was loaded, those batches remain that remained.
         if epoch != self._next.epoch:
             self._next = EpochPosition(epoch)
@@ -251,7 +221,7 @@ class TrialLoader:
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as into a worker process."""
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
-        raise OptionError(Problem(_LABEL, what, advice))
+        raise OptionError(Problem(LABEL, what, advice))
 
     def _epoch(self, place: EpochPosition, iteration: object) -> Generator[Batch]:
         self._process.check()
@@ -277,125 +247,3 @@ class TrialLoader:
 
     def _fingerprint(self) -> str:
         return self._sampler.fingerprint([mouse.index.manifest.store_id for mouse in self.mice])
-
-
-def _select(
-    mouse: Mouse,
-    tier: Tier,
-    trials: Choice | None,
-    neurons: Choice | None,
-    variables: tuple[str, ...] | None,
-    channels: tuple[str, ...],
-    normalize: Normalize,
-) -> Selection:
-    """Return what of a mouse is streamed."""
-    rows = mouse.rows(tier=tier, trials=trials)
-    variables = mouse.variables if variables is None else variables
-    if not variables:
-        raise OptionError(Problem(_LABEL, "no variables are chosen", f"choose of {', '.join(mouse.variables)}"))
-    for name in (*variables, *channels):
-        mouse.recording.array(name)
-    stimulus = layout.STIMULUS[mouse.kind]
-    if channels and (stimulus not in variables or {stimulus, layout.RESPONSES} & {*channels}):
-        advice = f"choose of {layout.BEHAVIOR} and {layout.PUPIL_CENTER}, with {stimulus} among the variables"
-        raise OptionError(Problem(str(mouse.path), f"channels {list(channels)} do not fit", advice))
-    withheld = int(mouse.recording.withheld[rows].sum())
-    if withheld and layout.RESPONSES in variables:
-        what = f"responses of {withheld} of {len(rows)} trials are withheld: zeros stand in their place"
-        advice = "choose trials={'withheld': False}, or variables without responses"
-        raise OptionError(Problem(str(mouse.path), what, advice))
-    positions = None if neurons is None else mouse.positions(neurons)
-    n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
-    return Selection(rows, positions, variables, channels, affines(mouse, normalize, n_frames))
-
-
-def _trials(mouse: Mouse, selection: Selection) -> Trials:
-    recording, rows = mouse.recording, selection.rows
-    n_frames = None if recording.n_frames is None else recording.n_frames[rows].astype(np.int64)
-    return Trials(str(mouse.path), rows, recording.trial_ids[rows], n_frames)
-
-
-def _most_frames(batches: MouseBatches) -> int:
-    return int(batches.windows.lengths(batches.trials).max())
-
-
-def _neurons_of_each(neurons: Any, mice: int) -> list[Choice | None]:
-    """Return the choice of neurons of each mouse."""
-    if neurons is None or isinstance(neurons, Mapping):
-        return [neurons] * mice
-    choices = list(neurons)
-    each = all(one is None or isinstance(one, Mapping) or np.ndim(one) == 1 for one in choices)
-    if mice == 1 and not (each and len(choices) == 1):
-        return [neurons]
-    if not each or len(choices) != mice:
-        what = "several mice need one choice of neurons each"
-        raise OptionError(Problem(_LABEL, what, f"give a list of {mice} choices, or columns with the values wanted"))
-    return choices
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where batches go: what is read, what makes batches of slots, how slots are allocated, how many it holds."""
-
-    selections: Sequence[Selection]
-    to_batches: Callable[[Generator[Filled]], Generator[tuple[Batch, BatchPlan]]]
-    allocate: Allocate = allocate
-    in_transfer: int = 0
-
-
-def _target(output: Output, device: Any, selections: Sequence[Selection]) -> _Target:
-    if output == "numpy":
-        if str(device) != "cpu":
-            raise OptionError(Problem(_LABEL, f"numpy arrays cannot be on {device}", "choose output='torch'"))
-        return _Target(selections, _to_numpy)
-    try:
-        from .tensors import SLOTS_IN_TRANSFER, checked_device, pinned, to_device, to_tensors
-    except ModuleNotFoundError as error:
-        what = f"output='torch' needs torch ({error})"
-        raise OptionError(Problem(_LABEL, what, "install it, or choose output='numpy'")) from None
-    place = checked_device(device)
-    if place.type == "cpu":
-        return _Target(selections, to_tensors)
-    # What a device does faster is left to it: normalization, and channels, which it need not be sent.
-    recorded = [replace(one, variables=one.read, channels=(), affines={}) for one in selections]
-    to_batches = to_device(place, selections)
-    return (
-        _Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER)
-        if place.type == "cuda"
-        else _Target(recorded, to_batches)
-    )
-
-
-def _to_numpy(filled: Generator[Filled]) -> Generator[tuple[Batch, BatchPlan]]:
-    for one in filled:
-        plan, batch = one.plan, Batch(one.stream.views(one.arrays) | one.stream.labels(one.plan))
-        del one
-        yield batch, plan
-        del batch
-
-
-def _mice(mice: Any) -> list[Mouse]:
-    """Return mice as a list, after seeing that they are some."""
-    found: list[Any] = [mice] if isinstance(mice, (Mouse, str, Path)) else list(mice)
-    if wrong := [one for one in found if not isinstance(one, Mouse)]:
-        raise OptionError(Problem(_LABEL, f"{str(wrong[0])!r} is no mouse", "open it with open_mouse"))
-    if not found:
-        raise OptionError(Problem(_LABEL, "no mice are given", "give at least one"))
-    return found
-
-
-def _number(name: str, value: Any, least: int) -> int:
-    """Return a whole number, numpy's too, after seeing that it is one and large enough."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise OptionError(Problem(_LABEL, f"{name} is {value!r}", f"give a whole number of at least {least}"))
-    return number
-
-
-def _check_words(values: Mapping[str, tuple[object, Sequence[str]]]) -> None:
-    for name, (value, known) in values.items():
-        if value not in known:
-            raise OptionError(Problem(_LABEL, f"{name} is {value!r}", f"choose {' or '.join(known)}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,8 @@ from ...store import OptionError, Problem, layout
 from ...store.layout import Reduction, Variable
 from ...store.variables import BEHAVIOR, IMAGES, PUPIL_CENTER, RESPONSES, VIDEOS
 from ..direct import Affine
+from ..mouse import Mouse
 from ..stored_statistics import has_statistics
-
-if TYPE_CHECKING:
-    from ..mouse import Mouse
 
 StatisticsOf = Literal["train", "source"]
 Over = Literal["trials", "trials_and_frames", "trials_and_pixels"]

@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from .batch import Batch
 from .mouse_stream import MouseStream, Selection
 from .pipeline import Filled
 
-if TYPE_CHECKING:
-    from .loader import TrialLoader
-
 Batches = Generator[tuple[Batch, BatchPlan]]
 _COPIES = 2
 """Batches that are on their way to a device, or there, before they are asked for."""
@@ -31,10 +28,18 @@ SLOTS_IN_TRANSFER = _COPIES + 1
 """Slots that a device copies from at most, or is about to."""
 
 
+class Loader(Protocol):
+    """Batches, an epoch for each `iter`, as a `TrialLoader` has them."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
+
+
 class LoaderDataset(IterableDataset[Batch]):
     """A `TrialLoader` as an `IterableDataset`, for code that wants one."""
 
-    def __init__(self, loader: TrialLoader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Batch]:

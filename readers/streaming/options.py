@@ -1,0 +1,163 @@
+"""What a loader is asked for: its arguments, checked and put together by what they are about."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...store import OptionError, Problem
+from ...store.tasks import available_cores
+from ..memory import parse_memory
+from ..sampling import Mixing, WindowChoice, Windows
+from ..selection import Choice, Tier
+from .budget import Cache
+from .normalization import Normalize
+
+LABEL = "TrialLoader"
+Output = Literal["torch", "numpy"]
+_MAX_THREADS = 16
+"""More do not help: what they share is the memory's speed."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What of each mouse a batch has.
+
+    Attributes
+    ----------
+    tier, trials, neurons, normalize
+        As of `TrialLoader`.
+    variables, channels
+        Names; None for all variables.
+    """
+
+    tier: Tier
+    trials: Choice | None
+    neurons: Choice | Sequence[Choice | None] | None
+    variables: tuple[str, ...] | None
+    channels: tuple[str, ...]
+    normalize: Normalize
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How mice, and processes, take turns; attributes as of `TrialLoader`."""
+
+    mixing: Mixing
+    rank: int
+    world_size: int
+    drop_last: bool
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which samples form a batch, in what order; attributes as of `TrialLoader`."""
+
+    windows: Windows
+    turns: Turns
+    batch_size: int
+    seed: int
+    shuffle: bool
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What reading may take.
+
+    Attributes
+    ----------
+    threads
+        Number of threads that read and decode.
+    memory
+        Bytes beside the batches in the consumer's hands.
+    """
+
+    threads: int
+    memory: int
+    cache: Cache
+
+
+def names(given: Sequence[str] | str) -> tuple[str, ...]:
+    """Return names as a tuple, also one name alone."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def checked_windows(window: int | None, stride: int, choice: WindowChoice | None, *, shuffle: bool) -> Windows:
+    """Return which frames of a trial become samples.
+
+    Raises
+    ------
+    OptionError
+        An argument does not fit.
+    """
+    stride = whole_number("stride", stride, 1)
+    window = None if window is None else whole_number("window", window, 1)
+    found = Windows(window, stride, choice or ("random" if shuffle else "every"))
+    check_word("windows", found.choice, ("random", "every"))
+    return found
+
+
+def checked_turns(mixing: Mixing, rank: int, world_size: int, *, drop_last: bool) -> Turns:
+    """Return how mice, and processes, take turns.
+
+    Raises
+    ------
+    OptionError
+        A number does not fit; `mixing` is checked with the mice.
+    """
+    return Turns(mixing, whole_number("rank", rank, 0), whole_number("world_size", world_size, 1), drop_last)
+
+
+def checked_order(windows: Windows, turns: Turns, batch_size: int, seed: int, *, shuffle: bool) -> Order:
+    """Return which samples form a batch, in what order.
+
+    Raises
+    ------
+    OptionError
+        A number does not fit.
+    """
+    return Order(windows, turns, whole_number("batch_size", batch_size, 1), whole_number("seed", seed, 0), shuffle)
+
+
+def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> Resources:
+    """Return what reading may take.
+
+    Raises
+    ------
+    OptionError
+        An argument does not fit.
+    """
+    count = min(_MAX_THREADS, available_cores()) if threads is None else whole_number("threads", threads, 1)
+    check_word("cache", cache, ("auto", "none"))
+    return Resources(count, parse_memory(LABEL, memory, "memory"), cache)
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return a whole number, numpy's too.
+
+    Raises
+    ------
+    OptionError
+        It is none, or too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise OptionError(Problem(LABEL, f"{name} is {value!r}", f"give a whole number of at least {least}"))
+    return number
+
+
+def check_word(name: str, value: object, known: Sequence[str]) -> None:
+    """Check that a word is one of those known.
+
+    Raises
+    ------
+    OptionError
+        It is not.
+    """
+    if value not in known:
+        raise OptionError(Problem(LABEL, f"{name} is {value!r}", f"choose {' or '.join(known)}"))

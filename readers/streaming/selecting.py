@@ -1,0 +1,120 @@
+"""What a loader reads of each mouse, and which of its samples form batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store import OptionError, Problem, layout
+from ..mouse import Mouse
+from ..sampling import MouseBatches, Sampler, Trials, parse
+from ..selection import Choice
+from .mouse_stream import Selection
+from .normalization import affines
+from .options import LABEL, Content, Order
+
+
+def checked_mice(mice: Any) -> list[Mouse]:
+    """Return one mouse or several as a list.
+
+    Raises
+    ------
+    OptionError
+        Something else is given, or nothing.
+    """
+    found: list[Any] = [mice] if isinstance(mice, (Mouse, str, Path)) else list(mice)
+    if wrong := [one for one in found if not isinstance(one, Mouse)]:
+        raise OptionError(Problem(LABEL, f"{str(wrong[0])!r} is no mouse", "open it with open_mouse"))
+    if not found:
+        raise OptionError(Problem(LABEL, "no mice are given", "give at least one"))
+    return found
+
+
+def select(mice: Sequence[Mouse], content: Content) -> list[Selection]:
+    """Return what of each mouse is streamed.
+
+    Raises
+    ------
+    OptionError
+        A choice does not fit; responses that are chosen are withheld.
+    """
+    choices = _neurons_of_each(content.neurons, len(mice))
+    return [_select(mouse, content, neurons) for mouse, neurons in zip(mice, choices, strict=True)]
+
+
+def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: Order) -> Sampler:
+    """Return the batches of an epoch, of all mice.
+
+    Raises
+    ------
+    OptionError
+        A mouse, or a rank, would get no batch.
+    """
+    turns = order.turns
+    batches = [
+        MouseBatches(number, _trials(mouse, one), order.windows, order.batch_size, order.shuffle, turns.drop_last)
+        for number, (mouse, one) in enumerate(zip(mice, selections, strict=True))
+    ]
+    known = [{mouse.name, layout.short_name(mouse.name)} | {mouse.letter or mouse.name} for mouse in mice]
+    mixing = parse(turns.mixing, known)
+    found = Sampler(batches, mixing, order.seed, turns.rank, turns.world_size, turns.drop_last)
+    found.check()
+    return found
+
+
+def _select(mouse: Mouse, content: Content, neurons: Choice | None) -> Selection:
+    """Return what of a mouse is streamed."""
+    rows = mouse.rows(tier=content.tier, trials=content.trials)
+    variables, channels = content.variables, content.channels
+    variables = mouse.variables if variables is None else variables
+    if not variables:
+        raise OptionError(Problem(LABEL, "no variables are chosen", f"choose of {', '.join(mouse.variables)}"))
+    for name in (*variables, *channels):
+        mouse.recording.array(name)
+    _check_channels(mouse, variables, channels)
+    if layout.RESPONSES in variables:
+        _check_responses(mouse, rows)
+    positions = None if neurons is None else mouse.positions(neurons)
+    n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
+    return Selection(rows, positions, variables, channels, affines(mouse, content.normalize, n_frames))
+
+
+def _check_channels(mouse: Mouse, variables: tuple[str, ...], channels: tuple[str, ...]) -> None:
+    """Check that there is a stimulus for the channels, and that they are neither that nor responses."""
+    stimulus = layout.STIMULUS[mouse.kind]
+    if channels and (stimulus not in variables or {stimulus, layout.RESPONSES} & {*channels}):
+        advice = f"choose of {layout.BEHAVIOR} and {layout.PUPIL_CENTER}, with {stimulus} among the variables"
+        raise OptionError(Problem(str(mouse.path), f"channels {list(channels)} do not fit", advice))
+
+
+def _check_responses(mouse: Mouse, rows: NDArray[np.int64]) -> None:
+    """Check that the responses of some rows are not withheld."""
+    withheld = int(mouse.recording.withheld[rows].sum())
+    if withheld:
+        what = f"responses of {withheld} of {len(rows)} trials are withheld: zeros stand in their place"
+        advice = "choose trials={'withheld': False}, or variables without responses"
+        raise OptionError(Problem(str(mouse.path), what, advice))
+
+
+def _trials(mouse: Mouse, selection: Selection) -> Trials:
+    recording, rows = mouse.recording, selection.rows
+    n_frames = None if recording.n_frames is None else recording.n_frames[rows].astype(np.int64)
+    return Trials(str(mouse.path), rows, recording.trial_ids[rows], n_frames)
+
+
+def _neurons_of_each(neurons: Any, mice: int) -> list[Choice | None]:
+    """Return the choice of neurons of each mouse."""
+    if neurons is None or isinstance(neurons, Mapping):
+        return [neurons] * mice
+    choices = list(neurons)
+    each = all(one is None or isinstance(one, Mapping) or np.ndim(one) == 1 for one in choices)
+    if mice == 1 and not (each and len(choices) == 1):
+        return [neurons]
+    if not each or len(choices) != mice:
+        what = "several mice need one choice of neurons each"
+        raise OptionError(Problem(LABEL, what, f"give a list of {mice} choices, or columns with the values wanted"))
+    return choices

@@ -1,0 +1,85 @@
+"""Statistics of some trials of a mouse: what computing and reading them returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..store.layout import STATISTIC_NAMES, Kind, Reduction, Variable
+from ..store.variables import kind_of
+from .lookup import lookup
+from .notebook import html_table
+from .reductions import Summary
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
+    """Statistics of some trials: ``statistics["responses"]["over_trials"].std``.
+
+    Attributes
+    ----------
+    variables
+        The variables that the statistics are of.
+    tier
+        The tier that the trials are of; None for trials of any tier.
+    trial_ids
+        (n_trials,) int64, ascending: the trials that the numbers come from. Withheld responses are left out.
+    by_variable
+        Variable -> reduction -> `Summary`. Axes are those of a trial in the store, without the reduced ones:
+        ``over_trials`` responses (n_neurons, n_frames), videos (n_frames, height, width), images (image_channel,
+        height, width), behavior (n_channels, n_frames), pupil_center (2, n_frames); the frames not there for static
+        mice, and reduced too by ``over_trials_and_frames``. ``over_trials_and_pixels`` of images is a scalar. Units are
+        those of the variable, dtypes those of `Summary`.
+    """
+
+    mouse: str
+    variables: tuple[Variable, ...]
+    tier: str | None
+    trial_ids: NDArray[np.int64]
+    by_variable: Mapping[str, Mapping[Reduction, Summary]]
+
+    def __getitem__(self, variable: str) -> Mapping[Reduction, Summary]:
+        """Return the statistics of a variable.
+
+        Raises
+        ------
+        UnknownNameError
+            There are none of it.
+        """
+        return lookup(self.by_variable, variable, f"statistics of {self.mouse}")
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the mouse has frames (dynamic) or not (static)."""
+        return kind_of(self.variables)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the variables."""
+        return iter(self.by_variable)
+
+    def __len__(self) -> int:
+        """Return the number of variables."""
+        return len(self.by_variable)
+
+    __eq__ = object.__eq__
+
+    def __repr__(self) -> str:
+        """Return a one-line summary."""
+        tier = f"{self.tier} " if self.tier else ""
+        return f"<Statistics of {len(self.trial_ids)} {tier}trials of {self.mouse}: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks: the lowest and the highest value of each array."""
+        rows = [
+            [variable, reduction, " × ".join(map(str, found.shape)), *map(_range, found.ranges().values())]
+            for variable, reductions in self.items()
+            for reduction, found in reductions.items()
+        ]
+        return html_table(repr(self)[1:-1], ["variable", "reduction", "shape", *STATISTIC_NAMES], rows)
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.4g} … {ends[1]:.4g}"
