@@ -272,7 +272,9 @@ def variable_layout(
 def _codec_choice(variable: Variable, codec: CodecName, *, rounded: bool) -> CodecChoice:
     if codec == "fast" and rounded:
         return ROUNDED_SPARSE if variable.name == RESPONSES else ROUNDED_DENSE
-    return CODECS[codec]
+    chosen = CODECS[codec]
+    # pcodec has no form for values of one byte.
+    return chosen if COMPRESSORS[chosen.compressor].supports(np.dtype(variable.dtype)) else CODECS["small"]
 
 
 def _order(frame_axis: int | None, ndim: int) -> tuple[int, ...]:

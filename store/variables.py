@@ -114,6 +114,19 @@ class Variable:
         return channel_dimension(self.dimensions)
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether each frame, or each trial, is a picture: two axes or more beside frames and neurons."""
+        return len([name for name in self.dimensions if name not in (FRAME, NEURON)]) >= _PICTURE_AXES
+
+    @property
+    def batch_dimensions(self) -> tuple[str, ...]:
+        """Names of the axes of a trial as a batch shows it: of pictures channels first, then frames."""
+        if not self.has_pictures:
+            return self.dimensions
+        first = [name for name in (self.channel_dimension, FRAME) if name in self.dimensions]
+        return (*first, *(name for name in self.dimensions if name not in first))
+
+    @property
     def separate(self) -> tuple[str, ...]:
         """The dimension along which values are of different things: neurons or channels; none of pictures."""
         if NEURON in self.dimensions:
@@ -369,5 +382,10 @@ KNOWN: Mapping[str, KnownVariable] = {
     ),
 }
 """The variables of the published mice."""
-RESERVED = frozenset({"data", "trials", "neurons", "statistics", "meta", "files", "max_error", "manifest.json"})
-"""Names of the groups of a store, and of what an export has beside the trials."""
+RESERVED = frozenset(
+    {
+        *("data", "trials", "neurons", "statistics", "meta", "files", "max_error", "manifest.json", "software.json"),
+        *("trial_id", "tier", "mouse", "start", "n_frames"),
+    }
+)
+"""Names of the groups and files of a store, and of what a batch says of its samples."""

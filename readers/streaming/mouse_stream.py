@@ -85,7 +85,7 @@ class MouseStream:
         self.mouse, self._selection = mouse, replace(selection, affines={})
         files = StoreFiles(mouse.index)
         recording = mouse.recording
-        self._stimulus = layout.STIMULUS[mouse.kind]
+        self._stimulus = recording.stimulus
         self._streamed = {
             name: StreamedVariable(
                 recording,
@@ -165,8 +165,7 @@ class MouseStream:
         frames = [Frames(start, plan.frames, plan.stride) for start in plan.starts[part].tolist()]
         for name, reader in self._readers.items():
             out = arrays[name][part]
-            stimulus = name == self._stimulus and self._selection.channels
-            reader.read(rows, frames, self._own_channels(out) if stimulus else out, scratch)
+            reader.read(rows, frames, self._own_channels(out) if self._is_extended(name) else out, scratch)
         if self._selection.channels:
             with scratch.tally.timed("copy_seconds"):
                 self._add_channels({name: array[part] for name, array in arrays.items()})
@@ -187,33 +186,58 @@ class MouseStream:
 
     def _shapes(self, samples: int, frames: int) -> dict[str, tuple[int, ...]]:
         shapes = {name: (samples, *one.shape(frames)) for name, one in self._streamed.items()}
-        if self._selection.channels:
-            sizes = [self._channel_count(name) for name in self._selection.channels]
-            own, shape = self._own_count, shapes[self._stimulus]
-            rest = shape[1:] if self.mouse.kind == "dynamic" else shape[2:]
-            shapes[self._stimulus] = (samples, own + sum(sizes), *rest)
+        for name in filter(self._is_extended, self._streamed):
+            place, own, shape = self._channel_place, self._own_count, shapes[name]
+            count = own + sum(self._channel_count(channel) for channel in self._selection.channels)
+            rest = shape[place:] if self.adds_channel_axis(name) else shape[place + 1 :]
+            shapes[name] = (samples, *shape[1:place], count, *rest)
         return shapes
+
+    def _is_extended(self, name: str) -> bool:
+        """Return whether other variables become further channels of a variable."""
+        return bool(self._selection.channels) and self._stimulus is not None and name == self._stimulus.name
+
+    @property
+    def _channel_place(self) -> int:
+        """Which axis of a slot's stimulus with further channels they are: its own, or the first of a sample."""
+        assert self._stimulus is not None
+        own = self._stimulus.channel_dimension
+        return 1 if own is None else 1 + self._streamed[self._stimulus.name].axes.index(own)
 
     @property
     def _own_count(self) -> int:
         """How many channels the stimulus has of its own."""
-        return 1 if self.mouse.kind == "dynamic" else self._streamed[self._stimulus].shape(0)[0]
+        assert self._stimulus is not None
+        one, own = self._streamed[self._stimulus.name], self._stimulus.channel_dimension
+        return 1 if own is None else one.shape(1)[one.axes.index(own)]
 
     def _channel_count(self, name: str) -> int:
         one = self._streamed[name]
-        return one.shape(1)[0 if one.axes[0] != layout.FRAME else 1]
+        return next(size for axis, size in zip(one.axes, one.shape(1), strict=True) if axis != layout.FRAME)
 
     def _own_channels(self, stimulus: Array) -> Array:
-        return stimulus[:, 0] if self.mouse.kind == "dynamic" else stimulus[:, : self._own_count]
+        """Return the part of a slot's stimulus that is recorded, as the reader knows it."""
+        assert self._stimulus is not None
+        if self.adds_channel_axis(self._stimulus.name):
+            return stimulus[:, 0]
+        return np.moveaxis(np.moveaxis(stimulus, self._channel_place, 0)[: self._own_count], 0, self._channel_place)
 
     def _add_channels(self, arrays: Mapping[str, Array]) -> None:
         """Repeat other variables over all pixels, as further channels of the stimulus."""
-        place, stimulus = self._own_count, arrays[self._stimulus]
+        assert self._stimulus is not None
+        place, stimulus = self._own_count, np.moveaxis(arrays[self._stimulus.name], self._channel_place, 1)
         for name in self._selection.channels:
             values = arrays[name].transpose(self.permutation(name))
+            # Values of a whole trial are those of all its frames.
+            values = values.reshape(*values.shape, *(1,) * (stimulus.ndim - values.ndim))
             stop = place + values.shape[1]
-            stimulus[:, place:stop] = values[..., None, None]
+            stimulus[:, place:stop] = values
             place = stop
+
+    def adds_channel_axis(self, name: str) -> bool:
+        """Return whether a batch shows a variable with an axis of one channel, which the store does not have."""
+        variable = self.mouse.recording.variable(name)
+        return variable.has_pictures and variable.channel_dimension is None
 
     def axes(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the dimensions of a trial of a variable in the store, and as they lie in a slot."""
@@ -221,11 +245,11 @@ class MouseStream:
 
     def permutation(self, name: str) -> tuple[int, ...]:
         """Return, for each axis of a variable in a batch, which axis it is in a slot."""
-        shown, given = self.axes(name)
-        return (0, *(1 + given.index(axis) for axis in shown))
+        given = self._streamed[name].axes
+        return (0, *(1 + given.index(axis) for axis in self.mouse.recording.variable(name).batch_dimensions))
 
     def _view(self, name: str, array: Array) -> Array:
-        if name != self._stimulus:
-            return array.transpose(self.permutation(name))
-        # A video has one channel, which the store has no axis for.
-        return array[:, None] if self.mouse.kind == "dynamic" and not self._selection.channels else array
+        if not self._is_extended(name):
+            shown = array.transpose(self.permutation(name))
+            return shown[:, None] if self.adds_channel_axis(name) else shown
+        return np.moveaxis(array, self._channel_place, 1)

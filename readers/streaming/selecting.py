@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem, layout
+from ...store.layout import Variable
 from ..mouse import Mouse
 from ..sampling import MouseBatches, Sampler, Trials, parse
 from ..selection import Choice
@@ -84,11 +85,20 @@ def _select(mouse: Mouse, content: Content, neurons: Choice | None) -> Selection
 
 
 def _check_channels(mouse: Mouse, variables: tuple[str, ...], channels: tuple[str, ...]) -> None:
-    """Check that there is a stimulus for the channels, and that they are neither that nor responses."""
-    stimulus = layout.STIMULUS[mouse.kind]
-    if channels and (stimulus not in variables or {stimulus, layout.RESPONSES} & {*channels}):
-        advice = f"choose of {layout.BEHAVIOR} and {layout.PUPIL_CENTER}, with {stimulus} among the variables"
+    """Check that there are pictures to which the channels can be added, frame by frame."""
+    stimulus, recording = mouse.recording.stimulus, mouse.recording
+    fit = [] if stimulus is None else [one.name for one in recording.variables if _can_be_channels(one, stimulus)]
+    if channels and (stimulus is None or stimulus.name not in variables or not set(channels) <= set(fit)):
+        name = "a stimulus of pictures" if stimulus is None else stimulus.name
+        advice = f"choose of {', '.join(fit) or 'none'}, with {name} among the variables"
         raise OptionError(Problem(str(mouse.path), f"channels {list(channels)} do not fit", advice))
+
+
+def _can_be_channels(variable: Variable, stimulus: Variable) -> bool:
+    """Return whether a variable has one value a channel, for each frame of the stimulus or for the whole trial."""
+    frames = variable.frame_axis is None or stimulus.frame_axis is not None
+    own = [name for name in variable.dimensions if name not in (layout.FRAME, layout.NEURON)]
+    return stimulus.has_pictures and frames and len(own) == 1 and layout.NEURON not in variable.dimensions
 
 
 def _check_responses(mouse: Mouse, rows: NDArray[np.int64]) -> None:

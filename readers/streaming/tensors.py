@@ -215,7 +215,7 @@ class Finisher:
 
     def __init__(self, stream: MouseStream, selection: Selection, device: torch.device) -> None:
         self._stream, self._selection = stream, selection
-        self._stimulus = layout.STIMULUS[stream.mouse.kind]
+        self._stimulus = stream.mouse.recording.stimulus
         self._affines = {
             name: _DeviceAffine(affine.arranged(*stream.axes(name), selection.neurons), stream.axes(name)[1], device)
             for name, affine in selection.affines.items()
@@ -227,19 +227,21 @@ class Finisher:
         for name, affine in self._affines.items():
             affine.apply(copy.tensors[name], copy)
         shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in copy.tensors.items()}
+        shown |= {name: tensor[:, None] for name, tensor in shown.items() if self._stream.adds_channel_axis(name)}
         found = {name: shown[name] for name in self._selection.variables}
-        if self._stimulus in found:
-            found[self._stimulus] = self._with_channels(found[self._stimulus], shown)
+        if self._stimulus is not None and self._selection.channels:
+            found[self._stimulus.name] = self._with_channels(found[self._stimulus.name], shown)
         return found
 
     def _with_channels(self, stimulus: Tensor, shown: Mapping[str, Tensor]) -> Tensor:
-        """Return the stimulus with a channel axis, and with other variables repeated over all pixels."""
-        if self._stream.mouse.kind == "dynamic":
-            stimulus = stimulus[:, None]
-        others = [shown[name][..., None, None] for name in self._selection.channels]
-        if not others:
-            return stimulus
-        return torch.cat([stimulus, *(one.expand(*one.shape[:-2], *stimulus.shape[-2:]) for one in others)], 1)
+        """Return the stimulus with other variables repeated over all pixels, as further channels."""
+        parts = [stimulus]
+        for name in self._selection.channels:
+            values = shown[name]
+            # Values of a whole trial are those of all its frames.
+            values = values.reshape(*values.shape, *(1,) * (stimulus.ndim - values.ndim))
+            parts.append(values.expand(-1, -1, *stimulus.shape[2:]))
+        return torch.cat(parts, 1)
 
 
 class _DeviceAffine:
