@@ -48,7 +48,7 @@ class ChunkReader:
         descriptor
             File of the chunk.
         span
-            Offset and size in bytes, from `chunk_spans`.
+            Offset and size in bytes: of a shard from `chunk_spans`; a small array is one chunk, all of its file.
 
         Returns
         -------
@@ -127,12 +127,12 @@ def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:
 
 
 def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
-    """Return where chunks are in a file: read from the index of a shard; all of the file of a small array.
+    """Read where the chunks of a shard are, from its index.
 
     Parameters
     ----------
     descriptor
-        The file.
+        File of the shard.
     number
         Which shard of the array.
 
@@ -147,12 +147,9 @@ def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np
     ChunkError
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
-    size = os.fstat(descriptor).st_size
-    if layout.shard is None:
-        return np.array([[0, size]])
     # The index stands behind the chunks: offset and size of each, 8 bytes each, then the checksum of the index. It has
     # a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
-    count = math.prod(layout.chunks_per_shard)
+    size, count = os.fstat(descriptor).st_size, math.prod(layout.chunks_per_shard)
     length = 16 * count + CHECKSUM_BYTES
     if size < length:
         raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")

@@ -31,11 +31,13 @@ from trialpack.readers.direct import (
     StreamedVariable,
     cached_nbytes,
 )
+from trialpack.readers.sampling import BatchPlan
+from trialpack.readers.streaming.mouse_stream import MouseStream, Selection
 from trialpack.store import CorruptStoreError, layout
 from trialpack.store.chunk_codecs import seal
 from trialpack.store.layout import ArrayLayout
 
-from .mice import Array, assert_same_bits, edit, trial_path
+from .mice import Array, assert_same_bits, edit, open_store, trial_path
 from .streams import CUTS, Recorded, assert_batch, flip, open_files, pack, quickly
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -239,6 +241,32 @@ def test_samples_of_any_strides(stores: Stores) -> None:
             np.testing.assert_array_equal(
                 found, recorded.sample(name, 2, frames.start, frames.number), f"{codec} {name}"
             )
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_batch_has_the_dtypes_that_were_chosen(stores: Stores, kept: bool) -> None:
+    """Each variable its own: cast from what is stored, or with all its bits; float32 unless told otherwise."""
+    mouse, _ = stores("float64", "fast", "odd chunks")
+    dtypes = {"videos": np.dtype(np.float16), "responses": np.dtype(np.float64)}
+    rows, names = np.arange(3), ("videos", "responses", "behavior")
+    stream = MouseStream(mouse, Selection(rows, None, names, (), {}, dtypes))
+    if kept:
+        stream.keep(names)
+    plan = BatchPlan(0, rows, np.array([0, 5, 11]), 40, 1)
+    arrays = stream.carve(np.zeros(stream.slot_nbytes(3, 40), np.uint8), plan)
+    stream.read(plan, slice(0, 3), arrays, Scratch())
+    for name in names:
+        dtype, group = dtypes.get(name, np.dtype(np.float32)), open_store(mouse.path)
+        axis = mouse.recording.arrays[name].dimensions.index("frame") - 1
+        whole = [
+            group[name][row].take(np.arange(40) + start, axis) for row, start in zip(rows, plan.starts, strict=True)
+        ]  # type: ignore[index]
+        found = arrays[name].transpose(stream.permutation(name))
+        with np.errstate(over="ignore", under="ignore"):
+            assert_same_bits(np.ascontiguousarray(found), np.stack(whole).astype(dtype), name)
+    plain = MouseStream(mouse, Selection(rows, None, names, (), {}))
+    assert stream.kept_nbytes(["responses"]) == 2 * plain.kept_nbytes(["responses"])
+    assert 2 * stream.kept_nbytes(["videos"]) == plain.kept_nbytes(["videos"])
 
 
 @pytest.mark.parametrize("cut", ["odd chunks", "shared chunks"])

@@ -69,7 +69,8 @@ class CachedVariable:
             np.take(self.values, places, axis=0, out=out, mode="clip")
         else:
             for number, (place, wanted) in enumerate(zip(places.tolist(), frames, strict=True)):
-                self._copy(self.values[place, ...], wanted, out[number, ...])
+                part = self._source.part(self.values[place, ...], slice(wanted.start, wanted.stop, wanted.stride))
+                copy_values(part, out[number, ...], None, self.axes)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _fill(self, row: int, wanted: Frames, scratch: Scratch) -> None:
@@ -101,10 +102,6 @@ class CachedVariable:
         if layout.FRAME not in self.axes:
             return range(1)
         return range(wanted.start // self._step, (wanted.stop - 1) // self._step + 1)
-
-    def _copy(self, trial: Array, wanted: Frames, out: Array) -> None:
-        part = self._source.part(trial, slice(wanted.start, wanted.stop, wanted.stride))
-        copy_values(part, out, None, self.axes)
 
 
 def cached_nbytes(source: StreamedVariable, rows: int, frames: int) -> int:

@@ -15,6 +15,8 @@ Array = NDArray[Any]
 
 def cut(array: Array, axis: int | None, part: slice) -> Array:
     """Return a part of an array along an axis; all of it without one."""
+    if axis == 0:  # as nearly always: the shortest way
+        return array[part]
     return array if axis is None else array[(*(slice(None),) * axis, part)]
 
 
@@ -37,8 +39,7 @@ def copy_values(source: Array, out: Array, neurons: NDArray[np.int64] | None, ax
     Where frames are the last axis, and each row of them contiguous, rows are copied as one item each: numpy then calls
     memcpy once for each, a third faster than its loop over the values of short rows.
     """
-    in_rows = axes[-1:] == (layout.FRAME,) and _has_rows(source) and _has_rows(out)
-    if in_rows and source.dtype == out.dtype:
+    if source.dtype == out.dtype and axes and axes[-1] == layout.FRAME and _has_rows(source) and _has_rows(out):
         row = np.dtype((np.void, source.shape[-1] * source.itemsize))
         source, out = source.view(row)[..., 0], out.view(row)[..., 0]
     if neurons is None:
