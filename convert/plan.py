@@ -19,6 +19,7 @@ from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, small_layout, variable_layout
 from . import rounding
+from .formats.published.names import TIERS
 from .formats.source import SmallArray, Survey
 from .published_mice import PublishedMouse, find_published
 
@@ -388,11 +389,19 @@ def _shared_dimensions(survey: Survey, path: str) -> Mapping[tuple[int, int], st
     """Return (axis, size) -> dimension for the arrays of a group."""
     group = path.split("/")[0]
     if group == layout.TRIALS:
-        numbers = next(array.shape[0] for array in survey.small if array.name == "meta/trials/tiers.npy")
-        return {(0, numbers): layout.FILE_NUMBER}
+        return {(0, _file_numbers(survey)): layout.FILE_NUMBER}
     if group == layout.NEURONS:
         return {(0, survey.variables[layout.RESPONSES].shape[0]): layout.NEURON}
     return {}
+
+
+def _file_numbers(survey: Survey) -> int:
+    """Return how many numbers files of trials may have: the length of the tiers, which are indexed by them."""
+    shapes = [array.shape for array in survey.small if array.name == TIERS]
+    if not shapes or len(shapes[0]) != 1:
+        what = f"expected one text for each file number, found {f'shape {shapes[0]}' if shapes else 'none'}"
+        raise SourceError(Problem(survey.label, what, "give the source's tiers beside its other arrays", TIERS))
+    return shapes[0][0]
 
 
 def with_shape(array: ArrayLayout, shape: tuple[int, ...]) -> ArrayLayout:

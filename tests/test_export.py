@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trialpack.convert import convert_mouse, export_mouse
-from trialpack.convert.export import EXPORT_FORMATS
+from trialpack.convert.formats import formats as known_formats
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.store import CorruptStoreError, OptionError, StoreBusyError, StoreExistsError, check_quick, files
@@ -30,7 +30,7 @@ from trialpack.store.manifest import read_manifest
 from .mice import assert_same_tree, edit, published_files, trial_path, variables, zip_mouse
 from .test_cli import run
 
-FORMATS = ("npy", "zip")
+FORMATS = ("npy", "zip", "tar")
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -156,7 +156,7 @@ def test_statistics_for_the_public_pipeline(
 ) -> None:
     """As stored, or computed; equal to what ``trialpack stats -o statistics.pkl`` writes."""
     store = convert_mouse(sample_mice["dynamic_folder"], tmp_path / "stores", statistics=stored).store
-    made = export_mouse(store, tmp_path, format=form, statistics=True).path
+    made = export_mouse(store, tmp_path, format=form, statistics_pkl=True).path
     folder = made if form == "npy" else unzipped(made, tmp_path / "unzipped")
     found = pickle.loads((folder / "statistics.pkl").read_bytes())
     assert set(found) == {"trial", "time"}
@@ -169,7 +169,7 @@ def test_statistics_for_the_public_pipeline(
 
 def test_no_such_statistics_of_static_mice(packed: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="dynamic mice only"):
-        export_mouse(packed["static"], tmp_path / "out", statistics=True)
+        export_mouse(packed["static"], tmp_path / "out", statistics_pkl=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -228,7 +228,7 @@ def test_what_is_there_is_not_replaced(
     assert os.lstat(place).st_ino == before.st_ino and os.listdir(place.parent) == [place.name]
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMATS)
+@pytest.mark.parametrize("form", list(known_formats()))
 @pytest.mark.parametrize("inside", ["", "responses", "new/folder"])
 def test_nothing_is_made_inside_a_store(store: Path, form: Any, inside: str) -> None:
     with pytest.raises(OptionError, match="lies inside the store .*"):
@@ -293,7 +293,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
     export_mouse(packed["dynamic"], tmp_path / "out")
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMATS)
+@pytest.mark.parametrize("form", list(known_formats()))
 def test_an_export_gets_its_name_when_it_is_on_disk(
     packed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any
 ) -> None:
@@ -363,9 +363,8 @@ def test_other_values_than_were_packed(store: Path, tmp_path: Path) -> None:
 
 
 def test_no_such_format(packed: dict[str, Path], tmp_path: Path) -> None:
-    form: Any = "tar"
-    with pytest.raises(OptionError, match="there is no format 'tar'; choose one of npy, zip, hdf5"):
-        export_mouse(packed["dynamic"], tmp_path, format=form)
+    with pytest.raises(OptionError, match="there is no format 'rar'; choose one of npy, zip, tar, hdf5"):
+        export_mouse(packed["dynamic"], tmp_path, format="rar")
     assert os.listdir(tmp_path) == []
 
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from ...store.layout import Kind, Precision
 
+FLOATS = ("f4", "f8")
+"""What trials may be, as numpy calls it without the byte order."""
+
 
 @dataclass(frozen=True)
 class TrialSpec:
@@ -194,3 +197,11 @@ class Source(Protocol):
     def read_verbatim(self, name: str) -> bytes:
         """Read one of the files that are kept byte by byte; after `survey`."""
         ...
+
+
+class ReadError(ValueError):
+    """Part of a source is damaged. The caller knows which; this says what is wrong and what to do."""
+
+    def __init__(self, what: str, advice: str = "copy the file again") -> None:
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice

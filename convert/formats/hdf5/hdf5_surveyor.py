@@ -9,17 +9,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 import numpy as np
 
 from ....store import SourceError
-from ....store.layout import NEURON, VARIABLES, Kind, Variable
+from ....store.layout import VARIABLES, Kind, Variable
 from ...npy import COPY_AGAIN
 from ..findings import Findings
-from ..published.npy_files import FLOATS
-from ..published.tree import ReadError
-from ..source import SmallArray
+from ..published.names import NEURONS, NPY, TIERS
+from ..source import FLOATS, ReadError, SmallArray
 from .access import Hdf5Reader, named_errors
 from .dataset import Dataset
-from .places import TIERS, Contents, SmallPlace, TrialPlace, VariablePlace, specs
-
-_META = "meta/"
+from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
 
 class Hdf5Surveyor:
@@ -92,7 +89,7 @@ class Hdf5Surveyor:
             return
         with self.noting(group):
             for path in self.file.datasets(group):
-                self.add_small(f"{prefix}{rename(path.removeprefix(f'{group}/'))}.npy", path)
+                self.add_small(f"{prefix}{rename(path.removeprefix(f'{group}/'))}{NPY}", path)
 
     def finish(self, kind: Kind, ids: Sequence[int], variables: Mapping[str, VariablePlace]) -> Contents:
         """Check what depends on more than one array; return what there is, or raise all problems."""
@@ -101,9 +98,7 @@ class Hdf5Surveyor:
         found = specs(complete)
         self.found.check_frames(kind, found, {v.name: v.name for v in VARIABLES[kind]})
         of_neurons = {
-            place.dataset: place.array.shape
-            for name, place in self.small.items()
-            if name.startswith(f"{_META}{NEURON}s/")
+            place.dataset: place.array.shape for name, place in self.small.items() if name.startswith(NEURONS)
         }
         self.found.check_neurons(found, of_neurons)
         self.found.raise_any()

@@ -11,8 +11,6 @@ import numpy as np
 from ....store.layout import Kind, Precision
 from ..source import SmallArray, TrialSpec
 
-TIERS = "meta/trials/tiers.npy"
-
 
 @dataclass(frozen=True, slots=True)
 class TrialPlace:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ....store.layout import STIMULUS, VARIABLES, Variable
+from ..published.names import NEURONS, STATISTICS, TIERS, TRIALS
 from .access import Hdf5Reader
 from .dataset import Dataset
 from .hdf5_surveyor import Hdf5Surveyor, place_of_stack
-from .places import TIERS, Contents, TrialPlace, VariablePlace
+from .places import Contents, TrialPlace, VariablePlace
 
 DATASETS = (*(variable.name for variable in VARIABLES["static"]), "tiers")
-_GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}
+_GROUPS = {"item_info": TRIALS, "neurons": NEURONS, "statistics": STATISTICS}
 
 
 def read_static(file: Hdf5Reader) -> Contents:

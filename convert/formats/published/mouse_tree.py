@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ....store import Problem, SourceError
 from ..source import SourceTrial, Survey
+from .names import TRIAL_FILE
 from .npy_files import named_errors, read_array, trial_problem
-from .surveyor import TRIAL_FILE, Surveyor
+from .surveyor import Surveyor
 from .tree import Entry, Listing, Tree, TreeReader
 
 
@@ -23,7 +24,7 @@ class MouseTree:
     Parameters
     ----------
     tree
-        Where the files are: a folder or a zip.
+        Where the files are: a folder or an archive.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -31,7 +32,7 @@ class MouseTree:
 
     @property
     def label(self) -> str:
-        """The folder or zip."""
+        """The folder or archive."""
         return self._tree.label
 
     @property

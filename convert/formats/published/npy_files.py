@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from ....store import Problem, SourceError
 from ... import npy
 from ...npy import COPY_AGAIN, Header, NpyError
-from .tree import Entry, ReadError, Tree, TreeReader
-
-FLOATS = ("f4", "f8")
-"""What trials may be, as numpy calls it without the byte order."""
+from ..source import FLOATS, ReadError
+from .tree import Entry, Tree, TreeReader
 
 
 def trial_problem(header: Header, shape: tuple[int, ...]) -> tuple[str, str] | None:

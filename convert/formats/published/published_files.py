@@ -15,8 +15,7 @@ from ....store.chunk_codecs import flat_bytes
 from ....store.integrity import intact_rows
 from ....store.layout import VARIABLES, ArrayLayout
 from ...npy import as_published, header_bytes, narrowed
-
-CONFIG = "config.json"
+from .names import CONFIG, trial_file
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,12 @@ class PublishedTree:
                 descr, fortran = array.attributes[layout.A_SOURCE_DTYPE], array.attributes[layout.A_SOURCE_FORTRAN]
                 yield _npy(name, as_published(values, descr), descr, fortran=fortran)
 
+    def files(self) -> Iterator[PublishedFile]:
+        """Yield all files, in the order of the store."""
+        yield from self.small()
+        for array, number in self.shards:
+            yield from self.trials(array, number)
+
     def trials(self, array: ArrayLayout, number: int) -> Iterator[PublishedFile]:
         """Yield the files of the trials of a shard.
 
@@ -113,7 +118,7 @@ class PublishedTree:
         variable, buffer = self._variables[array.path], _Buffer()
         for row, values in intact_rows(self._index, array, number):
             descr, fortran = _header(array, row)
-            name = f"data/{variable.name}/{self._trial_ids[row]}.npy"
+            name = trial_file(variable.name, self._trial_ids[row])
             yield _npy(name, in_published_axes(variable, values), descr, fortran=fortran, buffer=buffer)
 
     @property

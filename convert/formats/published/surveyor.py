@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Generator
 from typing import Any
@@ -11,18 +10,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ....store import SourceError
-from ....store.layout import NEURON, STIMULUS, VARIABLES, Kind, Variable
+from ....store.layout import STIMULUS, VARIABLES, Kind, Variable
 from ... import npy
 from ...npy import COPY_AGAIN, Header
 from ..findings import MAX_SMALL_FILE, REMOVE, Findings
-from ..source import SmallArray, Survey, TrialSpec
+from ..source import ReadError, SmallArray, Survey, TrialSpec
+from .names import ANY_TRIAL, CONFIG, DATA, META, NEURONS, NPY, TIERS, TRIAL_FILE, trial_file
 from .npy_files import named_errors, read_array, trial_problem
-from .tree import Entry, Listing, ReadError, Tree, TreeReader
+from .tree import Entry, Listing, Tree, TreeReader
 
-TIERS = "meta/trials/tiers.npy"
-CONFIG = "config.json"
-_DATA, _META = "data/", "meta/"
-TRIAL_FILE = re.compile(r"data/([^/]+)/(0|[1-9][0-9]{0,8})\.npy")
 _HEADERS_LOOKED_AT = 3
 
 
@@ -31,7 +27,7 @@ class Surveyor:
 
     def __init__(self, tree: Tree, listing: Listing, trials: dict[str, dict[int, Entry]], reader: TreeReader) -> None:
         self._tree, self._entries, self._trials, self._reader = tree, listing.entries, trials, reader
-        self._found = Findings(tree.label)
+        self._mouse, self._found = listing.mouse, Findings(tree.label)
         self._found.problems += listing.problems
         for name in listing.left_out:
             self._found.leave_out(name)
@@ -44,14 +40,14 @@ class Surveyor:
         self._check_complete(kind, ids)
         tiers = self._tiers(ids)
         specs = {v.name: spec for v in VARIABLES[kind] if (spec := self._spec(v)) is not None}
-        self._found.check_frames(kind, specs, {name: f"{_DATA}{name}" for name in specs})
+        self._found.check_frames(kind, specs, {name: f"{DATA}{name}" for name in specs})
         small, verbatim = self._meta()
-        of_neurons = {array.name: array.shape for array in small if array.name.startswith(f"{_META}{NEURON}s/")}
+        of_neurons = {array.name: array.shape for array in small if array.name.startswith(NEURONS)}
         self._found.check_neurons(specs, of_neurons)
         config = self._config()
         self._found.raise_any()
         return Survey(
-            mouse=self._tree.mouse,
+            mouse=self._mouse,
             label=self._tree.label,
             kind=kind,
             trial_ids=tuple(ids),
@@ -69,34 +65,34 @@ class Surveyor:
         found: list[Kind] = [kind for kind, name in STIMULUS.items() if name in self._trials]
         if len(found) == 1:
             return found[0]
-        names = " or ".join(f"{_DATA}{name}/<number>.npy" for name in STIMULUS.values())
+        names = " or ".join(trial_file(name, "<number>") for name in STIMULUS.values())
         what = f"expected either {names}, found {'both' if found else 'neither'}"
-        self._found.problem(what, "give the folder or zip of one mouse")
+        self._found.problem(what, "give one mouse, complete")
         raise SourceError(self._found.problems)
 
     def _check_names(self, kind: Kind) -> None:
         """Every file has a place in the store, or the person is told: nothing is left behind in silence."""
         known = {variable.name for variable in VARIABLES[kind]}
         for name in self._entries:
-            if name.startswith(_DATA):
+            if name.startswith(DATA):
                 match = TRIAL_FILE.fullmatch(name)
                 if match is None:
-                    self._found.problem("not a trial (expected data/<variable>/<number>.npy)", REMOVE, name)
+                    self._found.problem(f"not a trial (expected {ANY_TRIAL})", REMOVE, name)
                 elif match[1] not in known:
                     self._found.problem(f"unknown variable (known: {', '.join(sorted(known))})", REMOVE, name)
-            elif name.startswith(_META):
+            elif name.startswith(META):
                 self._found.check_name(name, name)
                 self._found.check_small(self._entries[name].size, name)
             elif name != CONFIG:
                 self._found.leave_out(name)
 
     def _check_complete(self, kind: Kind, ids: list[int]) -> None:
-        names = {variable.name: f"{_DATA}{variable.name}" for variable in VARIABLES[kind]}
+        names = {variable.name: f"{DATA}{variable.name}" for variable in VARIABLES[kind]}
         for variable, folder in names.items():
             if not self._trials.get(variable):
                 self._found.problem("missing, or empty (expected one file a trial)", COPY_AGAIN, folder)
         trials = {variable: self._trials.get(variable, {}) for variable in names}
-        self._found.check_complete({name: f"{folder}/{{}}.npy" for name, folder in names.items()}, trials, ids)
+        self._found.check_complete({name: trial_file(name, "{}") for name in names}, trials, ids)
 
     def _tiers(self, ids: list[int]) -> dict[int, str]:
         values = self._array(TIERS)
@@ -147,10 +143,10 @@ class Surveyor:
             self._found.problem(*problem, self._trials[variable.name][trial].name, trial)
 
     def _meta(self) -> tuple[tuple[SmallArray, ...], tuple[str, ...]]:
-        names = sorted(name for name in self._entries if name.startswith(_META))
-        found = [(name, self._header(self._entries[name])) for name in names if name.endswith(".npy")]
+        names = sorted(name for name in self._entries if name.startswith(META))
+        found = [(name, self._header(self._entries[name])) for name in names if name.endswith(NPY)]
         arrays = [self._small(name, header) for name, header in found if header is not None]
-        verbatim = tuple(name for name in names if not name.endswith(".npy"))
+        verbatim = tuple(name for name in names if not name.endswith(NPY))
         return tuple(array for array in arrays if array is not None), verbatim
 
     def _small(self, name: str, header: Header) -> SmallArray | None:
