@@ -82,7 +82,7 @@ def export(
             made = export_mouse(store, to, format=form, workers=workers, progress=bar, **given)
     except OSError as error:
         raise with_space(error, to, lambda: _need(store, form), _AGAIN) from None
-    _report(made, as_json=as_json)
+    _report(made, writable()[form].packed, as_json=as_json)
 
 
 def _need(store: Path, form: str) -> tuple[int, int]:
@@ -92,13 +92,13 @@ def _need(store: Path, form: str) -> tuple[int, int]:
     return nbytes, 1 if writable()[form].suffix else files
 
 
-def _report(made: Exported, *, as_json: bool) -> None:
+def _report(made: Exported, packed: bool, *, as_json: bool) -> None:
     if as_json:
         show_json(made.describe())
         return
     files = "1 file" if made.files == 1 else f"{made.files} files"
     nbytes = size(made.nbytes)
-    if made.nbytes != made.unpacked_nbytes:
+    if packed:
         nbytes += f" ({size(made.unpacked_nbytes)} unpacked)"
     show(
         f"{made.path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
