@@ -40,7 +40,7 @@ def compare_with_source(
     store
         The store.
     source
-        Folder, zip or HDF5 file of the mouse.
+        The mouse, in any format; or an opened source.
     workers
         Threads.
     report
