@@ -12,7 +12,7 @@ from . import hdf5
 from .format import Format
 from .published import npy_folder, tar, zip
 from .published.mouse_tree import MouseTree
-from .published.writing import STATISTICS_PICKLE_OPTION, check_published, write_published
+from .published.published_files import STATISTICS_PICKLE_OPTION, check_published, write_published
 from .source import Source
 
 GROUP = "trialpack.formats"

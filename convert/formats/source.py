@@ -83,7 +83,7 @@ class Survey:
     config
         Text of ``config.json``; None without.
     files, nbytes
-        Of the whole source.
+        Number of files and bytes of the whole source.
     warnings
         What is unusual, but loses nothing.
     precision

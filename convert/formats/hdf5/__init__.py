@@ -2,6 +2,6 @@
 
 from .hdf5_mouse import Hdf5Mouse
 from .library import SUFFIXES, is_hdf5
-from .writing import FILTER_OPTION, check_hdf5, write_hdf5
+from .write_hdf5 import FILTER_OPTION, check_hdf5, write_hdf5
 
 __all__ = ["FILTER_OPTION", "SUFFIXES", "Hdf5Mouse", "check_hdf5", "is_hdf5", "write_hdf5"]

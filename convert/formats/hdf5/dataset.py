@@ -152,7 +152,7 @@ def read_texts(h5py: Any, dataset: Dataset, descriptor: int) -> list[str]:
     Parameters
     ----------
     descriptor
-        Of the file.
+        Descriptor of the open file.
     """
     kind = dataset.identity.get_type()
     letters = _letters(dataset, descriptor) if kind.is_variable_str() else dataset.nbytes

@@ -50,7 +50,7 @@ class Hdf5File:
     Parameters
     ----------
     index
-        Of the store.
+        Index of the store.
     packing
         How chunks are packed; all have a checksum.
 

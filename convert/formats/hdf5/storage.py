@@ -28,7 +28,7 @@ def reading(h5py: Any, descriptor: int) -> Generator[Any]:
     Parameters
     ----------
     descriptor
-        Of the file; the caller closes it.
+        Descriptor of the file; the caller closes it.
 
     Yields
     ------

@@ -1,21 +1,31 @@
-"""The files that a mouse was published as, made again from its store."""
+"""The files that a mouse was published as, made again from its store, and written in any container of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ....readers.statistics_files import in_published_axes
+from ....readers import Mouse, train_statistics
+from ....readers.progress import Progress
+from ....readers.statistics_files import check_format, in_published_axes, public_pickle
+from ....readers.stored_statistics import has_statistics
 from ....store import StoreIndex, layout
 from ....store.chunk_codecs import flat_bytes
 from ....store.integrity import intact_rows
 from ....store.layout import VARIABLES, ArrayLayout
+from ....store.metadata import to_json
 from ...npy import as_published, header_bytes, narrowed
-from .names import CONFIG, trial_file
+from ..format import EXPORTING, Option, WriteSettings
+from .names import CONFIG, ROUNDED, STATISTICS_PICKLE, trial_file
+
+STATISTICS_PICKLE_OPTION = Option(
+    "statistics_pkl", f"Add {STATISTICS_PICKLE}: the train statistics as the public pipeline reads them."
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class PublishedTree:
     Parameters
     ----------
     index
-        Of its store.
+        Index of the mouse's store.
     extra
         Further files.
 
@@ -155,3 +165,31 @@ def _npy(name: str, values: NDArray[Any], descr: str, *, fortran: bool, buffer: 
         np.copyto(out, laid, casting="same_kind")
         laid = out
     return PublishedFile(name, (memoryview(header), flat_bytes(laid)))
+
+
+Container = Callable[[PublishedTree, Path, int, Progress], None]
+"""Writes all files of a tree to a path, with so many threads at most."""
+
+
+def write_published(container: Container, mouse: Mouse, path: Path, settings: WriteSettings) -> None:
+    """Write the published files of a mouse, and those that an export adds; see `Format.write`."""
+    extra = list[PublishedFile]()
+    if settings.options[STATISTICS_PICKLE_OPTION.name]:
+        extra.append(_statistics_file(mouse, settings.progress))
+    bounds = {name: bound.document for name, bound in mouse.index.bounds.items()}
+    if bounds:
+        extra.append(PublishedFile(ROUNDED, (memoryview(to_json({layout.A_MAX_ERROR: bounds})),)))
+    tree = PublishedTree(mouse.index, extra)
+    settings.progress.start(EXPORTING, *tree.extent)
+    container(tree, path, settings.workers, settings.progress)
+
+
+def check_published(mouse: Mouse, options: Mapping[str, Any]) -> None:
+    """Check that the public pipeline has statistics of such a mouse, if they are wanted; see `Format.check`."""
+    if options[STATISTICS_PICKLE_OPTION.name]:
+        check_format(mouse.kind, Path(STATISTICS_PICKLE))
+
+
+def _statistics_file(mouse: Mouse, progress: Progress) -> PublishedFile:
+    found = mouse.statistics if has_statistics(mouse.index) else train_statistics(mouse, progress=progress)
+    return PublishedFile(STATISTICS_PICKLE, (memoryview(public_pickle(found)),))
