@@ -15,6 +15,7 @@ from rich.table import Table
 from ..convert import ConversionSummary, Plan, convert_mouse, plan_mouse
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
+from ..convert.formats.registry import expected, is_packed
 from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
 from ..store import OptionError, Problem, TrialpackError
@@ -26,7 +27,6 @@ from .display import (
     bound_texts,
     complain,
     grouped,
-    is_packed,
     lines,
     progress_bar,
     rate,
@@ -53,6 +53,11 @@ Examples:
 A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there, of
 several mice with --skip-existing.
 """
+_HELP = f"""Pack mice into Zarr stores.
+
+SOURCE is {expected()}, each read in place; or a folder of such.
+Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
+"""
 _GOES_ON = "the same command goes on from here"
 _SKIPPING = "the same command with --skip-existing goes on from here"
 
@@ -70,7 +75,7 @@ class _Outcome:
         self.problems += lines(error)
 
 
-@click.command(epilog=_EPILOG)
+@click.command(help=_HELP, epilog=_EPILOG)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
 @click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the stores.")
 @click.option(
@@ -127,12 +132,7 @@ def convert(
     replace: bool,
     **settings: Any,
 ) -> None:
-    """Pack mice into Zarr stores.
-
-    SOURCE is the folder of a mouse as published, a zip of one (read in place), an HDF5 file of one, or a folder of such
-    folders and files.
-    Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
-    """
+    """Pack mice into Zarr stores; see `_HELP`."""
     if replace and skip_existing:
         raise click.UsageError("--replace and --skip-existing exclude one another")
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
@@ -238,7 +238,7 @@ def _missing(plan: Plan) -> str | None:
 def _unpacked(summaries: list[ConversionSummary]) -> str | None:
     """Return a note that the bytes before are not those on disk, if they are not."""
     packed = any(is_packed(one.plan.survey.label, one.plan.survey.files) for one in summaries)
-    return "before: of zips and HDF5 files the bytes unpacked" if packed else None
+    return "before: of what is packed, the bytes unpacked" if packed else None
 
 
 def _trials(one: ConversionSummary) -> str:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from ..store import TrialpackError, layout
+from ..store import StoreFormatError, TrialpackError, layout
 from .interrupts import cleaning
 
 console = Console(stderr=True)
@@ -102,19 +102,16 @@ def rate(nbytes: int, seconds: float) -> str:
 
 
 def source_size(nbytes: int, name: str, files: int) -> str:
-    """Return the bytes of a source as a person reads it: of a zip and an HDF5 file they are more than those on disk.
+    """Return the bytes of a source as a person reads it: of one that is packed they are more than those on disk.
 
     Examples
     --------
     >>> source_size(3_000_000, "mouse", 800), source_size(3_000_000, "mouse.zip", 800)
     ('3.0 MB', '3.0 MB unpacked')
     """
+    from ..convert.formats.registry import is_packed
+
     return f"{size(nbytes)} unpacked" if is_packed(name, files) else size(nbytes)
-
-
-def is_packed(name: str, files: int) -> bool:
-    """Return whether a source is a zip or an HDF5 file."""
-    return files == 1 or name.endswith(".zip")
 
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
@@ -196,6 +193,10 @@ def show_documents(documents: Sequence[Any]) -> None:
 
 def lines(error: BaseException) -> list[str]:
     """Return an error as lines, one a problem."""
+    if isinstance(error, StoreFormatError):
+        from .sources import explain_mouse
+
+        return [str(explain_mouse(problem)) for problem in error.problems]
     if isinstance(error, TrialpackError):
         return [str(problem) for problem in error.problems]
     return [str(error)]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from ..convert import Exported, export_mouse
 from ..convert.destination import hidden_beside
-from ..convert.export import EXPORT_FORMATS, ExportFormat, exported_path
-from ..convert.formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5Filter
+from ..convert.export import exported_path
+from ..convert.formats import Option
+from ..convert.formats.registry import writable
 from ..store import check_quick, layout
 from . import options
 from .display import bound_texts, progress_bar, rate, show, show_json, size
@@ -23,10 +26,26 @@ Examples:
   trialpack export stores/mouse.zarr --to published --as npy
   trialpack export stores/mouse.zarr --to published --as npy --statistics-pkl
   trialpack export stores/mouse.zarr --to archives --as zip
+  trialpack export stores/mouse.zarr --to archives --as tar
   trialpack export stores/mouse.zarr --to matlab --as hdf5
   trialpack export stores/mouse.zarr --to scratch --as hdf5 --hdf5-filter none
 """
 _AGAIN = "the same command begins anew"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _options_of_formats(command: _Command) -> _Command:
+    """Add the options that formats have; each is None unless it is given."""
+    users = dict[Option, list[str]]()
+    for form in writable().values():
+        for option in form.options:
+            users.setdefault(option, []).append(form.name)
+    for option, names in reversed(users.items()):
+        default = f" [default: {option.default}]" if option.choices else ""
+        kind: dict[str, Any] = {"type": click.Choice(option.choices)} if option.choices else {"is_flag": True}
+        text = f"For --as {', '.join(names)}. {option.help}{default}"
+        command = click.option(option.flag, option.name, default=None, help=text, **kind)(command)
+    return command
 
 
 @click.command(epilog=_EPILOG)
@@ -36,27 +55,19 @@ _AGAIN = "the same command begins anew"
     "--as",
     "form",
     required=True,
-    type=click.Choice(list(EXPORT_FORMATS)),
-    help="npy: the folder of files that the mouse was published as. zip: a zip of it. hdf5: one file for h5py, MATLAB "
-    "and the like, with the arrays of the store.",
+    type=click.Choice(list(writable())),
+    help=" ".join(f"{form.name}: {form.help}." for form in writable().values()),
 )
-@click.option("--statistics-pkl", is_flag=True, help="Add the train statistics as the public pipeline reads them.")
-@click.option(
-    "--hdf5-filter",
-    type=click.Choice(HDF5_FILTERS),
-    help="How --as hdf5 packs. gzip: readable everywhere, slow to write. lz4, zstd: fast, but readers need a plugin "
-    "(of Python: hdf5plugin). none: fastest, readable everywhere. [default: gzip]",
-)
+@_options_of_formats
 @options.workers
 @options.json_output
 def export(
     store: Path,
     to: Path,
-    form: ExportFormat,
-    statistics_pkl: bool,
-    hdf5_filter: Hdf5Filter | None,
+    form: str,
     workers: int | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Make the published files of STORE's mouse again, or one HDF5 file.
 
@@ -67,34 +78,27 @@ def export(
     unfinished = hidden_beside(exported_path(check_quick(store), to, form))
     try:
         with advising(_AGAIN, unfinished), progress_bar(layout.short_name(store.name)) as bar:
-            made = export_mouse(
-                store,
-                to,
-                format=form,
-                statistics=statistics_pkl,
-                hdf5_filter=hdf5_filter,
-                workers=workers,
-                progress=bar,
-            )
+            given = {name: value for name, value in settings.items() if value is not None}
+            made = export_mouse(store, to, format=form, workers=workers, progress=bar, **given)
     except OSError as error:
         raise with_space(error, to, lambda: _need(store, form), _AGAIN) from None
-    _report(made, as_json=as_json)
+    _report(made, writable()[form].packed, as_json=as_json)
 
 
-def _need(store: Path, form: ExportFormat) -> tuple[int, int]:
+def _need(store: Path, form: str) -> tuple[int, int]:
     """Return the bytes and files that an export takes at most."""
     arrays = check_quick(store).arrays.values()
     nbytes, files = sum(array.nbytes for array in arrays), sum(array.shape[0] if array.shard else 1 for array in arrays)
-    return nbytes, files if form == "npy" else 1
+    return nbytes, 1 if writable()[form].suffix else files
 
 
-def _report(made: Exported, *, as_json: bool) -> None:
+def _report(made: Exported, packed: bool, *, as_json: bool) -> None:
     if as_json:
         show_json(made.describe())
         return
     files = "1 file" if made.files == 1 else f"{made.files} files"
     nbytes = size(made.nbytes)
-    if made.nbytes != made.unpacked_nbytes:
+    if packed:
         nbytes += f" ({size(made.unpacked_nbytes)} unpacked)"
     show(
         f"{made.path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",

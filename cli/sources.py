@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import zipfile
 from pathlib import Path
 
 from ..convert import find_sources
-from ..convert.formats.hdf5.library import SUFFIXES, is_hdf5
+from ..convert.formats.registry import find_format, mice_in
 from ..convert.formats.source import Source
 from ..store import Problem, SourceError
 from ..store.folder import stores_in
@@ -24,9 +23,6 @@ def named_sources(path: Path) -> list[Source]:
     """
     if is_store(path):
         raise SourceError(Problem(str(path), "a trialpack store, not a mouse to make one of", _look(path)))
-    if path.is_file() and not _is_packed(path):
-        what = "neither a zip nor an HDF5 file"
-        raise SourceError(Problem(str(path), what, "give the folder, zip or HDF5 file of a mouse"))
     try:
         return find_sources(path)
     except SourceError:
@@ -37,8 +33,24 @@ def named_sources(path: Path) -> list[Source]:
         raise SourceError(Problem(str(path), what, _look(stores[0]))) from None
 
 
-def _is_packed(path: Path) -> bool:
-    return path.suffix in (".zip", *SUFFIXES) or is_hdf5(path) or zipfile.is_zipfile(path)
+def explain_mouse(problem: Problem) -> Problem:
+    """Return a problem with what was given in place of a store, with what to do if that is a mouse, or mice.
+
+    Parameters
+    ----------
+    problem
+        Problem of a `StoreFormatError`.
+    """
+    path = Path(problem.path)
+    if not path.exists() or is_store(path):
+        return problem
+    if form := find_format(path):
+        what = f"not a store, but a mouse to make one of ({form.noun})"
+    elif path.is_dir() and next(mice_in(path), None):
+        what = "a folder of mice to make stores of, not a store"
+    else:
+        return problem
+    return Problem(problem.path, what, f"pack it: trialpack convert {shlex.quote(problem.path)} --to DIR")
 
 
 def _look(store: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..convert import compare_with_source
+from ..convert.formats.registry import expected
 from ..store import CorruptStoreError, StoreIndex, TrialpackError, check_full, check_quick
 from ..store.layout import short_name
 from . import options
@@ -27,7 +28,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @options.existing_stores
 @click.option(
-    "--source", type=click.Path(path_type=Path), help="Compare every array with this folder, zip or HDF5 file, too."
+    "--source", type=click.Path(path_type=Path), help=f"Compare every array, too, with a mouse: {expected()}."
 )
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers

@@ -42,7 +42,7 @@ def compare_with_source(
     store
         The store.
     source
-        Folder, zip or HDF5 file of the mouse.
+        The mouse, in any format; or an opened source.
     workers
         Number of threads.
     progress

@@ -1,34 +1,21 @@
-"""Give a mouse back: the files that it was published as, or one HDF5 file."""
+"""Give a mouse back, in any format that can be written: the files that it was published as, or others."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from ..readers import Mouse, open_mouse, train_statistics
-from ..readers.statistics_files import check_format, public_pickle
-from ..readers.stored_statistics import has_statistics
+from ..readers import open_mouse
 from ..store import OptionError, Problem, StoreIndex, layout
-from ..store.metadata import to_json
 from ..store.progress import Progress, Silent
 from ..store.tasks import available_cores
 from .destination import atomic_destination
-from .formats.hdf5 import library as hdf5
-from .formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5File, Hdf5Filter
-from .formats.published.npy_folder import write_folder
-from .formats.published.published_files import PublishedFile, PublishedTree
-from .formats.published.zip import write_zip
-
-ExportFormat = Literal["npy", "zip", "hdf5"]
-EXPORT_FORMATS: Mapping[ExportFormat, str] = {"npy": "", "zip": ".zip", "hdf5": hdf5.SUFFIXES[0]}
-"""Format -> what follows the mouse in the name."""
-STATISTICS_FILE = "statistics.pkl"
-ROUNDED_FILE = "rounded.json"
-"""Beside ``data`` and ``meta``: which variables are not the published ones, and how far they may be from them."""
+from .formats.format import EXPORTING, Format, Writer, WriteSettings
+from .formats.registry import formats, writable
 
 
 @dataclass(frozen=True)
@@ -68,73 +55,36 @@ class Exported:
         }
 
 
-class _Output(Protocol):
-    """What is written of a mouse."""
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """Bytes and files, about."""
-        ...
-
-    def write(self, path: Path, progress: Progress) -> None:
-        """Write all of it."""
-        ...
-
-    def check(self, path: Path, progress: Progress) -> None:
-        """Read back what can only be compared once it is written."""
-        ...
-
-
-@dataclass(frozen=True)
-class _PublishedFiles:
-    """The files that a mouse was published as, in a folder or a zip."""
-
-    tree: PublishedTree
-    writer: Callable[[PublishedTree, Path, int, Progress], None]
-    workers: int
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        return self.tree.extent
-
-    def write(self, path: Path, progress: Progress) -> None:
-        self.writer(self.tree, path, self.workers, progress)
-
-    def check(self, path: Path, progress: Progress) -> None:
-        pass
-
-
 def export_mouse(
     store: Path | str,
     to: Path | str,
     *,
-    format: ExportFormat = "npy",  # noqa: A002
-    statistics: bool = False,
-    hdf5_filter: Hdf5Filter | None = None,
+    format: str = "npy",  # noqa: A002
     workers: int | None = None,
     progress: Progress | None = None,
+    **options: str | bool,
 ) -> Exported:
-    """Make again the files that a store was made from, or one HDF5 file; they appear complete, or not at all.
+    """Make again the files that a store was made from, or a file of another format: complete, or not at all.
 
     Parameters
     ----------
     store
         The store.
     to
-        The folder that is to hold ``<mouse>``, ``<mouse>.zip`` or ``<mouse>.h5``; made if it is not there.
+        The folder that is to hold ``<mouse>``, ``<mouse>.zip``, ``<mouse>.tar`` or ``<mouse>.h5``; made if missing.
     format
-        ``npy``: a folder as published. ``zip``: the same in a zip. ``hdf5``: the arrays of the store in one file, which
-        is read back and compared before it gets its name; see ``docs/hdf5.md``.
-    statistics
-        Add ``statistics.pkl`` with the statistics of the train trials, as the public pipeline of the 2023 mice reads
-        it.
-    hdf5_filter
-        How an HDF5 file is packed: ``gzip`` (the default; every reader has it), ``lz4`` or ``zstd`` (faster; readers
-        need their plugin), or ``none``.
+        ``npy``: a folder as published. ``zip``, ``tar``: the same in an archive. ``hdf5``: the arrays of the store in
+        one file, which is read back and compared before it gets its name; see ``docs/hdf5.md``. Or a format of another
+        package; see `trialpack.convert.formats`.
     workers
-        Threads; one a core by default. A zip or an HDF5 file is written by one.
+        Number of threads; one a core by default. An archive or an HDF5 file is written by one.
     progress
-        Hears how far the export is.
+        Listener for how far the export is.
+    **options
+        Options that the format has. Of ``npy``, ``zip`` and ``tar``: `statistics_pkl`, True to add ``statistics.pkl``
+        with the statistics of the train trials, as the public pipeline of the 2023 mice reads it. Of ``hdf5``:
+        `hdf5_filter`, how it is packed: ``gzip`` (the default; every reader has it), ``lz4`` or ``zstd`` (faster;
+        readers need their plugin), or ``none``.
 
     Raises
     ------
@@ -143,8 +93,8 @@ def export_mouse(
     StoreExistsError, StoreBusyError
         The destination is taken, or being written.
     OptionError
-        There is no such format, or no ``statistics.pkl`` of such a mouse; an option is of another format; a package is
-        missing; or `to` lies inside a store.
+        There is no such format, or it has no such option; no ``statistics.pkl`` of such a mouse; a package is missing;
+        or `to` lies inside a store.
     OSError
         From the system, such as a full disk; nothing is left.
 
@@ -156,75 +106,74 @@ def export_mouse(
     Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
     begun = time.perf_counter()
-    _check_options(format, statistics=statistics, hdf5_filter=hdf5_filter)
+    form, write = _writer(format)
+    given = _checked_options(form, options)
     mouse, heard = open_mouse(store), _Counting(progress or Silent())
-    bounds = {name: bound.document for name, bound in mouse.index.bounds.items()}
-    if format == "hdf5":
-        output: _Output = Hdf5File(mouse.index, hdf5_filter or HDF5_FILTERS[0])
-    else:
-        extra = [_statistics_file(mouse, heard.listener)] if statistics else []
-        extra += [PublishedFile(ROUNDED_FILE, (memoryview(to_json({layout.A_MAX_ERROR: bounds})),))] if bounds else []
-        writer = {"npy": write_folder, "zip": write_zip}[format]
-        output = _PublishedFiles(PublishedTree(mouse.index, extra), writer, workers or available_cores())
+    form.check(mouse, given)
     destination = exported_path(mouse.index, Path(to), format)
     with atomic_destination(destination) as path:
-        heard.start("exporting", *output.extent)
-        output.write(path, heard)
-        output.check(path, heard.listener)
+        write(mouse, path, WriteSettings(given, workers or available_cores(), heard))
     return Exported(
         path=destination,
         nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,
         unpacked_nbytes=heard.nbytes,
         files=heard.files,
         seconds=time.perf_counter() - begun,
-        max_error=bounds,
+        max_error={name: bound.document for name, bound in mouse.index.bounds.items()},
     )
 
 
-def exported_path(index: StoreIndex, to: Path, form: ExportFormat) -> Path:
-    """Return where a mouse is exported to."""
-    return to / f"{index.attributes[layout.A_MOUSE]}{EXPORT_FORMATS[form]}"
+def exported_path(index: StoreIndex, to: Path, form: str) -> Path:
+    """Return where a mouse is exported to.
+
+    Raises
+    ------
+    OptionError
+        There is no such format, or it is only read.
+    """
+    return to / f"{index.attributes[layout.A_MOUSE]}{_writer(form)[0].suffix}"
 
 
-def _check_options(format: str, *, statistics: bool, hdf5_filter: str | None) -> None:  # noqa: A002
-    problems = list[Problem]()
-    if format not in EXPORT_FORMATS:
-        problems.append(Problem("export_mouse", f"there is no format {format!r}", _choose(EXPORT_FORMATS)))
-    if hdf5_filter is not None and hdf5_filter not in HDF5_FILTERS:
-        problems.append(Problem("export_mouse", f"there is no HDF5 filter {hdf5_filter!r}", _choose(HDF5_FILTERS)))
-    if hdf5_filter is not None and format != "hdf5":
-        what = f"an HDF5 filter is for HDF5 files only (expected the format hdf5, found {format})"
-        problems.append(Problem("--hdf5-filter", what, "leave it out, or export as hdf5"))
-    if statistics and format == "hdf5":
-        what = "statistics.pkl is a file of a published tree; an HDF5 file has the statistics of the store"
-        problems.append(Problem("--statistics-pkl", what, "leave it out, or export as npy or zip"))
+def _writer(name: str) -> tuple[Format, Writer]:
+    form = formats().get(name)
+    if form is None or form.write is None:
+        what = f"there is no format {name!r}" if form is None else f"the format {name!r} is only read"
+        raise OptionError(Problem("export_mouse", what, f"choose one of {', '.join(writable())}"))
+    return form, form.write
+
+
+def _checked_options(form: Format, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each option of a format: as given, or its default."""
+    known, problems = {option.name: option for option in form.options}, list[Problem]()
+    for name, value in given.items():
+        if name not in known:
+            owners = [other.name for other in writable().values() if name in {option.name for option in other.options}]
+            what = f"is not an option of the format {form.name} (its options: {', '.join(known) or 'none'})"
+            advice = f"leave it out, or export as {' or '.join(owners)}" if owners else "leave it out"
+            problems.append(Problem(name, what, advice))
+        elif value not in (known[name].choices or (False, True)):
+            what = f"expected {' or '.join(known[name].choices or ('True', 'False'))}, found {value!r}"
+            problems.append(Problem(name, what, "choose one of them"))
     if problems:
         raise OptionError(problems)
-
-
-def _choose(names: Iterable[str]) -> str:
-    return f"choose one of {', '.join(names)}"
+    return {name: given.get(name, option.default) for name, option in known.items()}
 
 
 class _Counting:
-    """Counts what it hears, and passes it on."""
+    """Counts what is exported, and passes all progress on."""
 
     def __init__(self, listener: Progress) -> None:
-        self.listener, self.nbytes, self.files = listener, 0, 0
+        self._listener, self.nbytes, self.files, self._counts = listener, 0, 0, False
         self._lock = threading.Lock()
 
     def start(self, phase: str, nbytes: int, files: int) -> None:
         """Pass on that a phase begins."""
-        self.listener.start(phase, nbytes, files)
+        self._counts = phase == EXPORTING
+        self._listener.start(phase, nbytes, files)
 
     def advance(self, nbytes: int, files: int) -> None:
-        """Count bytes and files."""
-        with self._lock:
-            self.nbytes, self.files = self.nbytes + nbytes, self.files + files
-        self.listener.advance(nbytes, files)
-
-
-def _statistics_file(mouse: Mouse, progress: Progress) -> PublishedFile:
-    check_format(mouse.kind, Path(STATISTICS_FILE))
-    found = mouse.statistics if has_statistics(mouse.index) else train_statistics(mouse, progress=progress)
-    return PublishedFile(STATISTICS_FILE, (memoryview(public_pickle(found)),))
+        """Count bytes and files of the export, not of what comes before or after it."""
+        if self._counts:
+            with self._lock:
+                self.nbytes, self.files = self.nbytes + nbytes, self.files + files
+        self._listener.advance(nbytes, files)

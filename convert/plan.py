@@ -19,7 +19,8 @@ from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, Variable, small_layout, variable_layout
 from . import rounding
-from .formats.source import TIERS, SmallArray, Source, Survey
+from .formats.published.names import TIERS
+from .formats.source import SmallArray, Source, Survey
 from .npy import COPY_AGAIN
 from .published_mice import PublishedMouse, find_published
 from .schema import Schema

@@ -15,6 +15,7 @@ import numpy as np
 
 from .bounds import Bound
 from .chunk_codecs import ChunkCodec, Compressor
+from .compressors import COMPRESSORS
 from .variables import FILE_NUMBER as FILE_NUMBER
 from .variables import FRAME as FRAME
 from .variables import NEURON as NEURON

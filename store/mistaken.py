@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from . import layout
@@ -10,7 +9,6 @@ from .errors import Problem
 from .folder import stores_in
 
 _NAMED = 3
-_PACKED = (".zip", ".h5", ".hdf5", ".hdf")
 
 
 def explain_not_a_store(path: Path) -> Problem:
@@ -22,9 +20,7 @@ def explain_not_a_store(path: Path) -> Problem:
 def _file(path: Path) -> tuple[str, str]:
     if not path.exists():
         return "no such store", "check the path"
-    if path.suffix in _PACKED:
-        return "not a folder, but perhaps a mouse to make a store of", _convert(path)
-    return "not a folder", "check the path"
+    return "not a folder", "give the folder of a .zarr store"
 
 
 def _folder(path: Path) -> tuple[str, str]:
@@ -34,16 +30,4 @@ def _folder(path: Path) -> tuple[str, str]:
     unfinished = f"no {layout.MANIFEST}: unfinished, or not a trialpack store"
     if (path / layout.METADATA).exists():
         return unfinished, "give a trialpack store, or convert the mouse again"
-    if _is_mouse(path):
-        return "the published files of a mouse, not a store of it", _convert(path)
-    if any(_is_mouse(child) or child.suffix in _PACKED for child in path.iterdir()):
-        return "a folder of mice to make stores of, not a store", _convert(path)
     return unfinished, "give the folder of a .zarr store"
-
-
-def _is_mouse(path: Path) -> bool:
-    return (path / "data").is_dir() or (path / "meta" / "trials").is_dir()
-
-
-def _convert(path: Path) -> str:
-    return f"pack it: trialpack convert {shlex.quote(str(path))} --to DIR"

@@ -279,7 +279,7 @@ def test_what_operating_systems_leave_is_no_part_of_a_store(mice, tmp_path, name
 
 def test_what_is_given_in_place_of_a_store_is_named_with_the_next_command(mice):
     folder, archive = next(mice.glob("dynamic*")), next(mice.glob("*.zip"))
-    for path, what in ((folder, "published files of a mouse"), (archive, "not a folder"), (mice, "a folder of mice")):
+    for path, what in ((folder, "a folder with data and meta"), (archive, "a zip of it"), (mice, "a folder of mice")):
         done = run("info", path)
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
         assert what in done.stderr and done.stderr.endswith(f"; pack it: trialpack convert {path} --to DIR\n")
@@ -292,7 +292,7 @@ def test_what_is_given_in_place_of_a_mouse_is_named_with_the_next_command(stores
     for path, what, advice in (
         (store, "a trialpack store, not a mouse", f"trialpack info {store}; or give it back: trialpack export {store}"),
         (stores, "a folder of trialpack stores", f"trialpack info {first}; or"),
-        (text, "neither a zip nor an HDF5 file", "give the folder, zip or HDF5 file of a mouse"),
+        (text, "not a mouse (expected a folder with data and meta, a zip of it,", "give the path of a mouse"),
     ):
         for command in (["convert", path, "--to", tmp_path / "to"], ["verify", store, "--source", path]):
             done = run(*command)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trialpack.convert import convert_mouse, export_mouse
-from trialpack.convert.export import EXPORT_FORMATS
+from trialpack.convert.formats import formats as known_formats
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.store import CorruptStoreError, OptionError, StoreBusyError, StoreExistsError, check_quick, files
@@ -30,7 +31,7 @@ from trialpack.store.manifest import read_manifest
 from .mice import assert_same_tree, edit, published_files, trial_path, variables, zip_mouse
 from .test_cli import run
 
-FORMATS = ("npy", "zip")
+FORMATS = ("npy", "zip", "tar")
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -53,10 +54,14 @@ def store(packed: dict[str, Path], tmp_path: Path) -> Path:
     return made
 
 
-def unzipped(path: Path, to: Path) -> Path:
-    """Unpack a zip and return its one folder."""
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(to)
+def unpacked(path: Path, to: Path) -> Path:
+    """Unpack a zip or a tar and return its one folder."""
+    if path.suffix == ".tar":
+        with tarfile.open(path, "r:") as archive:
+            archive.extractall(to, filter="data")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(to)
     (folder,) = to.iterdir()
     return folder
 
@@ -67,15 +72,16 @@ def unzipped(path: Path, to: Path) -> Path:
 @pytest.mark.parametrize("kind", ["dynamic", "float64", "static"])
 @pytest.mark.parametrize("container", ["folder", "zip"])
 def test_there_and_back(kind: str, container: str, sample_mice: dict[str, Path], tmp_path: Path) -> None:
-    """Folder or zip, store, folder and zip: the same files; packed again, the same content as before."""
+    """Folder or zip, store, folder and archives: the same files; packed again, the same content as before."""
     source = sample_mice[f"{kind}_{container}"]
     folder = sample_mice[f"{kind}_folder"]
     store = convert_mouse(source, tmp_path / "stores").store
-    as_folder, as_zip = (export_mouse(store, tmp_path / "out", format=form).path for form in FORMATS)
+    as_folder, *archives = (export_mouse(store, tmp_path / "out", format=form).path for form in FORMATS)
     assert as_folder == tmp_path / "out" / folder.name
     assert_same_tree(as_folder, folder)
-    assert_same_tree(unzipped(as_zip, tmp_path / "unzipped"), folder)
-    again = [convert_mouse(one, tmp_path / f"again {one.suffix}").store for one in (as_folder, as_zip)]
+    for archive in archives:
+        assert_same_tree(unpacked(archive, tmp_path / f"unpacked {archive.suffix}"), folder)
+    again = [convert_mouse(one, tmp_path / f"again {one.suffix}").store for one in (as_folder, *archives)]
     for one in again:
         assert read_manifest(one).values == read_manifest(store).values
         digests = [
@@ -107,7 +113,8 @@ def test_any_mouse_comes_back(
             edit(path, lambda a: np.asarray(a, a.dtype.newbyteorder(byte_order), order=order))
     store = convert_mouse(folder, place / "stores", codec=codec).store
     assert_same_tree(export_mouse(store, place / "out").path, folder)
-    assert_same_tree(unzipped(export_mouse(store, place / "out", format="zip").path, place / "unzipped"), folder)
+    for form in ("zip", "tar"):
+        assert_same_tree(unpacked(export_mouse(store, place / "out", format=form).path, place / form), folder)
     shutil.rmtree(place)
 
 
@@ -124,10 +131,9 @@ def test_float32_stores_give_float32_files(float64_folder: Path, tmp_path: Path)
         assert found.tobytes() == expected.astype(found.dtype).tobytes()
 
 
-def test_equal_stores_give_equal_zips(packed: dict[str, Path], tmp_path: Path) -> None:
-    made = [
-        export_mouse(packed["static"], tmp_path / name, format="zip", workers=n) for name, n in (("a", 1), ("b", 4))
-    ]
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_equal_stores_give_equal_archives(packed: dict[str, Path], tmp_path: Path, form: str) -> None:
+    made = [export_mouse(packed["static"], tmp_path / name, format=form, workers=n) for name, n in (("a", 1), ("b", 4))]
     digests = {hashlib.sha256(one.path.read_bytes()).hexdigest() for one in made}
     assert len(digests) == 1
 
@@ -139,6 +145,7 @@ def test_counts(packed: dict[str, Path], sample_mice: dict[str, Path], tmp_path:
     assert (made.files, made.unpacked_nbytes) == (len(sizes), sum(sizes))
     on_disk = sum(path.stat().st_size for path in (made.path, *made.path.rglob("*")) if path.is_file())
     assert made.nbytes == on_disk
+    assert made.path.suffix == known_formats()[form].suffix
     assert made.describe() == {
         "path": str(made.path),
         "bytes": on_disk,
@@ -156,8 +163,8 @@ def test_statistics_for_the_public_pipeline(
 ) -> None:
     """As stored, or computed; equal to what ``trialpack stats -o statistics.pkl`` writes."""
     store = convert_mouse(sample_mice["dynamic_folder"], tmp_path / "stores", statistics=stored).store
-    made = export_mouse(store, tmp_path, format=form, statistics=True).path
-    folder = made if form == "npy" else unzipped(made, tmp_path / "unzipped")
+    made = export_mouse(store, tmp_path, format=form, statistics_pkl=True).path
+    folder = made if form == "npy" else unpacked(made, tmp_path / "unpacked")
     found = pickle.loads((folder / "statistics.pkl").read_bytes())
     assert set(found) == {"trial", "time"}
     train = [i for i, tier in enumerate(np.load(folder / "meta/trials/tiers.npy")) if tier == "train"]
@@ -169,7 +176,7 @@ def test_statistics_for_the_public_pipeline(
 
 def test_no_such_statistics_of_static_mice(packed: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="dynamic mice only"):
-        export_mouse(packed["static"], tmp_path / "out", statistics=True)
+        export_mouse(packed["static"], tmp_path / "out", statistics_pkl=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -219,7 +226,7 @@ def taken_by_a_link(path: Path) -> None:
 def test_what_is_there_is_not_replaced(
     packed: dict[str, Path], tmp_path: Path, form: Any, take: Callable[[Path], None]
 ) -> None:
-    place = tmp_path / "out" / (packed["dynamic"].stem + (".zip" if form == "zip" else ""))
+    place = tmp_path / "out" / (packed["dynamic"].stem + known_formats()[form].suffix)
     place.parent.mkdir()
     take(place)
     before = os.lstat(place)
@@ -228,7 +235,7 @@ def test_what_is_there_is_not_replaced(
     assert os.lstat(place).st_ino == before.st_ino and os.listdir(place.parent) == [place.name]
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMATS)
+@pytest.mark.parametrize("form", list(known_formats()))
 @pytest.mark.parametrize("inside", ["", "responses", "new/folder"])
 def test_nothing_is_made_inside_a_store(store: Path, form: Any, inside: str) -> None:
     with pytest.raises(OptionError, match="lies inside the store .*"):
@@ -240,7 +247,7 @@ def test_nothing_is_made_inside_a_store(store: Path, form: Any, inside: str) -> 
 def test_a_name_that_is_taken_meanwhile(
     packed: dict[str, Path], tmp_path: Path, form: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / (packed["dynamic"].stem + (".zip" if form == "zip" else ""))
+    place = tmp_path / (packed["dynamic"].stem + known_formats()[form].suffix)
     rename_new = files.rename_new
     monkeypatch.setattr(files, "rename_new", lambda old, new: (place.mkdir(), rename_new(old, new)))
     with pytest.raises(StoreExistsError):
@@ -293,7 +300,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
     export_mouse(packed["dynamic"], tmp_path / "out")
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMATS)
+@pytest.mark.parametrize("form", list(known_formats()))
 def test_an_export_gets_its_name_when_it_is_on_disk(
     packed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Any
 ) -> None:
@@ -363,9 +370,8 @@ def test_other_values_than_were_packed(store: Path, tmp_path: Path) -> None:
 
 
 def test_no_such_format(packed: dict[str, Path], tmp_path: Path) -> None:
-    form: Any = "tar"
-    with pytest.raises(OptionError, match="there is no format 'tar'; choose one of npy, zip, hdf5"):
-        export_mouse(packed["dynamic"], tmp_path, format=form)
+    with pytest.raises(OptionError, match="there is no format 'rar'; choose one of npy, zip, tar, hdf5"):
+        export_mouse(packed["dynamic"], tmp_path, format="rar")
     assert os.listdir(tmp_path) == []
 
 

@@ -308,9 +308,11 @@ def test_a_full_disk_ends_with_one_line_and_status_1(share, stores, exported, tm
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"format": "npy", "hdf5_filter": "lz4"}, "for HDF5 files only"),
-        ({"format": "hdf5", "hdf5_filter": "zip"}, "no HDF5 filter 'zip'"),
-        ({"format": "hdf5", "statistics": True}, "statistics.pkl"),
+        ({"format": "npy", "hdf5_filter": "lz4"}, "hdf5_filter: is not an option of the format npy .*; .* hdf5$"),
+        ({"format": "hdf5", "hdf5_filter": "zip"}, "hdf5_filter: expected gzip or lz4 or zstd or none, found 'zip'"),
+        ({"format": "hdf5", "statistics_pkl": True}, "statistics_pkl: is not an option .* export as npy or zip or tar"),
+        ({"format": "npy", "statistics_pkl": "yes"}, "expected True or False, found 'yes'"),
+        ({"format": "zip", "unknown": True}, "unknown: is not an option of the format zip .*; leave it out$"),
         ({"format": "mat"}, "no format 'mat'"),
     ],
 )
@@ -349,4 +351,8 @@ def test_the_command_line_goes_there_and_back(stores, tmp_path):
     checked = run("verify", store, "--source", document["path"])
     assert checked.returncode == 0 and "bit for bit" in checked.stdout
     refused = run("export", stores["static"], "--to", tmp_path, "--as", "zip", "--hdf5-filter", "none")
-    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "--hdf5-filter" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and len(refused.stderr.splitlines()) == 1
+        and "hdf5_filter: is not an option of the format zip" in refused.stderr
+    )

@@ -12,7 +12,7 @@ import pytest
 from trialpack.convert import compare_with_source, convert_mouse, find_sources, open_source, plan_mouse
 from trialpack.convert.formats.hdf5 import dataset
 from trialpack.convert.formats.hdf5.access import Hdf5Path
-from trialpack.convert.formats.published.tree import ReadError
+from trialpack.convert.formats.source import ReadError
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.store import CorruptStoreError, SourceError
@@ -206,7 +206,7 @@ def test_units_run_on_a_cluster(images, tmp_path):
 
 def test_the_plan_is_made_without_reading_trials(tmp_path, monkeypatch):
     path = wide_images(tmp_path / "wide.h5", 40)
-    monkeypatch.setattr("trialpack.convert.formats.hdf5.library.Rows.read", only_small)
+    monkeypatch.setattr("trialpack.convert.formats.hdf5.values.Rows.read", only_small)
     assert plan_mouse(path, tmp_path).survey.nbytes > 40 * 4 * 36 * 64
 
 
@@ -253,8 +253,8 @@ def test_each_chunk_of_many_rows_is_unpacked_once(tmp_path):
     source, reads = open_source(path), []
     part = source.part(source.survey().trial_ids)
     with pytest.MonkeyPatch.context() as patch:
-        storage = "trialpack.convert.formats.hdf5.library._Storage.readinto"
-        from trialpack.convert.formats.hdf5.library import _Storage
+        storage = "trialpack.convert.formats.hdf5.storage._Storage.readinto"
+        from trialpack.convert.formats.hdf5.storage import _Storage
 
         original = _Storage.readinto
         patch.setattr(storage, lambda self, buffer: reads.append(len(buffer)) or original(self, buffer))

@@ -1,21 +1,119 @@
-"""Where mice come from: folders and zips of the published layout, and HDF5 files."""
+"""All formats of mice: those of trialpack, and those that other packages add through an entry point."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ...store import Problem, SourceError
-from .hdf5 import Hdf5Mouse
-from .hdf5.library import SUFFIXES, is_hdf5
+from ...store import OptionError, Problem, SourceError
+from . import hdf5
+from .format import Format
+from .published import npy_folder, tar, zip
 from .published.mouse_tree import MouseTree
-from .published.npy_folder import FolderTree
-from .published.zip import ZipTree
-from .source import Source, SourcePart, SourceTrial, Survey, TrialReader, TrialSpec
+from .published.published_files import STATISTICS_PICKLE_OPTION, check_published, write_published
+from .source import Source
 
-__all__ = ["Source", "SourcePart", "SourceTrial", "Survey", "TrialReader", "TrialSpec", "find_sources", "open_source"]
+GROUP = "trialpack.formats"
+"""Entry point group: each entry names a `Format` of another package."""
+_RESERVED = frozenset({"store", "to", "as", "format", "json", "workers", "progress"})
+"""Names that no option of a format can have: those of `export_mouse`, and of the command."""
+_OWN = (
+    Format(
+        name="npy",
+        noun="a folder with data and meta",
+        suffixes=(),
+        matches=npy_folder.is_mouse,
+        open=lambda path: MouseTree(npy_folder.FolderTree(path)),
+        write=functools.partial(write_published, npy_folder.write_folder),
+        check=check_published,
+        options=(STATISTICS_PICKLE_OPTION,),
+        help="the folder of files that the mouse was published as",
+    ),
+    Format(
+        name="zip",
+        noun="a zip of it",
+        suffixes=(".zip",),
+        matches=zip.is_zip,
+        open=lambda path: MouseTree(zip.ZipTree(path)),
+        write=functools.partial(write_published, zip.write_zip),
+        check=check_published,
+        options=(STATISTICS_PICKLE_OPTION,),
+        help="a zip of that folder",
+        packed=True,
+    ),
+    Format(
+        name="tar",
+        noun="an uncompressed tar of it",
+        suffixes=tar.SUFFIXES,
+        matches=tar.is_tar,
+        open=lambda path: MouseTree(tar.TarTree(path)),
+        write=functools.partial(write_published, tar.write_tar),
+        check=check_published,
+        options=(STATISTICS_PICKLE_OPTION,),
+        help="an uncompressed tar of that folder",
+    ),
+    Format(
+        name="hdf5",
+        noun="an HDF5 file",
+        suffixes=hdf5.SUFFIXES,
+        matches=hdf5.is_hdf5,
+        open=hdf5.Hdf5Mouse,
+        write=hdf5.write_hdf5,
+        check=hdf5.check_hdf5,
+        options=(hdf5.FILTER_OPTION,),
+        help="one file for h5py, MATLAB and the like, with the arrays of the store",
+        packed=True,
+    ),
+)
 
 
-_SUFFIXES = (".zip", *SUFFIXES)
+@functools.cache
+def formats() -> Mapping[str, Format]:
+    """Return all formats by name: trialpack's own, then those of other packages.
+
+    Raises
+    ------
+    OptionError
+        With every entry of another package that cannot be loaded, is no format, or has the name or a suffix of another.
+
+    Notes
+    -----
+    Other packages are looked for, and imported, at the first call.
+    """
+    known, problems = {form.name: form for form in _OWN}, list[Problem]()
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        try:
+            form = _load(entry)
+            _check_clash(form, known)
+            known[form.name] = form
+        except _Refusal as refusal:
+            package = entry.dist.name if entry.dist else entry.value
+            what = f"its format {entry.name} ({entry.value}) {refusal}"
+            problems.append(Problem(f"package {package}", what, "update or uninstall it"))
+    if problems:
+        raise OptionError(problems)
+    return known
+
+
+def writable() -> dict[str, Format]:
+    """Return the formats that mice can be written in, by name."""
+    return {name: form for name, form in formats().items() if form.write is not None}
+
+
+def find_format(path: Path) -> Format | None:
+    """Find the format of a mouse: by what is at the path and its name, by what is there alone, or by the name alone.
+
+    Returns
+    -------
+    Format or None
+        None if there is no mouse, as far as one can tell from a few bytes and names.
+    """
+    matching = [form for form in formats().values() if form.matches(path)]
+    called = [form for form in formats().values() if form.is_called(path)]
+    both = [form for form in matching if form in called]
+    return next(iter([*both, *matching, *called]), None)
 
 
 def open_source(path: Path | str | Source) -> Source:
@@ -24,13 +122,15 @@ def open_source(path: Path | str | Source) -> Source:
     Parameters
     ----------
     path
-        The folder of a mouse, a folder with nothing but one in it, or a zip or an HDF5 file of one; a source that is
-        open is returned as it is.
+        A mouse of any of the `formats`, or a folder with nothing but one in it; a source that is open is returned as
+        it is.
 
     Raises
     ------
     SourceError
         There is no mouse, or more than one.
+    OptionError
+        Another package has a format that cannot be had; see `formats`.
     """
     if not isinstance(path, (str, Path)):
         return path
@@ -47,34 +147,81 @@ def find_sources(path: Path | str) -> list[Source]:
     Parameters
     ----------
     path
-        The folder of a mouse, a zip or an HDF5 file of one, or a folder of such folders and files.
+        A mouse of any of the `formats`, or a folder of such.
 
     Raises
     ------
     SourceError
         There is none.
+    OptionError
+        Another package has a format that cannot be had; see `formats`.
     """
     path = Path(path)
-    if path.is_file():
-        return [_in_file(path)]
-    if not path.is_dir():
+    if not (path.is_file() or path.is_dir()):
         raise SourceError(Problem(str(path), "no such file or folder", "check the path"))
-    if _is_mouse(path):
-        return [MouseTree(FolderTree(path))]
-    children = sorted(child for child in path.iterdir() if not child.name.startswith((".", "__")))
-    files: list[Source] = [_in_file(child) for child in children if child.suffix in _SUFFIXES and child.is_file()]
-    folders: list[Source] = [MouseTree(FolderTree(child)) for child in children if _is_mouse(child)]
-    if not files and not folders:
-        what = "no mouse here (expected folders data and meta, a zip of them, an HDF5 file, or a folder of such)"
-        raise SourceError(Problem(str(path), what, "give the folder, zip or HDF5 file of a mouse"))
-    return sorted([*folders, *files], key=lambda source: source.label)
+    form = find_format(path)
+    if form is not None:
+        return [form.open(path)]
+    mice = [form.open(child) for child, form in mice_in(path)] if path.is_dir() else []
+    if not mice:
+        what = "no mouse here" if path.is_dir() else "not a mouse"
+        what += f" (expected {expected()}{', or a folder of such' if path.is_dir() else ''})"
+        raise SourceError(Problem(str(path), what, "give the path of a mouse"))
+    return mice
 
 
-def _in_file(path: Path) -> Source:
-    """Return the source of a file: a zip, unless it begins as an HDF5 file or is called one."""
-    return Hdf5Mouse(path) if path.suffix in SUFFIXES or is_hdf5(path) else MouseTree(ZipTree(path))
+def mice_in(folder: Path) -> Iterator[tuple[Path, Format]]:
+    """Yield the mice in a folder, by name: files whose names end as a format's do, and folders by what is in them."""
+    suffixes = tuple(suffix for form in formats().values() for suffix in form.suffixes)
+    for child in sorted(folder.iterdir()):
+        if child.name.startswith((".", "__")) or not (child.is_dir() or child.name.endswith(suffixes)):
+            continue
+        form = find_format(child)
+        if form is not None:
+            yield child, form
 
 
-def _is_mouse(path: Path) -> bool:
-    """Either folder is enough: what the other one lacks is then said by name."""
-    return (path / "data").is_dir() or (path / "meta" / "trials").is_dir()
+def expected() -> str:
+    """Return what a mouse may be, as a list for messages and help.
+
+    Examples
+    --------
+    >>> expected()
+    'a folder with data and meta, a zip of it, an uncompressed tar of it, or an HDF5 file'
+    """
+    *others, last = (form.noun for form in formats().values())
+    return f"{', '.join(others)}, or {last}"
+
+
+def is_packed(name: str, files: int) -> bool:
+    """Return whether a source takes less bytes on disk than its arrays do, as far as name and number of files tell."""
+    return files == 1 or any(form.packed and name.endswith(form.suffixes) for form in formats().values())
+
+
+class _Refusal(Exception):
+    """A format of another package cannot be had; the text says why."""
+
+
+def _load(entry: EntryPoint) -> Format:
+    try:
+        form = entry.load()
+    # Whatever a package does when it is imported, its name is what helps.
+    except Exception as error:
+        raise _Refusal(f"cannot be loaded ({type(error).__name__}: {error})") from error
+    if not isinstance(form, Format):
+        raise _Refusal(f"is a {type(form).__name__} (expected a trialpack.convert.formats.Format)")
+    if form.name != entry.name:
+        raise _Refusal(f"calls itself {form.name!r}")
+    return form
+
+
+def _check_clash(form: Format, known: Mapping[str, Format]) -> None:
+    if form.name in known:
+        raise _Refusal("has the name of another format")
+    for other in known.values():
+        if shared := set(form.suffixes) & set(other.suffixes):
+            raise _Refusal(f"has the suffix {min(shared)} of the format {other.name}")
+    options = {option.name: option for other in known.values() for option in other.options}
+    for option in form.options:
+        if option.name in _RESERVED or options.get(option.name, option) != option:
+            raise _Refusal(f"has the option {option.name}, which means something else")

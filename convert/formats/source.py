@@ -19,6 +19,9 @@ from ..schema import Schema
 TIERS = "meta/trials/tiers.npy"
 """What every source has: the tier of each number that a trial could have."""
 
+FLOATS = ("f4", "f8")
+"""What trials may be, as numpy calls it without the byte order."""
+
 
 @dataclass(frozen=True)
 class TrialSpec:
@@ -92,7 +95,7 @@ class Survey:
     n_file_frames
         Frames of the files of each trial; None where all have as many.
     files, nbytes
-        Of the whole source.
+        Number of files and bytes of the whole source.
     warnings
         What is unusual, but loses nothing.
     precision
@@ -240,3 +243,11 @@ class Source(Protocol):
     def read_verbatim(self, name: str) -> bytes:
         """Read one of the files that are kept byte by byte; after `survey`."""
         ...
+
+
+class ReadError(ValueError):
+    """Part of a source is damaged. The caller knows which; this says what is wrong and what to do."""
+
+    def __init__(self, what: str, advice: str = "copy the file again") -> None:
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice

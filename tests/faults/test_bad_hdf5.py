@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from trialpack.convert import convert_mouse, export_mouse, open_source
 from trialpack.convert.formats.hdf5.access import _OF_SCALES
-from trialpack.convert.formats.hdf5.library import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, attributes_digest
+from trialpack.convert.formats.hdf5.values import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, attributes_digest
 from trialpack.convert.sample import write_sample
 from trialpack.store import SourceError
 

@@ -341,7 +341,7 @@ def test_what_is_opened_elsewhere_is_noticed(store: Path, tmp_path: Path, tally:
     tally.notice()
 
 
-@pytest.mark.parametrize("form", ["npy", "zip"])
+@pytest.mark.parametrize("form", ["npy", "zip", "tar"])
 def test_an_export_to_elsewhere_is_noticed(
     store: Path, tmp_path: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch, form: Any
 ) -> None:

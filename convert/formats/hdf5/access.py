@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from ....store import Problem, SourceError, TrialpackError
 from ...npy import COPY_AGAIN
 from ..findings import MAX_SMALL_FILE
-from ..published.tree import ReadError
-from . import library as hdf5
+from ..source import ReadError
 from .dataset import Dataset, check_written, examine, is_number, read_texts, text_of
-from .library import READ_ERRORS, Rows, first_line
+from .library import READ_ERRORS, first_line, import_h5py
+from .storage import reading
+from .values import Rows, text_values
 
 Kind = Literal["dataset", "group", "link", "other"]
 Stamp = tuple[int, int]
@@ -54,7 +55,7 @@ class Hdf5Path:
         OptionError
             h5py is not installed.
         """
-        h5py = hdf5.library(self.label)
+        h5py = import_h5py(self.label)
         with contextlib.ExitStack() as stack:
             with named_errors(self.label):
                 # Never waits, should a pipe have taken the place of the file.
@@ -63,7 +64,7 @@ class Hdf5Path:
                 stamp = _stamp(descriptor)
                 if self.stamp not in (None, stamp):
                     raise ReadError(_CHANGED, "convert again")
-                file = stack.enter_context(hdf5.reading(h5py, descriptor))
+                file = stack.enter_context(reading(h5py, descriptor))
             yield Hdf5Reader(h5py, file, Hdf5Path(self.path, stamp), descriptor)
 
 
@@ -167,7 +168,7 @@ class Hdf5Reader:
         single = not shape or not (text and kind.is_variable_str())
         if not single or not (text or is_number(self._h5py, kind)) or math.prod(shape or ()) > _MAX_ATTRIBUTE:
             raise ReadError(f"the attribute {name} is neither text nor numbers", EXPORT_AGAIN)
-        value = hdf5.text_values(opened[_encoded(name)])
+        value = text_values(opened[_encoded(name)])
         if isinstance(value, self._h5py.Empty):
             return None
         if isinstance(value, str):

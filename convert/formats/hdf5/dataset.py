@@ -12,9 +12,9 @@ import numpy as np
 
 from ....store import OptionError
 from ...npy import COPY_AGAIN, MAX_AXES, MAX_SIZE
-from ..published.tree import ReadError
-from . import library as hdf5
-from .library import Rows
+from ..source import ReadError
+from .library import import_plugins
+from .values import Rows
 
 _SAVE_AGAIN = "save it again as numbers or text"
 _SAVE_INSIDE = "save a copy of the file that holds them"
@@ -117,7 +117,7 @@ def _check_filters(h5py: Any, settings: Any) -> None:
         if h5py.h5z.filter_avail(code):
             continue
         with contextlib.suppress(OptionError):
-            hdf5.plugins("")
+            import_plugins("")
         if not h5py.h5z.filter_avail(code):
             what = f"is packed by the HDF5 filter {code} ({name.decode('utf-8', 'replace')}), which is not installed"
             raise ReadError(what, "pip install hdf5plugin, or install the plugin of that filter")
@@ -152,7 +152,7 @@ def read_texts(h5py: Any, dataset: Dataset, descriptor: int) -> list[str]:
     Parameters
     ----------
     descriptor
-        Of the file.
+        Descriptor of the open file.
     """
     kind = dataset.identity.get_type()
     letters = _letters(dataset, descriptor) if kind.is_variable_str() else dataset.nbytes

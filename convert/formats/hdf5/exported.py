@@ -14,13 +14,13 @@ from ....store.layout import Variable
 from ....store.schema import is_plain_name, parse_variables
 from ....store.variables import DTYPES
 from ...npy import NpyError, narrowed, parse_descr
-from ..published.tree import ReadError
-from ..source import SmallArray
+from ..published.names import META, NPY
+from ..source import ReadError, SmallArray
 from .access import DIFFERS, EXPORT_AGAIN, Hdf5Reader, named_errors
 from .dataset import Dataset
 from .hdf5_surveyor import Hdf5Surveyor, place_of_stack, small_array
-from .library import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest, digest
 from .places import Contents, SmallPlace, TrialPlace, VariablePlace
+from .values import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, DIMENSIONS, LAYOUT_VERSION, attributes_digest, digest
 
 _TRIAL_ID = f"{layout.TRIALS}/{layout.TRIAL_ID}"
 _MADE_ANEW = (
@@ -156,7 +156,7 @@ class _Exported:
         name, dataset = attributes.text(layout.A_SOURCE_NAME), self._file.dataset(path)
         verbatim = path.startswith(f"{layout.FILES}/")
         known = self._verbatim if verbatim else self._collecting.small
-        if not name.startswith("meta/") or name.endswith(".npy") == verbatim:
+        if not name.startswith(META) or name.endswith(NPY) == verbatim:
             raise ReadError(f"the attribute {layout.A_SOURCE_NAME} is {name[:80]!r}", EXPORT_AGAIN)
         if name in known:
             raise ReadError(f"would be {name} as {known[name].dataset} is", "remove one of them")

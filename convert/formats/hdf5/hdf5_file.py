@@ -16,16 +16,17 @@ from ....store.integrity import intact_rows
 from ....store.layout import ArrayLayout
 from ....store.manifest import values_digest
 from ....store.progress import Progress
-from . import library as hdf5
-from .library import (
+from .library import READ_ERRORS, first_line, import_h5py, import_plugins
+from .storage import reading, writing
+from .values import (
     A_ATTRIBUTES_DIGEST,
     A_DIGEST,
     A_LAYOUT,
     DIMENSIONS,
     LAYOUT_VERSION,
-    READ_ERRORS,
     Rows,
     attributes_digest,
+    digest,
     plain_attribute,
     text_type,
     text_values,
@@ -49,7 +50,7 @@ class Hdf5File:
     Parameters
     ----------
     index
-        Of the store.
+        Index of the store.
     packing
         How chunks are packed; all have a checksum.
 
@@ -65,7 +66,7 @@ class Hdf5File:
     """
 
     def __init__(self, index: StoreIndex, packing: Hdf5Filter) -> None:
-        self._index, self._h5py = index, hdf5.library("export to HDF5")
+        self._index, self._h5py = index, import_h5py("export to HDF5")
         self._packing = _packing(packing)
 
     @property
@@ -83,13 +84,13 @@ class Hdf5File:
         OSError
             From the system, such as a full disk.
         """
-        with hdf5.writing(self._h5py, path) as (file, raise_error):
+        with writing(self._h5py, path) as (file, raise_error):
             self._put_attributes(file, self._root_attributes)
             scales = {name: self._write_scale(file, name, values) for name, values in self._scales().items()}
             for array, values in self._small():
                 dataset = self._create(file, array, scales, text=values if array.dtype == "string" else None)
                 _fill(dataset, values)
-                self._put_attributes(dataset, _attributes(array, hdf5.digest(values)))
+                self._put_attributes(dataset, _attributes(array, digest(values)))
                 progress.advance(array.nbytes, 0)
             for array in self._index.recorded:
                 dataset = self._create(file, array, scales)
@@ -112,7 +113,7 @@ class Hdf5File:
         problems = list[Problem]()
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with _collecting(problems, path), hdf5.reading(self._h5py, descriptor) as file:
+            with _collecting(problems, path), reading(self._h5py, descriptor) as file:
                 with _collecting(problems, path):
                     self._check_attributes(file, self._root_attributes)
                 for name, values in self._scales().items():
@@ -120,7 +121,7 @@ class Hdf5File:
                         _check_values(file[_scale_path(name)], values)
                 for array, values in self._small():
                     with _collecting(problems, path, array.path):
-                        self._check_outline(file[array.path], array, hdf5.digest(values))
+                        self._check_outline(file[array.path], array, digest(values))
                         _check_values(file[array.path], values)
                     progress.advance(array.nbytes, 0)
                 for array in self._index.recorded:
@@ -244,7 +245,7 @@ def _collecting(problems: list[Problem], path: Path, member: str | None = None) 
     except TrialpackError:
         raise
     except READ_ERRORS as error:
-        what = str(error) if isinstance(error, _Differs) else f"does not read back ({hdf5.first_line(error)})"
+        what = str(error) if isinstance(error, _Differs) else f"does not read back ({first_line(error)})"
         problems.append(Problem(str(path), what, "export again; if it happens again, check disk and memory", member))
 
 
@@ -289,5 +290,5 @@ def _packing(packing: Hdf5Filter) -> dict[str, Any]:
         return {"fletcher32": True}
     if packing == "gzip":
         return {**shuffled, "compression": "gzip", "compression_opts": _GZIP_LEVEL}
-    plugin = hdf5.plugins(f"--hdf5-filter {packing}")
+    plugin = import_plugins(f"--hdf5-filter {packing}")
     return {**shuffled, **(plugin.LZ4() if packing == "lz4" else plugin.Zstd(clevel=_ZSTD_LEVEL))}

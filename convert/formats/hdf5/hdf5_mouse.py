@@ -17,13 +17,13 @@ from ....store import Problem, SourceError
 from ....store.manifest import values_digest
 from ...npy import COPY_AGAIN, as_published
 from ...schema import Schema
-from ..published.tree import ReadError
-from ..source import SourceTrial, Survey
-from . import library as hdf5
+from ..source import ReadError, SourceTrial, Survey
 from .access import DIFFERS, Hdf5Path, Hdf5Reader, named_errors
 from .dataset import Dataset
 from .layouts import read_contents
+from .library import is_hdf5
 from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
+from .values import Rows, digest
 
 
 class Hdf5Mouse:
@@ -82,7 +82,7 @@ class Hdf5Mouse:
     @cached_property
     def _known(self) -> tuple[Hdf5Path, Contents]:
         with named_errors(self.label):
-            if not hdf5.is_hdf5(self._path):
+            if not is_hdf5(self._path):
                 raise ReadError("not an HDF5 file", "download or export it again, or give the file of a mouse")
         with Hdf5Path(self._path).open() as file, named_errors(self.label):
             contents = read_contents(file)
@@ -164,7 +164,7 @@ class _Block:
     def __init__(self, file: Hdf5Reader, place: VariablePlace) -> None:
         self._file, self._place = file, place
         self._memory = np.empty(place.kept, np.uint8)
-        self._stack: tuple[Dataset, hdf5.Rows] | None = None
+        self._stack: tuple[Dataset, Rows] | None = None
         self._rows = range(0)
 
     def read(self, trial: TrialPlace) -> NDArray[Any]:
@@ -202,7 +202,7 @@ def _read_small(path: Hdf5Path, place: SmallPlace) -> NDArray[Any]:
     with path.open() as file, named_errors(path.label, place.dataset):
         values = file.values(file.dataset(place.dataset))
         file.check_unchanged()
-        if place.digest is not None and hdf5.digest(values) != place.digest:
+        if place.digest is not None and digest(values) != place.digest:
             raise ReadError(DIFFERS)
         return values
 

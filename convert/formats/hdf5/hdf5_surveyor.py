@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from ....store import SourceError
-from ....store.layout import NEURON, Variable
+from ....store.layout import Variable
 from ...inference import FoundTrials, VariableFinder
 from ...npy import COPY_AGAIN
 from ...schema import Schema
 from ..findings import Findings
-from ..published.tree import ReadError
-from ..source import TIERS, SmallArray, neuron_count
+from ..published.names import NEURONS, NPY, TIERS
+from ..source import ReadError, SmallArray, neuron_count
 from .access import Hdf5Reader, named_errors
 from .dataset import Dataset
 from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
-_META = "meta/"
 FLOATS = ("float32", "float64")
 """What trials of the older layouts may be."""
 
@@ -98,7 +97,7 @@ class Hdf5Surveyor:
             return
         with self.noting(group):
             for path in self.file.datasets(group):
-                self.add_small(f"{prefix}{rename(path.removeprefix(f'{group}/'))}.npy", path)
+                self.add_small(f"{prefix}{rename(path.removeprefix(f'{group}/'))}{NPY}", path)
 
     def known_variables(self, places: Mapping[str, VariablePlace]) -> tuple[Variable, ...]:
         """Return what the variables of an older layout are, which have the names of published ones."""
@@ -116,9 +115,7 @@ class Hdf5Surveyor:
         tiers = self._tiers(ids)
         complete = {name: place for name, place in places.items() if place.trials}
         of_neurons = {
-            place.dataset: place.array.shape
-            for name, place in self.small.items()
-            if name.startswith(f"{_META}{NEURON}s/")
+            place.dataset: place.array.shape for name, place in self.small.items() if name.startswith(NEURONS)
         }
         clear = [variable for variable in variables if variable.name in complete]
         self.found.check_neurons(neuron_count(clear, specs(complete, ids)), of_neurons)

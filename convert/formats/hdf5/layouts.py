@@ -9,10 +9,10 @@ from ....store import Problem, SourceError
 from . import movies, static
 from .access import Hdf5Reader, Kind
 from .exported import read_exported
-from .library import A_LAYOUT
 from .movies import read_movies
 from .places import Contents
 from .static import read_static
+from .values import A_LAYOUT
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from ....store.variables import BEHAVIOR, FRAME, PUPIL_CENTER, RESPONSES, VIDEOS
 from ...npy import COPY_AGAIN
 from ..findings import REMOVE
-from ..published.tree import ReadError
+from ..published.names import NEURONS, NPY, STATISTICS, TRIALS
+from ..source import ReadError
 from .access import Hdf5Reader
 from .dataset import Dataset
 from .hdf5_surveyor import Hdf5Surveyor, check_dtype
@@ -58,9 +59,9 @@ def read_movies(file: Hdf5Reader) -> Contents:
     top = file.kinds()
     for name in _OF_TRIALS:
         if name in top:
-            collecting.add_small(f"meta/trials/{name}.npy", name)
-    collecting.add_group("neurons", "meta/neurons/")
-    collecting.add_group("statistics", "meta/statistics/", _statistic_name)
+            collecting.add_small(f"{TRIALS}{name}{NPY}", name)
+    collecting.add_group("neurons", NEURONS)
+    collecting.add_group("statistics", STATISTICS, _statistic_name)
     for name in top:
         if name not in (*GROUPS, *_OF_TRIALS, "neurons", "statistics"):
             collecting.found.leave_out(name)

@@ -98,7 +98,7 @@ class SmallPlace:
     array
         As a published tree has it.
     digest
-        Of the dataset's values; None if the file does not say.
+        Digest of the dataset's values; None if the file has none.
     """
 
     dataset: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....store.variables import BEHAVIOR, IMAGES, KNOWN, PUPIL_CENTER, RESPONSES
-from ..source import TIERS
+from ..published.names import NEURONS, STATISTICS, TIERS, TRIALS
 from .access import Hdf5Reader
 from .dataset import Dataset
 from .hdf5_surveyor import Hdf5Surveyor, place_of_stack
@@ -12,7 +12,7 @@ from .places import Contents, TrialPlace, VariablePlace
 _AXES = {IMAGES: 3, RESPONSES: 1, BEHAVIOR: 1, PUPIL_CENTER: 1}
 """Variable -> number of axes of one trial."""
 DATASETS = (*_AXES, "tiers")
-_GROUPS = {"item_info": "meta/trials/", "neurons": "meta/neurons/", "statistics": "meta/statistics/"}
+_GROUPS = {"item_info": TRIALS, "neurons": NEURONS, "statistics": STATISTICS}
 
 
 def read_static(file: Hdf5Reader) -> Contents:

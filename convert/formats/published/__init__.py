@@ -1,1 +1,1 @@
-"""The tree of files that mice are published as: surveyed, read, made again; in a folder, a zip."""
+"""The tree of files that mice are published as: surveyed, read and made again, in a folder, a zip or a tar."""

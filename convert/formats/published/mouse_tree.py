@@ -14,8 +14,9 @@ from ....store import Problem, SourceError
 from ....store.layout import Variable
 from ...schema import Schema
 from ..source import SourceTrial, Survey, TrialSpec, with_frames
+from .names import TRIAL_FILE
 from .npy_files import named_errors, read_array, trial_problem
-from .surveyor import TRIAL_FILE, Surveyor
+from .surveyor import Surveyor
 from .tree import Entry, Listing, Tree, TreeReader
 
 
@@ -25,7 +26,7 @@ class MouseTree:
     Parameters
     ----------
     tree
-        Where the files are: a folder or a zip.
+        Where the files are: a folder or an archive.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -34,7 +35,7 @@ class MouseTree:
 
     @property
     def label(self) -> str:
-        """The folder or zip."""
+        """The folder or archive."""
         return self._tree.label
 
     @property

@@ -13,7 +13,8 @@ from ....store import Problem, SourceError
 from ....store.variables import DTYPES
 from ... import npy
 from ...npy import COPY_AGAIN, Header, NpyError
-from .tree import Entry, ReadError, Tree, TreeReader
+from ..source import ReadError
+from .tree import Entry, Tree, TreeReader
 
 
 def dtype_problem(header: Header) -> tuple[str, str] | None:

@@ -17,12 +17,19 @@ from ....store.junk import is_junk
 from ....store.layout import ArrayLayout
 from ....store.progress import Progress
 from ....store.tasks import Threads
+from ..source import ReadError
+from .names import DATA, TRIALS
 from .published_files import PublishedFile, PublishedTree
-from .tree import Entry, Listing, ReadError
+from .tree import Entry, Listing
 
 # Never waits, should a pipe have taken the place of a file.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHANGED = "the file changed while it was read"
+
+
+def is_mouse(path: Path) -> bool:
+    """Return whether a folder is a mouse's: either half of one is enough, what the other lacks is then named."""
+    return (path / DATA).is_dir() or (path / TRIALS).is_dir()
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,9 @@ class FolderTree:
         """The folder."""
         return str(self.path)
 
-    @property
-    def mouse(self) -> str:
-        """The folder's name."""
-        return self.path.resolve().name
-
     def list(self) -> Listing:
         """Walk the folder."""
-        listing, folders = Listing(), [""]
+        listing, folders = Listing(self.path.resolve().name), [""]
         while folders:
             folder = folders.pop()
             try:
@@ -130,14 +132,14 @@ def write_folder(tree: PublishedTree, path: Path, workers: int, progress: Progre
             _write(path, file, progress)
 
     for array, _ in tree.shards:
-        files.make_folder(path / "data" / array.path)
+        files.make_folder(path / DATA / array.path)
     tasks = [partial(write_shard, array, number) for array, number in tree.shards]
     Threads(workers, "trialpack-export").run(tasks)
 
 
 def _write(root: Path, file: PublishedFile, progress: Progress) -> None:
     path = root / file.name
-    if not file.name.startswith("data/"):
+    if not file.name.startswith(DATA):
         files.make_folder(path.parent)
     with naming(path):
         descriptor = files.create(path)

@@ -1,24 +1,33 @@
-"""The files that a mouse was published as, made again from its store."""
+"""The files that a mouse was published as, made again from its store, and written in any container of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ....readers import Mouse, train_statistics
 from ....readers.recording import recording_of
-from ....readers.statistics_files import in_published_axes
+from ....readers.statistics_files import check_format, in_published_axes, public_pickle
+from ....readers.stored_statistics import has_statistics
 from ....store import StoreIndex, layout
 from ....store.chunk_codecs import flat_bytes
 from ....store.integrity import intact_rows
 from ....store.layout import ArrayLayout
+from ....store.metadata import to_json
+from ....store.progress import Progress
 from ...npy import as_published, header_bytes, narrowed
 from ...schema import SCHEMA_FILE
+from ..format import EXPORTING, Option, WriteSettings
+from .names import CONFIG, ROUNDED, STATISTICS_PICKLE, trial_file
 
-CONFIG = "config.json"
+STATISTICS_PICKLE_OPTION = Option(
+    "statistics_pkl", f"Add {STATISTICS_PICKLE}: the train statistics as the public pipeline reads them."
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class PublishedTree:
     Parameters
     ----------
     index
-        Of its store.
+        Index of the mouse's store.
     extra
         Further files.
 
@@ -105,6 +114,12 @@ class PublishedTree:
                 descr, fortran = array.attributes[layout.A_SOURCE_DTYPE], array.attributes[layout.A_SOURCE_FORTRAN]
                 yield _npy(name, as_published(values, descr), descr, fortran=fortran)
 
+    def files(self) -> Iterator[PublishedFile]:
+        """Yield all files, in the order of the store."""
+        yield from self.small()
+        for array, number in self.shards:
+            yield from self.trials(array, number)
+
     def trials(self, array: ArrayLayout, number: int) -> Iterator[PublishedFile]:
         """Yield the files of the trials of a shard.
 
@@ -119,7 +134,7 @@ class PublishedTree:
             if lacking is not None and lacking[row]:
                 continue
             descr, fortran = _header(array, row)
-            name = f"data/{variable.name}/{recording.trial_ids[row]}.npy"
+            name = trial_file(variable.name, int(recording.trial_ids[row]))
             published = in_published_axes(variable, values[recording.file_part(variable, row)])
             yield _npy(name, published, descr, fortran=fortran, buffer=buffer)
 
@@ -159,3 +174,31 @@ def _npy(name: str, values: NDArray[Any], descr: str, *, fortran: bool, buffer: 
         np.copyto(out, laid, casting="same_kind")
         laid = out
     return PublishedFile(name, (memoryview(header), flat_bytes(laid)))
+
+
+Container = Callable[[PublishedTree, Path, int, Progress], None]
+"""Writes all files of a tree to a path, with so many threads at most."""
+
+
+def write_published(container: Container, mouse: Mouse, path: Path, settings: WriteSettings) -> None:
+    """Write the published files of a mouse, and those that an export adds; see `Format.write`."""
+    extra = list[PublishedFile]()
+    if settings.options[STATISTICS_PICKLE_OPTION.name]:
+        extra.append(_statistics_file(mouse, settings.progress))
+    bounds = {name: bound.document for name, bound in mouse.index.bounds.items()}
+    if bounds:
+        extra.append(PublishedFile(ROUNDED, (memoryview(to_json({layout.A_MAX_ERROR: bounds})),)))
+    tree = PublishedTree(mouse.index, extra)
+    settings.progress.start(EXPORTING, *tree.extent)
+    container(tree, path, settings.workers, settings.progress)
+
+
+def check_published(mouse: Mouse, options: Mapping[str, Any]) -> None:
+    """Check that the public pipeline has statistics of such a mouse, if they are wanted; see `Format.check`."""
+    if options[STATISTICS_PICKLE_OPTION.name]:
+        check_format(mouse.kind, Path(STATISTICS_PICKLE))
+
+
+def _statistics_file(mouse: Mouse, progress: Progress) -> PublishedFile:
+    found = mouse.statistics if has_statistics(mouse.index) else train_statistics(mouse, progress=progress)
+    return PublishedFile(STATISTICS_PICKLE, (memoryview(public_pickle(found)),))

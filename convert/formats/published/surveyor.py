@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -11,19 +10,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ....store import SourceError
-from ....store.layout import NEURON, Variable
+from ....store.layout import Variable
 from ... import npy
 from ...inference import FoundTrials, FrameCounts, VariableFinder, count_frames
 from ...npy import COPY_AGAIN, Header
 from ...schema import SCHEMA_FILE, Schema, parse_schema
 from ..findings import MAX_SMALL_FILE, REMOVE, Findings
-from ..source import TIERS, SmallArray, Survey, TrialSpec, neuron_count, with_frames
+from ..source import ReadError, SmallArray, Survey, TrialSpec, neuron_count, with_frames
+from .names import ANY_TRIAL, CONFIG, DATA, META, NEURONS, NPY, TIERS, TRIAL_FILE, trial_file
 from .npy_files import dtype_problem, named_errors, read_array
-from .tree import Entry, Listing, ReadError, Tree, TreeReader
+from .tree import Entry, Listing, Tree, TreeReader
 
-CONFIG = "config.json"
-_DATA, _META = "data/", "meta/"
-TRIAL_FILE = re.compile(r"data/([^/]+)/(0|[1-9][0-9]{0,8})\.npy")
 _HEADERS_LOOKED_AT = 3
 
 
@@ -32,7 +29,7 @@ class Surveyor:
 
     def __init__(self, tree: Tree, listing: Listing, trials: dict[str, dict[int, Entry]], reader: TreeReader) -> None:
         self._tree, self._entries, self._trials, self._reader = tree, listing.entries, trials, reader
-        self._found = Findings(tree.label)
+        self._mouse, self._found = listing.mouse, Findings(tree.label)
         self._found.problems += listing.problems
         for name in listing.left_out:
             self._found.leave_out(name)
@@ -56,7 +53,7 @@ class Surveyor:
         config = self._text(CONFIG)
         self._found.raise_any()
         return Survey(
-            mouse=self._tree.mouse,
+            mouse=self._mouse,
             label=self._tree.label,
             trial_ids=tuple(ids),
             tiers=tuple(tiers[trial] for trial in ids),
@@ -82,7 +79,7 @@ class Surveyor:
             return Schema()
 
     def _variables(self, found: Mapping[str, FoundTrials], schema: Schema) -> tuple[Variable, ...]:
-        finder = VariableFinder(self._tree.label, self._tree.mouse, found, schema, ignore=self._trials.keys() - found)
+        finder = VariableFinder(self._tree.label, self._mouse, found, schema, ignore=self._trials.keys() - found)
         variables = finder.variables()
         self._found.problems += finder.problems
         self._found.warnings += finder.warnings()
@@ -91,10 +88,10 @@ class Surveyor:
     def _check_names(self) -> None:
         """Every file has a place in the store, or the person is told: nothing is left behind in silence."""
         for name in self._entries:
-            if name.startswith(_DATA):
+            if name.startswith(DATA):
                 if TRIAL_FILE.fullmatch(name) is None:
-                    self._found.problem("not a trial (expected data/<variable>/<number>.npy)", REMOVE, name)
-            elif name.startswith(_META):
+                    self._found.problem(f"not a trial (expected {ANY_TRIAL})", REMOVE, name)
+            elif name.startswith(META):
                 self._found.check_name(name, name)
                 self._found.check_small(self._entries[name].size, name)
             elif name not in (CONFIG, SCHEMA_FILE):
@@ -102,7 +99,7 @@ class Surveyor:
 
     def _check_complete(self, ids: list[int], schema: Schema) -> None:
         optional = {name for name in self._trials if schema.declared(name).optional}
-        names = {name: f"{_DATA}{name}/{{}}.npy" for name in self._trials}
+        names = {name: trial_file(name, "{}") for name in self._trials}
         self._found.check_complete(names, self._trials, ids, optional)
 
     def _count_frames(
@@ -142,7 +139,7 @@ class Surveyor:
                     what = f"expected {dtype} as of the other trials, found {header.descr}"
                     self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
         shapes = {trial: header.shape for trial, header in sound.items()}
-        return FoundTrials(f"{_DATA}{name}", shapes, usual, dtype)
+        return FoundTrials(f"{DATA}{name}", shapes, usual, dtype)
 
     def _is_sound(self, member: str, trial: int, header: Header) -> bool:
         """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
@@ -172,7 +169,7 @@ class Surveyor:
     def _check_neurons(
         self, variables: Sequence[Variable], specs: Mapping[str, TrialSpec], small: Sequence[SmallArray]
     ) -> None:
-        of_neurons = {array.name: array.shape for array in small if array.name.startswith(f"{_META}{NEURON}s/")}
+        of_neurons = {array.name: array.shape for array in small if array.name.startswith(NEURONS)}
         self._found.check_neurons(neuron_count(variables, specs), of_neurons)
 
     def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
@@ -191,10 +188,10 @@ class Surveyor:
         return found
 
     def _meta(self) -> tuple[tuple[SmallArray, ...], tuple[str, ...]]:
-        names = sorted(name for name in self._entries if name.startswith(_META))
-        found = [(name, self._header(self._entries[name])) for name in names if name.endswith(".npy")]
+        names = sorted(name for name in self._entries if name.startswith(META))
+        found = [(name, self._header(self._entries[name])) for name in names if name.endswith(NPY)]
         arrays = [self._small(name, header) for name, header in found if header is not None]
-        verbatim = tuple(name for name in names if not name.endswith(".npy"))
+        verbatim = tuple(name for name in names if not name.endswith(NPY))
         return tuple(array for array in arrays if array is not None), verbatim
 
     def _small(self, name: str, header: Header) -> SmallArray | None:

@@ -1,4 +1,4 @@
-"""A tree of files to read from: what a folder and a zip have in common."""
+"""A tree of files to read from: what a folder and archives have in common."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Entry:
     size
         Bytes, uncompressed.
     stamp
-        Changes when the file does: modification time in ns of a file, CRC-32 of a zip member.
+        Changes when the file does: modification time in ns of a file, CRC-32 of a zip member, digest of both of a tar.
     """
 
     name: str
@@ -30,8 +30,15 @@ class Entry:
 
 @dataclass
 class Listing:
-    """All files of a mouse, junk left out; what is wrong with the tree itself; what lies beside the mouse."""
+    """All files of a mouse, junk left out; what is wrong with the tree itself; what lies beside the mouse.
 
+    Attributes
+    ----------
+    mouse
+        Name of the mouse: that of its folder, or else of the archive.
+    """
+
+    mouse: str
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     problems: list[Problem] = field(default_factory=list[Problem])
     left_out: list[str] = field(default_factory=list[str])
@@ -58,16 +65,11 @@ class TreeReader(Protocol):
 
 
 class Tree(Protocol):
-    """A mouse's files, in a folder or a zip. Small and picklable: workers in other processes use it too."""
+    """A mouse's files, in a folder or an archive. Small and picklable: workers in other processes use it too."""
 
     @property
     def label(self) -> str:
-        """The folder or zip as the person knows it."""
-        ...
-
-    @property
-    def mouse(self) -> str:
-        """The name of the mouse, from the name of the folder or zip."""
+        """The folder or archive as the person knows it."""
         ...
 
     @property
@@ -82,11 +84,3 @@ class Tree(Protocol):
     def open(self) -> AbstractContextManager[TreeReader]:
         """Return a context in which files are read."""
         ...
-
-
-class ReadError(ValueError):
-    """A file of a tree is damaged. The caller knows which; this says what is wrong and what to do."""
-
-    def __init__(self, what: str, advice: str = "copy the file again") -> None:
-        super().__init__(what, advice)
-        self.what, self.advice = what, advice

@@ -7,10 +7,9 @@ import os
 import stat
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import deflate
 import numpy as np
@@ -19,18 +18,24 @@ from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.junk import is_junk
 from ....store.progress import Progress
+from ..source import ReadError
+from .members import MAKE_AGAIN, duplicates, find_root, is_unsafe, mouse_name
 from .published_files import PublishedFile, PublishedTree
-from .tree import Entry, Listing, ReadError
+from .tree import Entry, Listing
 
 _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
 _RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1
 _DOWNLOAD_AGAIN = "download the zip again"
-_MARKER = "meta/trials/tiers.npy"
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 _LEVEL = 1
 """Floating point numbers hardly get smaller by more."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o644 << 16
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether a file ends as zips do."""
+    return path.is_file() and zipfile.is_zipfile(path)
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,6 @@ class ZipTree:
         """The zip."""
         return str(self.path)
 
-    @property
-    def mouse(self) -> str:
-        """The name of the top folder in the zip, else of the zip."""
-        return PurePosixPath(self._root(self._members())).name or self.path.stem
-
     def list(self) -> Listing:
         """Read the zip's directory.
 
@@ -75,8 +75,10 @@ class ZipTree:
             Not a zip, or a truncated one.
         """
         members = self._members()
-        root = self._root(members)
-        listing = Listing(problems=[*self._duplicates(members), *self._overlaps(members)])
+        names = [member.filename for member in members]
+        root = find_root(self.label, "zip", names)
+        listing = Listing(mouse_name(root, self.path.stem))
+        listing.problems += [*duplicates(self.label, "zip", names), *self._overlaps(members)]
         for member in members:
             problem = self._refusal(member)
             if problem:
@@ -102,25 +104,7 @@ class ZipTree:
             with zipfile.ZipFile(self.path) as archive:
                 return [member for member in archive.infolist() if not is_junk(member.filename)]
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            advice = _DOWNLOAD_AGAIN if self.path.suffix == ".zip" else "give the folder or zip of a mouse"
-            raise SourceError(Problem(self.label, f"not a readable zip ({error})", advice)) from None
-
-    def _root(self, members: list[zipfile.ZipInfo]) -> str:
-        """Return what stands before ``meta`` in the names of the mouse's members."""
-        found = {member.filename for member in members if ("/" + member.filename).endswith("/" + _MARKER)}
-        if len(found) != 1:
-            what = f"expected one member {_MARKER}, found {len(found)}"
-            advice = "give the zip of one mouse" if found else f"{_DOWNLOAD_AGAIN}, or give the zip of a mouse"
-            raise SourceError(Problem(self.label, what, advice))
-        return found.pop().removesuffix(_MARKER)
-
-    def _duplicates(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
-        counts = Counter(member.filename for member in members)
-        return [
-            Problem(self.label, f"stands {count} times in the zip (expected once)", _DOWNLOAD_AGAIN, name)
-            for name, count in counts.items()
-            if count > 1
-        ]
+            raise SourceError(Problem(self.label, f"not a readable zip ({error})", _DOWNLOAD_AGAIN)) from None
 
     def _overlaps(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
         """Find members that share bytes: the sign of a zip made to unpack into far more than it holds."""
@@ -134,8 +118,8 @@ class ZipTree:
 
     def _refusal(self, member: zipfile.ZipInfo) -> tuple[str, str] | None:
         """Return why a member cannot be part of a mouse, and what to do; None if it can."""
-        name, advice = member.orig_filename, "make the zip again from the published files"
-        if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name or ":" in name.split("/")[0]:
+        name, advice = member.orig_filename, MAKE_AGAIN.format("zip")
+        if is_unsafe(name):
             return f"has an unsafe name {name!r}", advice
         if member.flag_bits & 0x1:
             return "is encrypted", "make the zip again without a password"
@@ -237,11 +221,8 @@ def write_zip(tree: PublishedTree, path: Path, workers: int, progress: Progress)
     """
     with naming(path), os.fdopen(files.create(path), "wb") as file:
         with zipfile.ZipFile(file, "w") as archive:
-            for member in tree.small():
+            for member in tree.files():
                 _write(archive, tree.mouse, member, progress)
-            for array, number in tree.shards:
-                for member in tree.trials(array, number):
-                    _write(archive, tree.mouse, member, progress)
 
 
 def _write(archive: zipfile.ZipFile, mouse: str, file: PublishedFile, progress: Progress) -> None:
