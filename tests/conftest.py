@@ -1,14 +1,18 @@
 """Tiny mice, made once a run; each test gets copies of its own."""
 
+import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.store import files
+
+FSYNC, SYNC, SYNCFS = os.fsync, os.sync, files._syncfs
 
 # ``pytest --hypothesis-profile=long`` looks further, at other examples every time.
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
@@ -63,11 +67,22 @@ def fresh(tiny_mice: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting() -> Iterator[None]:
+    """Ask the system for nothing that makes it wait for the disk: most tests are of what is written, not of when."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(os, "sync", lambda: None)
+        patch.setattr(files, "_syncfs", lambda descriptor: 0)
+        yield
+
+
 @pytest.fixture
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disk: for tests of what is written, not of when it is durable."""
-    for name in ("sync", "sync_file_system"):
-        monkeypatch.setattr(f"trialpack.store.files.{name}", lambda _: None)
+def durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the disk, as conversions of users do."""
+    monkeypatch.setattr(os, "fsync", FSYNC)
+    monkeypatch.setattr(os, "sync", SYNC)
+    monkeypatch.setattr(files, "_syncfs", SYNCFS)
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from .mice import assert_holds_mouse, assert_same_bits, open_store, trial_ids, t
 h5py = pytest.importorskip("h5py")
 from .hdf5_files import write_images, write_movies  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 CHUNKED = [{}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True, "fletcher32": True}]
 
 
