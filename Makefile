@@ -51,5 +51,5 @@ $(VENV)/ready: setup.cfg pyproject.toml $(VENV)/made
 
 $(VENV)/tested: $(VENV)/ready
 	@echo "Installing what the tests need into $(VENV) (about 2 GB; some minutes)"
-	@$(INSTALL) -e '.[test,test-torch]'
+	@$(INSTALL) -e '.[lint,test,test-torch]'
 	@touch $@

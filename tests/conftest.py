@@ -19,6 +19,9 @@ settings.register_profile("quick", max_examples=200, deadline=None, derandomize=
 settings.register_profile("long", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
 
+# The tests run beside one another: the threads of each process's models would only wait for those of the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell starts jobs in the background with interrupts ignored, and all that they start would ignore them too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -365,6 +365,7 @@ def start_slowly(command):
     return subprocess.Popen(process, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("number", "several"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGINT, True)]
 )
@@ -386,6 +387,7 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(mice, tmp_pat
     assert run(*command).returncode == 0
 
 
+@pytest.mark.once
 def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it(stores, tmp_path):
     command = ["export", next(stores.glob("dynamic*")), "--to", tmp_path / "out", "--as", "zip"]
     process, left = start_slowly(command), None
@@ -399,6 +401,7 @@ def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".zip"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("module", ["numpy", "numcodecs", "rich.table", "trialpack.cli.info"])
 def test_interrupting_the_start_is_one_line(tmp_path, number, module):

@@ -42,6 +42,7 @@ print(int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]
 """
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.once,
     pytest.mark.promise(18),
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc"),
 ]
