@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -122,6 +124,18 @@ def static_folder(fresh: Callable[[str], Path]) -> Path:
 def static_zip(fresh: Callable[[str], Path]) -> Path:
     """The same as a zip."""
     return fresh("static_zip")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """Two worker processes of two threads each, for all tests; on any free port, for others may have a cluster, too."""
+    distributed = pytest.importorskip("distributed")
+    options = {"threads_per_worker": 2, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+    with warnings.catch_warnings():
+        # distributed warns about its own sockets and event loops.
+        warnings.simplefilter("default")
+        with distributed.LocalCluster(n_workers=2, **options) as cluster:
+            yield cluster
 
 
 @pytest.fixture

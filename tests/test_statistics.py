@@ -533,13 +533,8 @@ def test_all_statistics_can_be_pickled(mouse: Mouse) -> None:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """Two processes of two threads each."""
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster,
-        distributed.Client(cluster) as client,
-    ):
+def client(cluster: Any) -> Iterator[Any]:
+    with cluster.get_client() as client:
         yield client
 
 
