@@ -45,7 +45,7 @@ $(VENV)/made: FORCE
 	  $(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV) && touch $@; }
 
 $(VENV)/ready: setup.cfg pyproject.toml $(VENV)/made
-	@echo "Installing trialpack and what it needs into $(VENV) (about 400 MB)"
+	@echo "Installing trialpack and what it needs into $(VENV) (about 300 MB)"
 	@$(INSTALL) -e .
 	@touch $@
 
