@@ -13,8 +13,8 @@ from trialpack.store import OptionError, SourceError, layout
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A mouse of many units of work."""
-    monkeypatch.setattr(layout, "SHARD_BYTES", 6_000_000)
-    return write_sample(tmp_path, mouse="A", trials=12, neurons=30)
+    monkeypatch.setattr(layout, "SHARD_BYTES", 500_000)
+    return write_sample(tmp_path, mouse="A", trials=12, neurons=30, image_shape=(12, 16))
 
 
 def digests(store):
