@@ -5,7 +5,11 @@ VENV ?= .venv
 DEMO ?= demo
 TRIALS ?= 96
 
-.PHONY: demo test lint test-all torture clean
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+WHICH = import sys; print(sys.base_prefix, *sys.version_info[:2])
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint test-all torture clean FORCE
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
 	rm -rf $(DEMO)/data $(DEMO)/stores
@@ -13,25 +17,39 @@ demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what cam
 	$(VENV)/bin/trialpack convert $(DEMO)/data --to $(DEMO)/stores
 	$(VENV)/bin/trialpack verify $(DEMO)/stores/*.zarr --source $(DEMO)/data
 	$(VENV)/bin/trialpack info $(DEMO)/stores/*.zarr
+	@echo "It works: $(DEMO)/stores holds the mouse. Next: $(VENV)/bin/trialpack --help"
 
 test: lint ## lint, types, tests
-	$(VENV)/bin/python -m pytest -q -n auto
+	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal
 
-lint: $(VENV)/ready
+lint: $(VENV)/tested
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
 
-test-all: ## the tests on every Python from 3.11 that is installed, each with the newest zarr it can have
-	bash tests/all_pythons.sh
+test-all: ## the tests on every other Python from 3.11 that is installed, each with the newest zarr it can have
+	PYTHON="$(PYTHON)" bash tests/all_pythons.sh
 
-torture: $(VENV)/ready ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
+torture: $(VENV)/tested ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
 	$(VENV)/bin/python -m pytest -q -n auto --torture tests/faults
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO) build *.egg-info
 
-$(VENV)/ready: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@
+# A virtual environment that belongs to another Python, or to one that is gone, is made anew.
+$(VENV)/made: FORCE
+	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+	  echo "trialpack needs Python 3.11 or newer, and $(PYTHON) is older or missing: name one, as in PYTHON=python3.12" >&2; exit 1; }
+	@test -e $@ -a "$$($(VENV)/bin/python -c '$(WHICH)' 2>/dev/null)" = "$$($(PYTHON) -c '$(WHICH)')" || { \
+	  echo "Making a virtual environment in $(VENV)" && \
+	  $(PYTHON) -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV) && touch $@; }
+
+$(VENV)/ready: setup.cfg pyproject.toml $(VENV)/made
+	@echo "Installing trialpack and what it needs into $(VENV) (about 300 MB)"
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/tested: $(VENV)/ready
+	@echo "Installing what the tests need into $(VENV) (about 2 GB; some minutes)"
+	@$(INSTALL) -e '.[lint,test,test-torch]'
+	@touch $@

@@ -1,19 +1,28 @@
 """Tiny mice, made once a run; each test gets copies of its own."""
 
+import os
 import shutil
 import signal
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.store import files
+
+FSYNC, SYNC, SYNCFS = os.fsync, os.sync, files._syncfs
 
 # ``pytest --hypothesis-profile=long`` looks further, at other examples every time.
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
+
+# The tests run beside one another: the threads of each process's models would only wait for those of the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts jobs in the background with interrupts ignored, and all that they start would ignore them too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -63,11 +72,22 @@ def fresh(tiny_mice: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
     return copy
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting() -> Iterator[None]:
+    """Ask the system for nothing that makes it wait for the disk: most tests are of what is written, not of when."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(os, "sync", lambda: None)
+        patch.setattr(files, "_syncfs", lambda descriptor: 0)
+        yield
+
+
 @pytest.fixture
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disk: for tests of what is written, not of when it is durable."""
-    for name in ("sync", "sync_file_system"):
-        monkeypatch.setattr(f"trialpack.store.files.{name}", lambda _: None)
+def durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the disk, as conversions of users do."""
+    monkeypatch.setattr(os, "fsync", FSYNC)
+    monkeypatch.setattr(os, "sync", SYNC)
+    monkeypatch.setattr(files, "_syncfs", SYNCFS)
 
 
 @pytest.fixture
@@ -104,6 +124,18 @@ def static_folder(fresh: Callable[[str], Path]) -> Path:
 def static_zip(fresh: Callable[[str], Path]) -> Path:
     """The same as a zip."""
     return fresh("static_zip")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """Two worker processes of two threads each, for all tests; on any free port, for others may have a cluster, too."""
+    distributed = pytest.importorskip("distributed")
+    options = {"threads_per_worker": 2, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+    with warnings.catch_warnings():
+        # distributed warns about its own sockets and event loops.
+        warnings.simplefilter("default")
+        with distributed.LocalCluster(n_workers=2, **options) as cluster:
+            yield cluster
 
 
 @pytest.fixture

@@ -29,9 +29,8 @@ CUTS: dict[str, dict[str, int]] = {
 
 @contextlib.contextmanager
 def quickly(**constants: int) -> Iterator[None]:
-    """Convert without waiting for the disk, with other constants of the layout."""
+    """Convert with other constants of the layout."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trialpack.store.files.sync", lambda descriptor: None)
         for name, value in constants.items():
             patch.setattr(layout, name, value)
         yield

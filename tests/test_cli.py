@@ -1,8 +1,7 @@
-"""The command line, as a person or a script uses it: in a process of its own."""
+"""The command line, as a person or a script uses it."""
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from trialpack.cli.display import progress_bar
-from trialpack.cli.main import commands
+from trialpack.cli.main import COMMANDS, commands
 from trialpack.convert import convert_mouse, export_mouse
 from trialpack.convert.published_mice import published_mice
 from trialpack.convert.sample import write_sample
@@ -22,7 +21,7 @@ from trialpack.readers import open_mouse
 from trialpack.readers.statistics_files import save_statistics
 from trialpack.store import OptionError
 
-TRIALPACK = Path(sys.executable).parent / "trialpack"
+from .command_line import TRIALPACK, run
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +39,6 @@ def stores(mice):
     return folder
 
 
-def run(*arguments, **settings):
-    command = [str(TRIALPACK), *map(str, arguments)]
-    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, **{"env": env, **settings})
-
-
 def test_convert_makes_a_store_of_each_mouse_and_says_so(mice, tmp_path):
     done = run("convert", mice, "--to", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -53,6 +46,26 @@ def test_convert_makes_a_store_of_each_mouse_and_says_so(mice, tmp_path):
     for word in ("dynamic29156-11-10", "static26872-17-20", "B/s", "unpacked", "ratio", "trialpack info"):
         assert word in done.stdout
     assert done.stderr == "", "no progress unless standard error is a terminal"
+
+
+def test_every_command_in_a_process_of_its_own(tmp_path):
+    """The other tests run them in theirs, which has everything imported."""
+    store = f"{tmp_path}/stores/static26872-17-20-GrayImageNet-94c6ff995dac583098847cfecd43e7b6.zarr"
+    typed = (
+        f"sample {tmp_path}/data --mouse S0 --trials 12 --neurons 3",
+        f"convert {tmp_path}/data --to {tmp_path}/stores",
+        f"verify {store} --source {tmp_path}/data",
+        f"info {store} --json",
+        f"stats {store} -o {tmp_path}/statistics.npz",
+        f"show {store} -o {tmp_path}/trial.png",
+        f"export {store} --to {tmp_path}/out --as zip",
+    )
+    assert {command.split()[0] for command in typed} == set(COMMANDS)
+    for command in typed:
+        done = subprocess.run([TRIALPACK, *command.split()], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout and "Traceback" not in done.stderr, done.stderr
+    refused = subprocess.run([TRIALPACK, "info", tmp_path], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (1, run("info", tmp_path).stderr)
 
 
 def test_json_is_one_document_and_nothing_else(mice, tmp_path):
@@ -333,16 +346,33 @@ def test_info(stores):
     assert document["bytes_store"] == sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
 
 
+SLOWLY = """
+import time
+from trialpack.store import files
+append = files.append
+def slow(descriptor, parts):
+    time.sleep(0.05)
+    return append(descriptor, parts)
+files.append = slow
+from trialpack.cli import main
+main()
+"""
+"""Takes long enough to be interrupted."""
+
+
+def start_slowly(command):
+    process = [sys.executable, "-c", SLOWLY, *map(str, command)]
+    return subprocess.Popen(process, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("number", "several"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGINT, True)]
 )
-def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, number, several):
-    write_sample(tmp_path, mouse="A", trials=40, neurons=3000)
-    if several:
-        write_sample(tmp_path, mouse="B", trials=2, neurons=3)
-    command = ["convert", *sorted(tmp_path.glob("dynamic*")), "--to", tmp_path / "stores", "--workers", "1"]
-    process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
-    stage = None
+def test_interrupting_leaves_no_store_and_the_same_command_goes_on(mice, tmp_path, number, several):
+    sources = sorted(mice.iterdir()) if several else mice.glob("dynamic*")
+    command = ["convert", *sources, "--to", tmp_path / "stores", "--workers", "1"]
+    process, stage = start_slowly(command), None
     while stage is None and process.poll() is None:
         stage = next((tmp_path / "stores").glob(".*.partial"), None)
     time.sleep(0.05)
@@ -357,12 +387,10 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(tmp_path, num
     assert run(*command).returncode == 0
 
 
-def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it(mice, tmp_path):
-    write_sample(tmp_path, mouse="A", trials=40, neurons=2000)
-    assert run("convert", next(tmp_path.glob("dynamic*")), "--to", tmp_path).returncode == 0
-    command = ["export", next(tmp_path.glob("*.zarr")), "--to", tmp_path / "out", "--as", "zip"]
-    process = subprocess.Popen([str(TRIALPACK), *map(str, command)], stderr=subprocess.PIPE, text=True)
-    left = None
+@pytest.mark.once
+def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it(stores, tmp_path):
+    command = ["export", next(stores.glob("dynamic*")), "--to", tmp_path / "out", "--as", "zip"]
+    process, left = start_slowly(command), None
     while left is None and process.poll() is None:
         left = next((tmp_path / "out").glob(".*.partial"), None)
     process.send_signal(signal.SIGINT)
@@ -373,6 +401,7 @@ def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".zip"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("module", ["numpy", "numcodecs", "rich.table", "trialpack.cli.info"])
 def test_interrupting_the_start_is_one_line(tmp_path, number, module):
@@ -407,7 +436,7 @@ def test_what_notebooks_show_of_results_is_one_line(mice, tmp_path):
 @pytest.mark.parametrize("columns", ["80", "120"])
 @pytest.mark.parametrize("command", ["stats", "info"])
 def test_tables_fit_the_width_that_is_asked_for(stores, columns, command):
-    done = run(command, next(stores.glob("static*")), env={**os.environ, "COLUMNS": columns})
+    done = run(command, next(stores.glob("static*")), env={"COLUMNS": columns})
     tables = [line for line in done.stdout.splitlines() if line.startswith("  ")]
     assert len(tables) > 10 and max(map(len, tables)) <= int(columns)
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
@@ -426,7 +455,7 @@ def test_progress_of_verify_has_the_short_name(mice, stores, monkeypatch):
 
 
 def test_the_list_of_commands_is_whole_at_80_columns():
-    assert "or one HDF5 file." in run("--help", env={**os.environ, "COLUMNS": "80"}).stdout
+    assert "or one HDF5 file." in run("--help", env={"COLUMNS": "80"}).stdout
 
 
 def test_a_sample_of_more_trials_than_there_are_says_so(tmp_path, monkeypatch):
@@ -444,7 +473,7 @@ def test_a_full_disk_is_one_line(mice, tmp_path):
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)); os.execv(sys.argv[1], sys.argv[1:])"
     source = next(mice.glob("dynamic*"))
     command = [sys.executable, "-c", limit, str(TRIALPACK), "convert", str(source), "--to", str(tmp_path / "stores")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr and "free in" in done.stderr
     assert list((tmp_path / "stores").glob("*.zarr")) == []

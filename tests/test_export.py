@@ -28,12 +28,10 @@ from trialpack.readers import open_mouse
 from trialpack.store import CorruptStoreError, OptionError, StoreBusyError, StoreExistsError, check_quick, files
 from trialpack.store.manifest import read_manifest
 
+from .command_line import run
 from .mice import assert_same_tree, edit, published_files, trial_path, variables, zip_mouse
-from .test_cli import run
 
 FORMATS = ("npy", "zip", "tar")
-
-pytestmark = pytest.mark.usefixtures("no_sync")
 
 
 @pytest.fixture(scope="session")

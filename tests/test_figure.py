@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +12,14 @@ from trialpack.readers import open_mouse, panels, trial_figure
 from trialpack.readers.figure import picture_formats
 from trialpack.store import OptionError
 
+from .command_line import TRIALPACK, run
 from .mice import edit, trial_path
 
-TRIALPACK = Path(sys.executable).parent / "trialpack"
 ALL = ("videos", "responses", "behavior", "pupil_center")
 
 
 @pytest.fixture
-def opened(fresh, converted, no_sync):
+def opened(fresh, converted):
     """Open a tiny mouse after changes to its files: (trial, variables, function) each."""
 
     def make(name, *changes):
@@ -130,7 +129,7 @@ def test_traces_are_the_neurons_that_vary_most(opened):
         assert f"peak {responses[neuron].max():.3g} a.u." in [text.get_text() for text in axes.texts]
 
 
-def test_many_neurons_are_averaged_in_groups(tmp_path, converted, no_sync):
+def test_many_neurons_are_averaged_in_groups(tmp_path, converted):
     folder = write_sample(tmp_path, mouse="A", trials=1, neurons=1001, image_shape=(6, 8))
     mouse = open_mouse(converted(folder))
     axes, responses = panel(drawn(mouse, 0), "neurons, most"), mouse.trial(0)["responses"]
@@ -155,7 +154,7 @@ def test_withheld_responses_are_said_not_drawn(opened):
     assert len(figure.axes) == 5 and {one.get_xlim() for one in figure.axes} == {(0, 324)}
 
 
-def test_the_broken_trial_has_no_padding(tmp_path, converted, no_sync):
+def test_the_broken_trial_has_no_padding(tmp_path, converted):
     """Trial 668 of mouse D alone is valid to the end, 403 frames; all others are padded."""
     folder = write_sample(tmp_path, mouse="D", trial_ids=[0, 668], neurons=5, image_shape=(6, 8))
     mouse = open_mouse(converted(folder))
@@ -225,7 +224,7 @@ def test_other_numbers_of_behavior_channels(opened, count, label):
     panel(figure, label)
 
 
-def test_a_static_trial(tmp_path, converted, no_sync):
+def test_a_static_trial(tmp_path, converted):
     """Mouse S1, with a second channel of each image."""
     folder = write_sample(tmp_path, mouse="S1", trials=3, neurons=60, image_shape=(9, 16))
     for trial_id in (0, 1, 2):
@@ -319,13 +318,8 @@ def test_groups_are_as_small_as_a_picture_allows(n):
     assert group == 1 or -(-n // (group - 1)) > panels.RASTER_ROWS
 
 
-def show(*arguments, cwd):
-    command = [str(TRIALPACK), "show", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-
-
 @pytest.fixture
-def store(fresh, converted, no_sync):
+def store(fresh, converted):
     return converted(fresh("float64_folder"))
 
 
@@ -336,21 +330,21 @@ def test_show_draws_a_train_trial_by_default(store, tmp_path):
     train = mouse.trials[(mouse.trials.tier == "train") & ~mouse.trials.withheld]
     name = f"dynamic29515-10-12-trial-{train.index[0]}.png"
     for _ in ("new", "replaced"):
-        done = show(store, cwd=place)
+        done = run("show", store, cwd=place)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")
     assert [path.name for path in place.iterdir()] == [name]
     assert (place / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_show_falls_back_to_the_first_trial(tmp_path, converted, no_sync):
+def test_show_falls_back_to_the_first_trial(tmp_path, converted):
     folder = write_sample(tmp_path, mouse="F", trial_ids=[2, 4], neurons=5, image_shape=(6, 8))
-    done = show(converted(folder), cwd=tmp_path)
+    done = run("show", converted(folder), cwd=tmp_path)
     assert done.stdout == "dynamic29515-10-12-trial-2.png\n"
 
 
 @pytest.mark.parametrize(("name", "start"), [("trial.svg", b"<?xml"), ("TRIAL.PDF", b"%PDF"), ("a.jpg", b"\xff\xd8")])
 def test_the_suffix_says_the_format(store, tmp_path, name, start):
-    done = show(store, "--trial", 2, "-o", tmp_path / name, cwd=tmp_path)
+    done = run("show", store, "--trial", 2, "-o", tmp_path / name, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / name}\n"), done.stderr
     assert (tmp_path / name).read_bytes().startswith(start)
 
@@ -367,7 +361,7 @@ def test_the_suffix_says_the_format(store, tmp_path, name, start):
 def test_what_cannot_be_shown_is_one_line_and_no_file(store, tmp_path, arguments, words):
     place = tmp_path / "here"
     place.mkdir()
-    done = show(store, *arguments, cwd=place)
+    done = run("show", store, *arguments, cwd=place)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1 and all(word in done.stderr for word in words)
     assert list(place.iterdir()) == []
@@ -375,7 +369,7 @@ def test_what_cannot_be_shown_is_one_line_and_no_file(store, tmp_path, arguments
 
 def test_a_folder_is_no_picture(store, tmp_path):
     (tmp_path / "a.png").mkdir()
-    assert show(store, "-o", "a.png", cwd=tmp_path).returncode == 2
+    assert run("show", store, "-o", "a.png", cwd=tmp_path).returncode == 2
 
 
 def test_a_full_disk_leaves_no_half_picture(store, tmp_path):

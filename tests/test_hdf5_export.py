@@ -24,14 +24,12 @@ from trialpack.store import (
     files,
 )
 
+from .command_line import TRIALPACK, run
 from .made_up import write_made_up
 from .mice import assert_same_bits
 
 h5py = pytest.importorskip("h5py")
-TRIALPACK = Path(sys.executable).with_name("trialpack")
 NAMES_THE_SOURCE = {"source", "store_id"}
-
-pytestmark = pytest.mark.usefixtures("no_sync")
 
 
 @pytest.fixture(scope="module")
@@ -338,9 +336,6 @@ def test_importing_trialpack_does_not_import_h5py():
 
 
 def test_the_command_line_goes_there_and_back(stores, tmp_path):
-    def run(*arguments):
-        return subprocess.run([TRIALPACK, *arguments], capture_output=True, text=True, check=False)
-
     done = run("export", stores["static"], "--to", tmp_path, "--as", "hdf5", "--hdf5-filter", "none", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)

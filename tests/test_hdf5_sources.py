@@ -22,8 +22,6 @@ from .mice import assert_holds_mouse, assert_same_bits, open_store, trial_ids, t
 h5py = pytest.importorskip("h5py")
 from .hdf5_files import write_images, write_movies  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 CHUNKED = [{}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True, "fletcher32": True}]
 
 
@@ -196,11 +194,9 @@ def test_the_fingerprint_knows_a_file_by_name_size_and_time(images, tmp_path):
     assert fingerprint(moved) != before
 
 
-def test_units_run_on_a_cluster(images, tmp_path):
+def test_units_run_on_a_cluster(images, tmp_path, cluster):
     """Where a worker is another process, which opens the file itself."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-        store = convert_mouse(images, tmp_path / "stores", scheduler=cluster.scheduler_address).store
+    store = convert_mouse(images, tmp_path / "stores", scheduler=cluster.scheduler_address).store
     compare_with_source(store, images, workers=1)
 
 

@@ -4,8 +4,6 @@ import hashlib
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,15 @@ from trialpack.store.manifest import Manifest, read_manifest, values_digest
 from trialpack.store.metadata import parse_array, to_json
 from trialpack.store.shards import FileRecord, ShardReader, ShardWriter
 
+from .command_line import run
 from .mice import Array, as_published, assert_holds_mouse, edit, open_store, trial_ids, trial_path, variables, zip_mouse
 
 Convert = Callable[..., Path]
 Fresh = Callable[[str], Path]
 KINDS = ("dynamic", "float64", "static")
 STIMULUS = {"dynamic": "videos", "float64": "videos", "static": "images"}
-TRIALPACK = Path(sys.executable).with_name("trialpack")
 
 pytestmark = [
-    pytest.mark.usefixtures("no_sync"),
     pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification"),
 ]
 
@@ -528,10 +525,6 @@ def test_metadata_that_contradict_one_another_are_found(
 
 
 # --- The command line --------------------------------------------------------------------------------------------
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(TRIALPACK), *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 def test_the_command_line_shows_bounds_everywhere(dynamic_folder: Path, tmp_path: Path) -> None:

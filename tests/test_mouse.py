@@ -25,8 +25,6 @@ from trialpack.store import CorruptStoreError, OptionError, StoreFormatError, Tr
 
 from .mice import STIMULUS_AXES, Array, assert_same_bits, edit, trial_ids, trial_path, trim
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 KINDS = ("dynamic", "float64", "static")
 
 
@@ -147,7 +145,6 @@ def packed(originals: dict[str, Original], tmp_path_factory: pytest.TempPathFact
     place, mice = tmp_path_factory.mktemp("packed"), dict[str, Mouse]()
     for kind, original in originals.items():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("trialpack.store.files.sync", lambda descriptor: None)
             for name, value in CUTS[kind].items():
                 patch.setattr(layout, name, value)
             mice[kind] = pack(original.folder, place)

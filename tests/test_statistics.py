@@ -27,8 +27,6 @@ from trialpack.store.layout import STATISTIC_NAMES, VARIABLES
 
 from .mice import STIMULUS_AXES, Array, edit, trial_ids, trial_path, trim
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 KINDS = ("dynamic", "float64", "static")
 CODECS = ("fast", "none", "small")
 
@@ -177,7 +175,7 @@ def packed(sample_mice: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
             if kind == "static"
             else {"SHARD_BYTES": 150_000, "CHUNK_BYTES": 20_000}
         )
-        with patched(**cut, JOINT_CHUNKS=1), mock.patch("trialpack.store.files.sync", lambda descriptor: None):
+        with patched(**cut, JOINT_CHUNKS=1):
             mice[kind] = pack(sample_mice[f"{kind}_folder"], place)
     return mice
 
@@ -535,13 +533,8 @@ def test_all_statistics_can_be_pickled(mouse: Mouse) -> None:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """Two processes of two threads each."""
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster,
-        distributed.Client(cluster) as client,
-    ):
+def client(cluster: Any) -> Iterator[Any]:
+    with cluster.get_client() as client:
         yield client
 
 

@@ -2,9 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,22 +11,17 @@ from trialpack.readers.source_statistics import compare_with_published
 from trialpack.readers.statistics_files import save_statistics
 from trialpack.store import CorruptStoreError, OptionError
 
+from .command_line import run
 from .mice import trial_ids, trial_path
-
-TRIALPACK = Path(sys.executable).with_name("trialpack")
-
-
-def run(*arguments):
-    return subprocess.run([TRIALPACK, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
-def dynamic(dynamic_folder, converted, no_sync):
+def dynamic(dynamic_folder, converted):
     return open_mouse(converted(dynamic_folder))
 
 
 @pytest.fixture
-def static(static_folder, converted, no_sync):
+def static(static_folder, converted):
     return open_mouse(converted(static_folder))
 
 
@@ -115,7 +107,7 @@ def test_zarr_reads_the_stored_statistics_with_names_and_units(dynamic):
     np.testing.assert_array_equal(array[...], dynamic.statistics["responses"]["over_trials"].std)
 
 
-def test_without_statistics(dynamic_folder, converted, no_sync):
+def test_without_statistics(dynamic_folder, converted):
     mouse = open_mouse(converted(dynamic_folder, statistics=False))
     assert not [path for path in mouse.index.arrays if path.startswith("statistics/train")]
     with pytest.raises(OptionError, match=r"no train statistics in the store.*train_statistics\(mouse\)"):
@@ -124,7 +116,7 @@ def test_without_statistics(dynamic_folder, converted, no_sync):
     assert summarize(mouse.path)["statistics"]["train_trials"] is None
 
 
-def test_a_mouse_without_train_trials_is_converted_without_statistics(dynamic_folder, converted, no_sync):
+def test_a_mouse_without_train_trials_is_converted_without_statistics(dynamic_folder, converted):
     tiers = np.load(dynamic_folder / "meta/trials/tiers.npy")
     tiers[tiers == "train"] = "oracle"
     np.save(dynamic_folder / "meta/trials/tiers.npy", tiers)
@@ -137,7 +129,7 @@ def test_a_mouse_without_train_trials_is_converted_without_statistics(dynamic_fo
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 
 
-def test_a_mouse_without_train_trials_is_noted(dynamic_folder, converted, no_sync):
+def test_a_mouse_without_train_trials_is_noted(dynamic_folder, converted):
     tiers = np.load(dynamic_folder / "meta/trials/tiers.npy")
     np.save(dynamic_folder / "meta/trials/tiers.npy", np.where(tiers == "train", "oracle", tiers))
     assert "there are no train trials, so no train statistics" in summarize(converted(dynamic_folder))["warnings"]
@@ -166,7 +158,7 @@ def test_published_statistics_agree_with_those_of_the_trials(kind, request):
     assert any("n - 1" in remark for remark in remarks)
 
 
-def test_a_published_statistic_of_something_else_stands_out(dynamic_folder, converted, no_sync):
+def test_a_published_statistic_of_something_else_stands_out(dynamic_folder, converted):
     path = dynamic_folder / "meta/statistics/responses/all/mean.npy"
     values = np.load(path)
     values[3, 5] += 1

@@ -31,7 +31,6 @@ Fresh = Callable[[str], Path]
 Pack = Callable[[Path], Path]
 KINDS = ("dynamic", "float64", "static")
 
-pytestmark = pytest.mark.usefixtures("no_sync")
 
 SIGNALLING, NEGATIVE, PAYLOAD = 0x7FA00001, 0xFFC00000, 0x7FC12345
 SIGNALLING_64, NEGATIVE_64 = 0x7FF4000000000001, 0xFFF8000000000000

@@ -13,8 +13,8 @@ from trialpack.store import OptionError, SourceError, layout, tasks
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A mouse of many units of work."""
-    monkeypatch.setattr(layout, "SHARD_BYTES", 6_000_000)
-    return write_sample(tmp_path, mouse="A", trials=12, neurons=30)
+    monkeypatch.setattr(layout, "SHARD_BYTES", 500_000)
+    return write_sample(tmp_path, mouse="A", trials=12, neurons=30, image_shape=(12, 16))
 
 
 def digests(store):
@@ -34,28 +34,17 @@ def test_any_number_of_workers_makes_the_same_bytes(source, tmp_path, bounds):
     assert all(digests(one.store) == first for one in stores[1:])
 
 
-@pytest.fixture
-def scheduler():
-    """A cluster of two worker processes on this machine."""
-    distributed = pytest.importorskip("distributed")
-    # Any free port: other tests may run a cluster at the same time.
-    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
-    with distributed.LocalCluster(n_workers=2, **options) as cluster:
-        yield cluster.scheduler_address
-
-
-@pytest.mark.filterwarnings("default")  # distributed warns about its own sockets and event loops while it shuts down
-def test_a_cluster_makes_the_same_bytes_and_reports_the_same_problems(source, tmp_path, scheduler):
+def test_a_cluster_makes_the_same_bytes_and_reports_the_same_problems(source, tmp_path, cluster):
     for name, bounds in (("exact", {}), ("rounded", BOUNDS)):
         here = convert_mouse(source, tmp_path / "here" / name, max_error=bounds)
-        there = convert_mouse(source, tmp_path / "there" / name, max_error=bounds, scheduler=scheduler)
+        there = convert_mouse(source, tmp_path / "there" / name, max_error=bounds, scheduler=cluster.scheduler_address)
         assert digests(there.store) == digests(here.store)
     path = source / "data" / "responses" / "6.npy"
     data = bytearray(path.read_bytes())
     data[0:6] = b"\x93NUMPX"
     path.write_bytes(data)
     with pytest.raises(SourceError, match=r"data/responses/6\.npy: not a \.npy file") as caught:
-        convert_mouse(source, tmp_path / "bad", scheduler=scheduler)
+        convert_mouse(source, tmp_path / "bad", scheduler=cluster.scheduler_address)
     assert caught.value.trial == 6
     assert not list((tmp_path / "bad").iterdir())
 

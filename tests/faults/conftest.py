@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import shutil
 import subprocess
 import sys
@@ -172,8 +171,6 @@ def scenes(
 
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
-    # Nothing here can see whether bytes reach the disk; waiting for it would take most of the time.
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     return Faults(monkeypatch)
 
 

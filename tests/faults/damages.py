@@ -9,8 +9,6 @@ import hashlib
 import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +26,7 @@ from trialpack.store.layout import ArrayLayout
 from trialpack.store.manifest import Manifest, read_manifest
 from trialpack.store.shards import FileRecord
 
+from ..command_line import run
 from ..mice import open_store
 from ..streams import quickly
 
@@ -129,8 +128,7 @@ def verify(store: Path, *options: str) -> tuple[int, list[str]]:
 
 def run_trialpack(*arguments: object) -> tuple[int, list[str]]:
     """Run the command line; return its exit status, and the lines on standard error."""
-    command = [str(Path(sys.executable).parent / "trialpack"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(*arguments)
     return done.returncode, done.stderr.splitlines()
 
 

@@ -27,8 +27,6 @@ from .promises import Tally
 h5py = pytest.importorskip("h5py")
 from ..hdf5_files import write_images, write_movies  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 Change = Callable[[Any], object]
 _IN_OPEN = 0x20
 

@@ -25,8 +25,6 @@ from trialpack.store import SourceError
 from ..mice import Array, edit, listing, trial_ids, trial_path, trim, variables, write_npy, zip_mouse
 from .promises import Tally
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 Mutation = Callable[[Path], object]
 Fresh = Callable[[str], Path]
 Lie = Callable[[zipfile.ZipFile], object]

@@ -19,7 +19,7 @@ from .conversions import Digests, convert, digests
 from .forks import COMMAND, PRIVATE, QUICKLY, Fork, ForkServer, fork_server, is_private
 from .promises import Tally
 
-pytestmark = [pytest.mark.usefixtures("small_shards"), pytest.mark.promise(17)]
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("small_shards"), pytest.mark.promise(17)]
 
 SECONDS = 5.0
 SHARED = Path("/dev/shm")

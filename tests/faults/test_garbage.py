@@ -33,7 +33,7 @@ from .promises import Tally
 Size = Callable[[int, int], int]
 Json = dict[str, Any] | list[Any]
 
-pytestmark = [pytest.mark.usefixtures("no_sync"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 parts = pytest.mark.parametrize("part", range(4))
 """Each with other examples, and so that several workers share a long run."""
 GROWTH = 64_000_000

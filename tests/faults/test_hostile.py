@@ -32,7 +32,7 @@ from .damages import copy_store, pack_tiny, reseal, tiny_source
 from .promises import Tally
 
 Hostile = Callable[[Path, Path], object]
-pytestmark = [pytest.mark.usefixtures("no_sync"), pytest.mark.promise(19)]
+pytestmark = pytest.mark.promise(19)
 
 RUNS = {"os.exec", "os.posix_spawn", "os.system", "pickle.find_class", "socket.connect", "subprocess.Popen"}
 """Events of Python's audit by which something of a store would be run, or sent somewhere."""

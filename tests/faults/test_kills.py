@@ -32,7 +32,7 @@ from .conversions import (
 )
 from .promises import Tally
 
-pytestmark = pytest.mark.usefixtures("small_shards", "no_sync")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("small_shards")]
 
 Scenes = Callable[[str], Scene]
 Size = Callable[[int, int], int]

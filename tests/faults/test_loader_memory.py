@@ -16,6 +16,7 @@ from ..streams import Recorded, kept_bytes, least_memory, pack
 from .promises import Tally
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.promise(18),
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory from /proc"),

@@ -235,7 +235,6 @@ def test_an_error_of_reading_the_source_names_its_file(
         raise broken_disk(())
 
     names = source_names(source)
-    monkeypatch.setattr(files, "sync", lambda descriptor: None)
     monkeypatch.setattr(os, READS[container], failing_read)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion, "check_full", lambda *_, **__: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -321,12 +320,6 @@ class Course:
         stores.mkdir(exist_ok=True)
         allowed = self._scene.allowed if number < len(self.events) else (self._scene.final,)
         return dataclasses.replace(self._scene, destination=stores / self._scene.destination.name, allowed=allowed)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is on disk for certain is known from what was asked for; nothing here waits for it."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def is_intact(scene: Scene) -> None:

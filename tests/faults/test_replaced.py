@@ -21,7 +21,7 @@ from ..streams import quickly
 from .conversions import SHARD_BYTES, convert
 from .promises import Tally
 
-pytestmark = [pytest.mark.usefixtures("no_sync"), pytest.mark.promise(13)]
+pytestmark = pytest.mark.promise(13)
 
 STEP = 1000
 """Between the values of two versions, which are smaller: each value tells its version."""

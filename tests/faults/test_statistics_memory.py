@@ -43,8 +43,8 @@ def compute(store: Path, limit: int, threads: int = 4) -> dict[str, Any]:
 
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.promise(18),
-    pytest.mark.usefixtures("no_sync"),
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc"),
 ]
 
