@@ -42,6 +42,8 @@ class FoundTrials:
         Number of a trial -> its shape in the source; of the trials that were looked at.
     usual
         Shape of all other trials.
+    trials
+        Numbers of all trials that have the variable.
     dtype
         The smallest dtype that holds every trial exactly.
     """
@@ -50,6 +52,7 @@ class FoundTrials:
     shapes: Mapping[int, tuple[int, ...]]
     usual: tuple[int, ...]
     dtype: str
+    trials: Set[int]
 
     def shape(self, trial: int) -> tuple[int, ...]:
         """Return the shape of a trial."""
@@ -72,13 +75,11 @@ class _Lengths:
     frames: tuple[FoundTrials, int] | None
 
     def is_frames(self, found: FoundTrials, axis: int) -> bool:
-        """Return whether an axis has as many entries as the mouse has frames, in every trial that was looked at."""
+        """Return whether an axis has as many entries as the mouse has frames, in every trial."""
         if self.frames is None:
             return False
         told, place = self.frames
-        trials = found.shapes.keys() | told.shapes.keys()
-        usual = found.usual[axis] == told.usual[place]
-        return usual and all(found.shape(trial)[axis] == told.shape(trial)[place] for trial in trials)
+        return all(found.shape(trial)[axis] == told.shape(trial)[place] for trial in found.trials & told.trials)
 
 
 class VariableFinder:

@@ -30,6 +30,7 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
         layout.TIER: recording.tiers,
         layout.N_FRAMES: recording.n_frames,
         layout.WITHHELD: recording.withheld,
+        **{f"{layout.HAS}{name}": ~lacking for name, lacking in recording.lacking.items()},
     }
     columns = {name: values for name, values in own.items() if values is not None}
     for name, values in _source_arrays(index, layout.TRIALS, layout.FILE_NUMBER):

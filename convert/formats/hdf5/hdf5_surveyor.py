@@ -101,7 +101,10 @@ class Hdf5Surveyor:
 
     def known_variables(self, places: Mapping[str, VariablePlace]) -> tuple[Variable, ...]:
         """Return what the variables of an older layout are, which have the names of published ones."""
-        found = {name: FoundTrials(name, {}, place.published_shape, place.dtype) for name, place in places.items()}
+        found = {
+            name: FoundTrials(name, {}, place.published_shape, place.dtype, place.trials.keys())
+            for name, place in places.items()
+        }
         finder = VariableFinder(self.found.label, Path(self.found.label).stem, found, Schema())
         variables = finder.variables()
         if not self.found.problems:

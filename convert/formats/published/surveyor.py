@@ -139,7 +139,7 @@ class Surveyor:
                     what = f"expected {dtype} as of the other trials, found {header.descr}"
                     self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
         shapes = {trial: header.shape for trial, header in sound.items()}
-        return FoundTrials(f"{DATA}{name}", shapes, usual, dtype)
+        return FoundTrials(f"{DATA}{name}", shapes, usual, dtype, trials.keys())
 
     def _is_sound(self, member: str, trial: int, header: Header) -> bool:
         """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
