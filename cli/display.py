@@ -22,6 +22,7 @@ from rich.table import Table
 
 from ..store import TrialpackError, layout
 from .interrupts import cleaning
+from .options import spelled
 
 console = Console(stderr=True)
 _REFRESH_SECONDS = 0.1
@@ -197,7 +198,7 @@ def show_documents(documents: Sequence[Any]) -> None:
 def lines(error: BaseException) -> list[str]:
     """Return an error as lines, one a problem."""
     if isinstance(error, TrialpackError):
-        return [str(problem) for problem in error.problems]
+        return [problem.text(spelled) for problem in error.problems]
     return [str(error)]
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..store import OptionError, Problem
+from ..store import Argument, OptionError, Problem
 
 CONNECT_SECONDS = 10.0
 
@@ -50,16 +50,17 @@ def cluster(address: str) -> Generator[Pool]:
     OptionError
         distributed is not installed, or there is no scheduler at the address.
     """
+    argument = Argument("scheduler", address)
     try:
         from distributed import Client
     except ImportError:
         what = "needs the package distributed"
-        raise OptionError(Problem(f"--scheduler {address}", what, "pip install distributed")) from None
+        raise OptionError(Problem("", what, "pip install distributed", argument=argument)) from None
     try:
         client = cast(Any, Client(address, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TimeoutError) as error:
         what = f"no scheduler answers ({error or type(error).__name__})"
-        raise OptionError(Problem(f"--scheduler {address}", what, "start one with: dask scheduler")) from None
+        raise OptionError(Problem("", what, "start one with: dask scheduler", argument=argument)) from None
     # Closing the client drops what it has asked for and nobody waits for any more.
     with client:
         yield Pool(client.get_executor(pure=False, retries=0), client)

@@ -9,7 +9,7 @@ import numpy as np
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.layout import STATISTIC_NAMES, Reduction, Variable
 from .reductions import Summary
-from .train_statistics import Statistics
+from .tier_statistics import Statistics
 
 
 def read_statistics(index: StoreIndex) -> Statistics:
@@ -24,9 +24,7 @@ def read_statistics(index: StoreIndex) -> Statistics:
     """
     if not has_statistics(index):
         what = "no train statistics in the store: converted without them, or the mouse has no train trials"
-        raise OptionError(
-            Problem(str(index.root), what, "compute them with train_statistics(mouse) or trialpack stats")
-        )
+        raise OptionError(Problem(str(index.root), what, "compute them with train_statistics(mouse)"))
     kind: layout.Kind = index.attributes[layout.A_KIND]
     return Statistics(
         mouse=index.attributes[layout.A_MOUSE],

@@ -4,6 +4,8 @@ The lowest layer; it imports nothing else of trialpack.
 """
 
 from .errors import (
+    Argument,
+    Call,
     CorruptStoreError,
     OptionError,
     Problem,
@@ -20,6 +22,8 @@ from .layout import FORMAT_VERSION
 
 __all__ = [
     "FORMAT_VERSION",
+    "Argument",
+    "Call",
     "CorruptStoreError",
     "OptionError",
     "Problem",

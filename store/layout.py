@@ -141,7 +141,7 @@ def behavior_channels(count: int) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True)
 class CodecChoice:
-    """What ``--codec`` stands for.
+    """What the name of a codec stands for.
 
     Attributes
     ----------

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from . import layout
-from .errors import Problem
+from .errors import Call, Code, Problem
 from .folder import stores_in
 
 _NAMED = 3
 _PACKED = (".zip", ".h5", ".hdf5", ".hdf")
+_Advice = str | tuple[str | Code, ...]
 
 
 def explain_not_a_store(path: Path) -> Problem:
@@ -19,7 +19,7 @@ def explain_not_a_store(path: Path) -> Problem:
     return Problem(str(path), what, advice)
 
 
-def _file(path: Path) -> tuple[str, str]:
+def _file(path: Path) -> tuple[str, _Advice]:
     if not path.exists():
         return "no such store", "check the path"
     if path.suffix in _PACKED:
@@ -27,7 +27,7 @@ def _file(path: Path) -> tuple[str, str]:
     return "not a folder", "check the path"
 
 
-def _folder(path: Path) -> tuple[str, str]:
+def _folder(path: Path) -> tuple[str, _Advice]:
     if stores := stores_in(path):
         more = ", …" if len(stores) > _NAMED else ""
         return f"a folder of {len(stores)} stores", f"give one of: {', '.join(map(str, stores[:_NAMED]))}{more}"
@@ -45,5 +45,5 @@ def _is_mouse(path: Path) -> bool:
     return (path / "data").is_dir() or (path / "meta" / "trials").is_dir()
 
 
-def _convert(path: Path) -> str:
-    return f"pack it: trialpack convert {shlex.quote(str(path))} --to DIR"
+def _convert(path: Path) -> _Advice:
+    return "pack it: ", Call("convert_mouse", str(path))

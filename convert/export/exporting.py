@@ -14,7 +14,7 @@ from ...readers.progress import Progress, Silent
 from ...readers.statistics_files import check_format, public_pickle
 from ...readers.stored_statistics import has_statistics
 from ...readers.tasks import available_cores
-from ...store import OptionError, Problem, StoreIndex, layout
+from ...store import Argument, OptionError, Problem, StoreIndex, layout
 from ...store.metadata import to_json
 from .. import hdf5
 from .archive import write_zip
@@ -194,10 +194,12 @@ def _check_options(format: str, *, statistics: bool, hdf5_filter: str | None) ->
         problems.append(Problem("export_mouse", f"there is no HDF5 filter {hdf5_filter!r}", _choose(HDF5_FILTERS)))
     if hdf5_filter is not None and format != "hdf5":
         what = f"an HDF5 filter is for HDF5 files only (expected the format hdf5, found {format})"
-        problems.append(Problem("--hdf5-filter", what, "leave it out, or export as hdf5"))
+        problems.append(Problem("", what, "leave it out, or export as hdf5", argument=Argument("hdf5_filter")))
     if statistics and format == "hdf5":
         what = "statistics.pkl is a file of a published tree; an HDF5 file has the statistics of the store"
-        problems.append(Problem("--statistics-pkl", what, "leave it out, or export as npy or zip"))
+        problems.append(
+            Problem("", what, "leave it out, or export as npy or zip", argument=Argument("statistics", True))
+        )
     if problems:
         raise OptionError(problems)
 
