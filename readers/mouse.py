@@ -19,7 +19,7 @@ from .rows import read_rows
 from .selection import Choice, Tier, choose
 from .stored_statistics import read_statistics
 from .tables import POSITION, as_table, neuron_columns, trial_columns
-from .train_statistics import Statistics
+from .tier_statistics import Statistics
 from .trial import Trial
 
 if TYPE_CHECKING:

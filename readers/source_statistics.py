@@ -13,7 +13,7 @@ from ..store import StoreIndex
 from ..store.layout import FRAME, SOURCE_STATISTICS, VARIABLES, Reduction, Variable
 from .reductions import Summary
 from .statistics_files import in_published_axes
-from .train_statistics import Statistics
+from .tier_statistics import Statistics
 
 _NAMES = ("min", "max", "mean", "median", "std")
 

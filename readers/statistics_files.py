@@ -15,7 +15,7 @@ from ..store import OptionError, Problem, files
 from ..store.layout import OVER_FRAMES, OVER_TRIALS, STATISTIC_NAMES, TIER, TRIAL_ID, VARIABLES, Reduction, Variable
 from ..store.publish import check_place
 from .reductions import Summary
-from .train_statistics import Statistics
+from .tier_statistics import Statistics
 
 # The names in the public pipeline's file.
 _PUBLIC_VARIABLES = {"videos": "video", "responses": "response", "behavior": "behavior", "pupil_center": "pupil_center"}
