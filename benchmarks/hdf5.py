@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 import zarr
-from trialpack.convert import convert_mouse, export_mouse, plan_mouse
+from trialpack import convert_mouse, export_mouse, open_mouse, plan_mouse
 from trialpack.convert.export import HDF5_FILTERS
 from trialpack.convert.export.hdf5_file import Hdf5File
-from trialpack.readers import open_mouse
 from trialpack.readers.progress import Silent
 from trialpack.store.small import write_metadata
 
