@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from trialpack.convert import plan_mouse
+from trialpack import plan_mouse
 from trialpack.store.layout import CHUNK_FRAMES, CODECS, RESPONSES, STIMULUS, VARIABLES, Kind
 
 from .codings import ChunkFile, Chunks, Coding, decode_seconds, encode_all

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import zarr
-from trialpack.convert import Plan, convert_mouse, plan_mouse
+from trialpack import convert_mouse, plan_mouse
+from trialpack.convert import Plan
 from trialpack.convert.conversion import DEFAULT_MAX_MEMORY
 from trialpack.store.layout import VARIABLES
 from trialpack.store.small import write_metadata

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trialpack.convert import convert_mouse, export_mouse
+from trialpack import convert_mouse, export_mouse
 
 from . import data
 from .measure import Case, Times, interleave

@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 import zarr
-from trialpack.convert import convert_mouse, export_mouse, plan_mouse
+from trialpack import convert_mouse, export_mouse, open_mouse, plan_mouse
 from trialpack.convert.formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5File
-from trialpack.readers import open_mouse
 from trialpack.store.progress import Silent
 from trialpack.store.small import write_metadata
 

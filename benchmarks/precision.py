@@ -19,8 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from trialpack.convert import convert_mouse
-from trialpack.readers import Mouse, TrialLoader, open_mouse
+from trialpack import Mouse, TrialLoader, convert_mouse, open_mouse
 from trialpack.readers.streaming.normalization import ScaleByStd, Standardize, affines
 from trialpack.store.layout import RESPONSES, STIMULUS, VARIABLES, CodecName, Variable
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from trialpack.readers import Statistics, open_mouse, train_statistics
+from trialpack import open_mouse, train_statistics
+from trialpack.readers import Statistics
 from trialpack.store.layout import OVER_FRAMES, OVER_TRIALS, RESPONSES, TIER, TRAIN_TIER, TRIALS, VARIABLES
 
 Array = NDArray[Any]

@@ -18,8 +18,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import zarr
-from trialpack.convert import convert_mouse
-from trialpack.readers import open_mouse
+from trialpack import convert_mouse, open_mouse
 from trialpack.store import layout
 
 from . import data, reduction_peers

@@ -18,9 +18,8 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from trialpack.convert import convert_mouse
+from trialpack import convert_mouse, open_mouse
 from trialpack.convert.published_mice import published_mice
-from trialpack.readers import open_mouse
 from trialpack.store import check_full, layout
 from trialpack.store.integrity import file_digest
 from trialpack.store.manifest import read_manifest

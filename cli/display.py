@@ -22,6 +22,7 @@ from rich.table import Table
 
 from ..store import StoreFormatError, TrialpackError, layout
 from .interrupts import cleaning
+from .options import spelled
 
 console = Console(stderr=True)
 _REFRESH_SECONDS = 0.1
@@ -198,7 +199,7 @@ def lines(error: BaseException) -> list[str]:
 
         return [str(explain_mouse(problem)) for problem in error.problems]
     if isinstance(error, TrialpackError):
-        return [str(problem) for problem in error.problems]
+        return [problem.text(spelled) for problem in error.problems]
     return [str(error)]
 
 

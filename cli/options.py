@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 from dask.utils import parse_bytes
 
-from ..store import OptionError, Problem
+from ..store import Call, OptionError, Problem
+from ..store.errors import Code
 from ..store.publish import check_place
-from ..store.tasks import available_cores
+
+_OPTIONS: dict[tuple[str, object], str] = {
+    ("replace", True): "--replace (--skip-existing leaves it as it is)",
+    ("statistics", False): "--no-statistics",
+    ("statistics", True): "--statistics-pkl",
+}
+"""Argument with a value -> option without one."""
+_COMMANDS = {"convert_mouse": "trialpack convert {} --to DIR"}
 
 
 class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
@@ -34,13 +43,29 @@ workers = click.option(
 )
 
 
+def spelled(code: Code) -> str:
+    """Return the option of an argument, or the command of a call.
+
+    Examples
+    --------
+    >>> from trialpack.store import Argument
+    >>> print(spelled(Argument("max_memory", "191MB")), spelled(Argument("max_error", 0.5, "videos")))
+    --max-memory 191MB --max-error videos=0.5
+    >>> print(spelled(Argument("statistics", False)), spelled(Call("convert_mouse", "my mouse.zip")))
+    --no-statistics trialpack convert 'my mouse.zip' --to DIR
+    """
+    if isinstance(code, Call):
+        return _COMMANDS[code.function].format(shlex.quote(code.path))
+    option = f"--{code.name.replace('_', '-')}"
+    if code.key is not None:
+        return f"{option} {code.key}={code.value}"
+    if code.value is None:
+        return option
+    return _OPTIONS.get((code.name, code.value)) or f"{option} {code.value}"
+
+
 def check_output(path: Path) -> None:
     """Check that a file can be written, before the time is spent to make what is to be in it."""
     check_place(path)
     if not path.parent.is_dir():
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
-
-
-def cores(workers: int | None) -> int:
-    """Return the number of threads that was asked for, or one a core."""
-    return workers or available_cores()

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from ..convert import compare_with_source
+from ..convert import Verification, verify_mouse
 from ..convert.formats.registry import expected
-from ..store import CorruptStoreError, StoreIndex, TrialpackError, check_full, check_quick
+from ..store import CorruptStoreError, TrialpackError
 from ..store.layout import short_name
 from . import options
 from .display import IN_JSON, bound_texts, complain, lines, progress_bar, show_documents, size
@@ -44,82 +44,77 @@ def verify(stores: tuple[Path, ...], source: Path | None, quick: bool, workers: 
         raise click.UsageError("--quick and --source exclude one another")
     if source and len(stores) > 1:
         raise click.UsageError(f"--source is compared with one STORE, found {len(stores)}")
-    verified = list[_Verified]()
+    outcomes = list[_Outcome]()
     for store in stores:
-        one = _verify(store, source, quick=quick, workers=options.cores(workers))
-        verified.append(one)
+        one = _verify(store, source, quick=quick, workers=workers)
+        outcomes.append(one)
         if one.error:
             complain(one.error, IN_JSON)
-        if one.index and not as_json:
-            click.echo(_text(one, one.index))
+        if one.found and not as_json:
+            click.echo(_text(one, one.found))
     if as_json:
-        show_documents([_document(one) for one in verified])
-    if any(one.error for one in verified):
+        show_documents([_document(one, quick=quick) for one in outcomes])
+    if any(one.error for one in outcomes):
         raise click.exceptions.Exit(1)
 
 
 @dataclass(frozen=True)
-class _Verified:
-    """What is known of a store.
+class _Outcome:
+    """What became of a store.
 
     Attributes
     ----------
-    index
-        Of an intact store.
-    equal
-        Whether it is equal to the source; None if they were not compared.
+    found
+        Summary of an intact store.
     error
-        Why it is not intact, or not equal, or why they could not be compared.
+        Why it is not intact, or not equal to the source, or why they could not be compared.
     """
 
     store: Path
     source: Path | None
-    quick: bool
-    index: StoreIndex | None = None
-    equal: bool | None = None
+    found: Verification | None = None
     error: TrialpackError | OSError | None = None
 
+    @property
+    def equal(self) -> bool | None:
+        """Whether the store is equal to the source; None if they were not compared."""
+        if self.source is None or self.found is None:
+            return None
+        if self.error is None:
+            return True
+        return False if isinstance(self.error, CorruptStoreError) else None
 
-def _verify(store: Path, source: Path | None, *, quick: bool, workers: int) -> _Verified:
-    found = _Verified(store, source, quick)
+
+def _verify(store: Path, source: Path | None, *, quick: bool, workers: int | None) -> _Outcome:
+    """Verify the store by itself first: that it is intact is worth knowing where the source differs."""
+    found = None
     try:
-        found = replace(found, index=check_quick(store) if quick else _check_full(store, workers))
+        with progress_bar(short_name(store.name)) as bar:
+            found = verify_mouse(store, quick=quick, workers=workers, progress=bar)
         if source:
-            _compare(store, source, workers)
-            found = replace(found, equal=True)
+            named_sources(source)
+            with progress_bar(short_name(store.name)) as bar:
+                compared = verify_mouse(store, source, quick=True, workers=workers, progress=bar)
+            found = replace(found, seconds=found.seconds + compared.seconds)
     except (TrialpackError, OSError) as error:
-        differs = found.index is not None and isinstance(error, CorruptStoreError)
-        return replace(found, equal=False if differs else None, error=error)
-    return found
+        return _Outcome(store, source, found, error)
+    return _Outcome(store, source, found)
 
 
-def _check_full(store: Path, workers: int) -> StoreIndex:
-    with progress_bar(short_name(store.name)) as bar:
-        return check_full(store, workers=workers, progress=bar)
-
-
-def _compare(store: Path, source: Path, workers: int) -> None:
-    named_sources(source)
-    with progress_bar(short_name(store.name)) as bar:
-        compare_with_source(store, source, workers=workers, progress=bar)
-
-
-def _document(one: _Verified) -> dict[str, Any]:
-    problems = lines(one.error) if one.error else []
-    found = {"store": str(one.store), "intact": one.index is not None, "depth": "quick" if one.quick else "full"}
-    if one.index:
-        found |= {"files": len(one.index.manifest.files) + 1, "bytes": one.index.nbytes}
+def _document(one: _Outcome, *, quick: bool) -> dict[str, Any]:
+    failed = {"store": str(one.store), "intact": False, "depth": "quick" if quick else "full"}
+    found = one.found.describe() if one.found else failed
     source = str(one.source) if one.source else None
-    return {**found, "source": source, "equal_to_source": one.equal, "problems": problems}
+    problems = lines(one.error) if one.error else []
+    return found | {"source": source, "equal_to_source": one.equal, "problems": problems}
 
 
-def _text(one: _Verified, index: StoreIndex) -> str:
-    what = "names, sizes and metadata" if one.quick else "every byte and every value"
-    files = f"{len(index.manifest.files) + 1} files"
-    return f"{one.store}: intact ({files}, {size(index.nbytes)}; {what}){_compared(one, index)}"
+def _text(one: _Outcome, found: Verification) -> str:
+    what = "every byte and every value" if found.every_value else "names, sizes and metadata"
+    return f"{one.store}: intact ({found.files} files, {size(found.nbytes)}; {what}){_compared(one, found)}"
 
 
-def _compared(one: _Verified, index: StoreIndex) -> str:
+def _compared(one: _Outcome, found: Verification) -> str:
     """Describe how the store and the source compare, if they were to be compared."""
     if one.source is None:
         return ""
@@ -127,5 +122,4 @@ def _compared(one: _Verified, index: StoreIndex) -> str:
         return f"; not compared with {one.source}"
     if not one.equal:
         return f"; differs from {one.source}"
-    rounded = bound_texts({name: str(bound) for name, bound in index.bounds.items()})
-    return "".join([f"; equal to {one.source}, bit for bit", *(f", {text}" for text in rounded)])
+    return "".join([f"; equal to {one.source}, bit for bit", *(f", {text}" for text in bound_texts(found.max_error))])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..readers.reductions.moments import Moments
-from ..store import OptionError, Problem, layout
+from ..store import Argument, OptionError, Problem, layout
 from ..store.bounds import Bound, parse_bound
 from .formats.source import Source
 from .plan import Plan
@@ -19,7 +19,7 @@ MaxError = Mapping[str, float | str]
 """Variable -> a number in its unit, or a text such as ``0.1%std``."""
 Largest = Mapping[str, NDArray[np.float64]]
 """Path in the store -> the largest errors of the channels of a variable."""
-_ADVICE = "give one such as responses=0.001 or responses=0.1%std"
+_ADVICE = "give one such as 0.001 or 0.1%std"
 
 
 def read_bounds(given: Iterable[tuple[str, object]]) -> dict[str, Bound]:
@@ -32,14 +32,15 @@ def read_bounds(given: Iterable[tuple[str, object]]) -> dict[str, Bound]:
     """
     bounds, problems = dict[str, Bound](), list[Problem]()
     for name, text in given:
-        option = f"--max-error {name}={text}"
+        argument = Argument("max_error", text, name)
         if name in bounds:
-            problems.append(Problem(option, f"{name} has a bound already ({bounds[name]})", "give one"))
+            what = f"{name} has a bound already ({bounds[name]})"
+            problems.append(Problem("", what, "give one", argument=argument))
         else:
             try:
                 bounds[name] = parse_bound(text)
             except ValueError as error:
-                problems.append(Problem(option, str(error), _ADVICE))
+                problems.append(Problem("", str(error), _ADVICE, argument=argument))
     if problems:
         raise OptionError(problems)
     return bounds

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..readers.memory import PROCESS_BYTES, parse_memory
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
-from ..store import OptionError, Problem, SourceError, check_full, files, layout
+from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
 from ..store.integrity import full_check_memory
 from ..store.layout import CodecName, Precision
 from ..store.manifest import Manifest
@@ -177,7 +177,7 @@ def convert_mouse(
     codec
         ``fast``, ``none``, ``small`` or ``pcodec``; see `layout.CODECS`.
     statistics
-        Compute and store the statistics of the train trials; see `trialpack.readers.train_statistics`.
+        Compute and store the statistics of the train trials; see `trialpack.train_statistics`.
     schema
         File that declares the variables, in place of the source's own ``trialpack.toml``; see docs/format.md.
     workers
@@ -365,7 +365,7 @@ def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:
 def _check_outside(source: Source, to: Path) -> None:
     """Check that the store is not made inside its source, of which it would become a part."""
     if to.resolve().is_relative_to(Path(source.label).resolve()):
-        raise OptionError(Problem(str(to), f"lies inside the source {source.label}", "choose another folder with --to"))
+        raise OptionError(Problem(str(to), f"lies inside the source {source.label}", "choose another folder"))
 
 
 def _check_codec(codec: CodecName) -> None:
@@ -373,5 +373,6 @@ def _check_codec(codec: CodecName) -> None:
         try:
             import pcodec as _  # noqa: F401
         except ImportError:
-            problem = Problem("--codec pcodec", "needs the package pcodec", "pip install pcodec")
+            argument = Argument("codec", codec)
+            problem = Problem("", "needs the package pcodec", "pip install pcodec", argument=argument)
             raise OptionError(problem) from None

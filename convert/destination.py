@@ -34,7 +34,7 @@ def atomic_destination(destination: Path) -> Generator[Path]:
     with files.locked(destination.with_name(f".{destination.name}.lock")) as held:
         if not held:
             what = "is being written by another export"
-            raise StoreBusyError(Problem(str(destination), what, "wait for it, or choose another folder with --to"))
+            raise StoreBusyError(Problem(str(destination), what, "wait for it, or choose another folder"))
         if destination.exists() or destination.is_symlink():
             raise StoreExistsError(_taken(destination))
         files.remove(hidden)
@@ -55,4 +55,4 @@ def hidden_beside(destination: Path) -> Path:
 
 
 def _taken(destination: Path) -> Problem:
-    return Problem(str(destination), "exists already", "move it away, or choose another folder with --to")
+    return Problem(str(destination), "exists already", "move it away, or choose another folder")

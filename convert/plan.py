@@ -15,7 +15,7 @@ import numpy as np
 from ..readers.memory import PROCESS_BYTES
 from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
-from ..store import OptionError, Problem, SourceError, layout
+from ..store import Argument, OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, Variable, small_layout, variable_layout
 from . import rounding
@@ -220,9 +220,10 @@ class Plan:
         """Return the error that memory does not suffice; `helps` if it would without statistics."""
         need = math.ceil(needed / 1e6)
         text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
-        what = f"--max-memory {text} is too little (expected {need} MB or more)"
-        otherwise = ", or --no-statistics" if helps else ""
-        return OptionError(Problem(self.survey.label, what, f"give --max-memory {need}MB{otherwise}"))
+        what = f"{text} of memory are too little (expected {need} MB or more)"
+        otherwise = (", or ", Argument("statistics", False)) if helps else ()
+        advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
+        return OptionError(Problem(self.survey.label, what, advice))
 
 
 def make_plan(source: Source, to: Path, options: Options) -> Plan:

@@ -1,22 +1,8 @@
 """Out of the store: open, select, reduce."""
 
-from .figure import trial_figure
-from .mouse import Mouse
-from .opening import open_mice, open_mouse
-from .statistics_files import save_statistics
-from .streaming import (
-    Batch,
-    DivideByStd,
-    ForkedError,
-    ScaleByStd,
-    Standardize,
-    StreamStats,
-    TrialLoader,
-)
-from .summary import summarize
-from .train_statistics import train_statistics
-from .trial import Trial
-from .trial_statistics import Statistics
+from typing import TYPE_CHECKING
+
+from ..store.lazy_names import lazy_names
 
 __all__ = [
     "Batch",
@@ -36,3 +22,44 @@ __all__ = [
     "train_statistics",
     "trial_figure",
 ]
+
+if TYPE_CHECKING:
+    from .figure import trial_figure
+    from .mouse import Mouse
+    from .opening import open_mice, open_mouse
+    from .statistics_files import save_statistics
+    from .streaming import (
+        Batch,
+        DivideByStd,
+        ForkedError,
+        ScaleByStd,
+        Standardize,
+        StreamStats,
+        TrialLoader,
+    )
+    from .summary import summarize
+    from .tier_statistics import train_statistics
+    from .trial import Trial
+    from .trial_statistics import Statistics
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Batch": ".streaming",
+            "DivideByStd": ".streaming",
+            "ForkedError": ".streaming",
+            "Mouse": ".mouse",
+            "ScaleByStd": ".streaming",
+            "Standardize": ".streaming",
+            "Statistics": ".trial_statistics",
+            "StreamStats": ".streaming",
+            "Trial": ".trial",
+            "TrialLoader": ".streaming",
+            "open_mice": ".opening",
+            "open_mouse": ".opening",
+            "save_statistics": ".statistics_files",
+            "summarize": ".summary",
+            "train_statistics": ".tier_statistics",
+            "trial_figure": ".figure",
+        },
+    )

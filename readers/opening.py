@@ -49,7 +49,7 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
 
     Examples
     --------
-    >>> from trialpack.readers import open_mouse
+    >>> from trialpack import open_mouse
     >>> open_mouse("no/such.zarr")
     Traceback (most recent call last):
         ...

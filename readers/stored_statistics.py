@@ -24,9 +24,7 @@ def read_statistics(index: StoreIndex) -> Statistics:
     """
     if not has_statistics(index):
         what = "no train statistics in the store: converted without them, or the mouse has no train trials"
-        raise OptionError(
-            Problem(str(index.root), what, "compute them with train_statistics(mouse) or trialpack stats")
-        )
+        raise OptionError(Problem(str(index.root), what, "compute them with train_statistics(mouse)"))
     return Statistics(
         mouse=index.attributes[layout.A_MOUSE],
         variables=index.variables,

@@ -3,7 +3,11 @@
 The lowest layer; it imports nothing else of trialpack.
 """
 
+from typing import TYPE_CHECKING
+
 from .errors import (
+    Argument,
+    Call,
     CorruptStoreError,
     OptionError,
     Problem,
@@ -14,12 +18,12 @@ from .errors import (
     TrialpackError,
     UnknownNameError,
 )
-from .index import StoreIndex
-from .integrity import check_full, check_quick
-from .layout import FORMAT_VERSION
+from .lazy_names import lazy_names
 
 __all__ = [
     "FORMAT_VERSION",
+    "Argument",
+    "Call",
     "CorruptStoreError",
     "OptionError",
     "Problem",
@@ -33,3 +37,18 @@ __all__ = [
     "check_full",
     "check_quick",
 ]
+
+if TYPE_CHECKING:
+    from .index import StoreIndex
+    from .integrity import check_full, check_quick
+    from .layout import FORMAT_VERSION
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "FORMAT_VERSION": ".layout",
+            "StoreIndex": ".index",
+            "check_full": ".integrity",
+            "check_quick": ".integrity",
+        },
+    )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,32 +46,98 @@ def naming(path: Path) -> Generator[None]:
 
 
 @dataclass(frozen=True)
+class Argument:
+    """An argument of a public function within a text, which a command line spells as its option.
+
+    Attributes
+    ----------
+    name
+        Name of the parameter.
+    value
+        Value to give it, or that was given; None where the text is about any value.
+    key
+        Key of the value, where the argument is a mapping.
+
+    Examples
+    --------
+    >>> print(Argument("max_memory", "191MB"), Argument("max_error", 0.5, "videos"), Argument("client"))
+    max_memory='191MB' max_error={'videos': 0.5} client
+    """
+
+    name: str
+    value: object = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        if self.key is not None:
+            return f"{self.name}={{{self.key!r}: {self.value!r}}}"
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a public function within a text, which a command line spells as its command.
+
+    Examples
+    --------
+    >>> print(Call("convert_mouse", "mouse.zip"))
+    convert_mouse('mouse.zip', to)
+    """
+
+    function: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.function}({self.path!r}, to)"
+
+
+Code = Argument | Call
+"""What Python and a command line spell differently."""
+
+
+@dataclass(frozen=True)
 class Problem:
     """One thing that is wrong, where it is and what to do about it.
 
     Attributes
     ----------
     path
-        The file, folder, zip or store as the person knows it.
+        The file, folder, zip or store as the person knows it; empty where none is concerned.
     what
         What is wrong, with what was expected and what was found.
     advice
-        What to do.
+        What to do: a text, or its parts.
     member
         The name inside `path` when that is a zip, a store or a mouse folder.
     trial
         The trial_id concerned.
+    argument
+        The argument concerned.
     """
 
     path: str
     what: str
-    advice: str = ""
+    advice: str | tuple[str | Code, ...] = ""
     member: str | None = None
     trial: int | None = None
+    argument: Argument | None = None
 
     def __str__(self) -> str:
-        place = ": ".join(part for part in (self.path, self.member or "", self.what) if part)
-        return printable(place + (f"; {self.advice}" if self.advice else ""))
+        return self.text(str)
+
+    def text(self, spell: Callable[[Code], str]) -> str:
+        """Return the problem as one line.
+
+        Parameters
+        ----------
+        spell
+            Function that returns how arguments and calls are written where the line is read.
+        """
+        argument = spell(self.argument) if self.argument else ""
+        place = ": ".join(part for part in (argument, self.path, self.member, self.what) if part)
+        parts = (self.advice,) if isinstance(self.advice, str) else self.advice
+        advice = "".join(part if isinstance(part, str) else spell(part) for part in parts)
+        return printable(place + (f"; {advice}" if advice else ""))
 
 
 class TrialpackError(Exception):

@@ -66,7 +66,7 @@ TRAIN_TIER = "train"
 
 @dataclass(frozen=True)
 class CodecChoice:
-    """What ``--codec`` stands for.
+    """What the name of a codec stands for.
 
     Attributes
     ----------

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import layout
-from .errors import Problem
+from .errors import Code, Problem
 from .folder import stores_in
 
 _NAMED = 3
+_Advice = str | tuple[str | Code, ...]
 
 
 def explain_not_a_store(path: Path) -> Problem:
@@ -17,13 +18,13 @@ def explain_not_a_store(path: Path) -> Problem:
     return Problem(str(path), what, advice)
 
 
-def _file(path: Path) -> tuple[str, str]:
+def _file(path: Path) -> tuple[str, _Advice]:
     if not path.exists():
         return "no such store", "check the path"
     return "not a folder", "give the folder of a .zarr store"
 
 
-def _folder(path: Path) -> tuple[str, str]:
+def _folder(path: Path) -> tuple[str, _Advice]:
     if stores := stores_in(path):
         more = ", …" if len(stores) > _NAMED else ""
         return f"a folder of {len(stores)} stores", f"give one of: {', '.join(map(str, stores[:_NAMED]))}{more}"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, layout
-from .errors import OptionError, Problem, StoreBusyError, StoreExistsError
+from .errors import Argument, OptionError, Problem, StoreBusyError, StoreExistsError
 from .integrity import file_digest
 from .manifest import Manifest
 from .metadata import to_json
@@ -31,7 +31,7 @@ from .shards import FileRecord
 from .software import software_record
 
 _SEAL = "sha256_of_entry"
-_TAKEN_ADVICE = "give --replace to replace it, --skip-existing to leave it, or another folder with --to"
+_TAKEN_ADVICE = ("choose another folder, or replace it with ", Argument("replace", True))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from .errors import OptionError, Problem, TrialpackError
+from .errors import Argument, OptionError, Problem, TrialpackError
 
 CONNECT_SECONDS = 10.0
 _TASKS_PER_THREAD = 4
@@ -180,16 +180,17 @@ def connected(address: str) -> Generator[Cluster]:
     OptionError
         distributed is not installed, or there is no scheduler at the address.
     """
+    argument = Argument("scheduler", address)
     try:
         from distributed import Client
     except ImportError:
         what = "needs the package distributed"
-        raise OptionError(Problem(f"scheduler {address}", what, "pip install distributed")) from None
+        raise OptionError(Problem("", what, "pip install distributed", argument=argument)) from None
     try:
         client = cast(Any, Client(address, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TimeoutError) as error:
         what = f"no scheduler answers ({error or type(error).__name__})"
-        raise OptionError(Problem(f"scheduler {address}", what, "start one with: dask scheduler")) from None
+        raise OptionError(Problem("", what, "start one with: dask scheduler", argument=argument)) from None
     # Closing the client drops what it has asked for and nobody waits for any more.
     with client:
         yield Cluster(client)

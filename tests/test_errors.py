@@ -1,13 +1,21 @@
 """Errors: the tree that callers catch, and that they cross processes with all that they report."""
 
+import ast
 import copy
 import inspect
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
+import trialpack
+from trialpack.cli.main import COMMANDS, commands
+from trialpack.cli.options import spelled
 from trialpack.store import errors
 from trialpack.store.errors import (
+    Argument,
+    Call,
     CorruptStoreError,
     OptionError,
     Problem,
@@ -19,6 +27,7 @@ from trialpack.store.errors import (
     UnknownNameError,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 TREE: dict[type[TrialpackError], tuple[type[Exception], ...]] = {
     TrialpackError: (Exception,),
     SourceError: (ValueError,),
@@ -90,3 +99,39 @@ def test_a_line_says_where_what_and_what_to_do() -> None:
     line = "mouse.zip: data/videos/7.npy: truncated (expected 20 bytes, found 19); copy the file again"
     assert str(FULL) == line
     assert str(BARE) == "/stores/mouse.zarr: exists already"
+
+
+ADVICE = ("give ", Argument("max_memory", "191MB"), ", or ", Call("convert_mouse", "a b"))
+ADVISED = Problem("mouse", "too small", ADVICE)
+WRONG = Problem("", "no such variable", argument=Argument("max_error", 0.5, "pupil"))
+
+
+def test_arguments_are_spelled_as_in_python_and_as_options_on_the_command_line() -> None:
+    assert str(ADVISED) == "mouse: too small; give max_memory='191MB', or convert_mouse('a b', to)"
+    assert ADVISED.text(spelled) == "mouse: too small; give --max-memory 191MB, or trialpack convert 'a b' --to DIR"
+    assert str(WRONG) == "max_error={'pupil': 0.5}: no such variable"
+    assert WRONG.text(spelled) == "--max-error pupil=0.5: no such variable"
+
+
+def arguments_in_texts() -> Iterator[tuple[str, ast.Call]]:
+    """Yield where a layer below the command line speaks of an argument or a call."""
+    for layer in ("store", "readers", "convert"):
+        for path in (ROOT / layer).rglob("*.py"):
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            named = [one for one in calls if isinstance(one.func, ast.Name) and one.func.id in ("Argument", "Call")]
+            yield from ((str(path), one) for one in named)
+
+
+def test_whatever_a_text_speaks_of_is_there_in_python_and_on_the_command_line() -> None:
+    functions = [getattr(trialpack, name) for name in ("convert_mouse", "export_mouse", "train_statistics")]
+    parameters = {name for function in functions for name in inspect.signature(function).parameters}
+    commands_ = [commands.get_command(click.Context(commands), name) for name in COMMANDS]
+    options = {text for one in commands_ if one for each in one.params for text in (*each.opts, *each.secondary_opts)}
+    found = list(arguments_in_texts())
+    assert len(found) >= 8
+    for path, node in found:
+        name, *value = [ast.literal_eval(one) if isinstance(one, ast.Constant) else "x" for one in node.args]
+        if isinstance(node.func, ast.Name) and node.func.id == "Call":
+            assert callable(getattr(trialpack, name)) and spelled(Call(name, "x")).split()[1] in COMMANDS, path
+        else:
+            assert name in parameters and spelled(Argument(name, *value)).split()[0] in options, path

@@ -228,7 +228,7 @@ def test_what_is_there_is_not_replaced(
     place.parent.mkdir()
     take(place)
     before = os.lstat(place)
-    with pytest.raises(StoreExistsError, match="exists already; move it away, or choose another folder with --to"):
+    with pytest.raises(StoreExistsError, match="exists already; move it away, or choose another folder"):
         export_mouse(packed["dynamic"], place.parent, format=form)
     assert os.lstat(place).st_ino == before.st_ino and os.listdir(place.parent) == [place.name]
 
@@ -384,7 +384,7 @@ def test_the_command(packed: dict[str, Path], sample_mice: dict[str, Path], tmp_
     assert_same_tree(folder, sample_mice["dynamic_folder"])
     done = run("export", packed["dynamic"], "--to", tmp_path / "out", "--as", "npy")
     assert done.returncode == 1
-    assert done.stderr == f"trialpack: {folder}: exists already; move it away, or choose another folder with --to\n"
+    assert done.stderr == f"trialpack: {folder}: exists already; move it away, or choose another folder\n"
     done = run("export", packed["dynamic"], "--to", tmp_path / "out", "--as", "zip")
     assert done.returncode == 0 and f"trialpack convert {folder}.zip --to DIR" in done.stdout
     assert run("export", packed["dynamic"], "--to", tmp_path / "out").returncode == 2

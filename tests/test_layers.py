@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from trialpack.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["store", "readers", "convert", "cli"]
+FOLDERS = [*LAYERS, "api"]
+"""What is installed: the layers, and the public names on top."""
 
 
 def imported_layers(path):
     """Return the layers that a module imports, seen from its own place in the package."""
-    package = ["trialpack", *path.relative_to(ROOT).with_suffix("").parts[:-1]]
+    parts = path.relative_to(ROOT).parts[:-1]
+    package = ["trialpack", *(parts[1:] if parts[0] == "api" else parts)]
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -46,11 +50,33 @@ def test_the_check_sees_an_import(tmp_path, monkeypatch):
     assert imported_layers(tmp_path / "store" / "bad.py") == {"convert"}
 
 
-@pytest.mark.parametrize("module", ["trialpack.readers", "trialpack.convert"])
-@pytest.mark.parametrize("heavy", ["torch", "matplotlib", "distributed", "pandas", "xarray"])
-def test_importing_is_light(module, heavy):
-    code = f"import sys, {module}; sys.exit({heavy!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_the_public_names_stand_on_top():
+    paths = list((ROOT / "api").rglob("*.py"))
+    assert set().union(*map(imported_layers, paths)) == set(LAYERS)
+
+
+def loaded_by(statement):
+    """Return the modules that a statement loads in a Python of its own."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("package", ["", ".store", ".readers", ".convert"])
+def test_a_package_alone_loads_next_to_nothing(package):
+    loaded = loaded_by(f"import trialpack{package}")
+    assert not loaded & {"numpy", "zarr", "numcodecs", "dask", "pandas", "xarray", "click", "importlib.metadata"}
+    assert len([name for name in loaded if name.startswith("trialpack")]) <= 5
+
+
+@pytest.mark.parametrize("package", ["trialpack.readers", "trialpack.convert"])
+def test_whatever_a_package_offers_is_light(package):
+    assert not loaded_by(f"from {package} import *") & {"torch", "matplotlib", "distributed", "pandas", "xarray"}
+
+
+def test_a_module_loads_only_what_it_needs():
+    assert "trialpack.readers.streaming" not in loaded_by("import trialpack.readers.rows")
+    assert "trialpack.readers.streaming" not in loaded_by("from trialpack import open_mouse")
+    assert "trialpack.convert.conversion" not in loaded_by("import trialpack.convert.npy")
 
 
 @pytest.mark.parametrize("heavy", ["numpy", "zarr", "dask", "rich"])
@@ -62,7 +88,7 @@ def test_the_command_line_begins_light(heavy):
 
 def test_nothing_unpickles():
     """No module of the package may load pickles; one writes them, for the public pipeline."""
-    for layer in LAYERS:
+    for layer in FOLDERS:
         for path in (ROOT / layer).rglob("*.py"):
             text = path.read_text()
             assert "import pickle" not in text and "allow_pickle=True" not in text, path
@@ -74,7 +100,7 @@ def test_no_module_hides_another():
     """A module named like one of the standard library or of a dependency shadows it in scripts."""
     taken = sys.stdlib_module_names | {"numpy", "zarr", "numcodecs", "dask", "torch", "click", "rich", "deflate"}
     taken |= {"pandas", "xarray", "distributed", "matplotlib"}
-    for layer in LAYERS:
+    for layer in FOLDERS:
         names = {path.stem for path in (ROOT / layer).rglob("*.py")}
         assert not names & taken, names & taken
 
@@ -82,9 +108,18 @@ def test_no_module_hides_another():
 def test_one_module_imports_torch():
     """Whoever has no torch can use all but that one."""
     importers = set()
-    for layer in LAYERS:
+    for layer in FOLDERS:
         for path in (ROOT / layer).rglob("*.py"):
             run = re.sub(r"^if TYPE_CHECKING:\n(?:    .*\n|\n)+", "", path.read_text(), flags=re.M)
             if re.search(r"^\s*(import|from) torch\b", run, flags=re.M):
                 importers.add(path.relative_to(ROOT).as_posix())
     assert importers == {"readers/streaming/tensors.py"}
+
+
+def test_libraries_speak_of_no_option_and_no_command():
+    """The command line spells arguments and calls as its own: see `cli.options.spelled`."""
+    spoken = re.compile(rf"(?<![\w-])--[a-z]|\btrialpack ({'|'.join(COMMANDS)}) ")
+    for layer in ("store", "readers", "convert"):
+        for path in (ROOT / layer).rglob("*.py"):
+            texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+            assert not [text for text in texts if isinstance(text, str) and spoken.search(text)], path

@@ -311,7 +311,7 @@ def test_what_float32_cannot_hold_is_refused_by_name(float64_folder: Path, tmp_p
 
 
 BAD = {
-    "negative": ({"responses": -1}, ["responses=-1: -1 is no bound"]),
+    "negative": ({"responses": -1}, ["max_error={'responses': -1}: -1 is no bound"]),
     "zero": ({"responses": 0.0}, ["is no bound"]),
     "NaN": ({"videos": float("nan")}, ["is no bound"]),
     "infinite": ({"videos": "inf"}, ["is no bound"]),

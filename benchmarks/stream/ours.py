@@ -17,8 +17,8 @@ class Ours(Reader):
         options = dict(task.options)
         if options.get("output") != "numpy":
             importlib.import_module("torch")
-        readers: Any = importlib.import_module("trialpack.readers")
-        self.kind, self.mouse = readers.TrialLoader, readers.open_mouse(task.path)
+        trialpack: Any = importlib.import_module("trialpack")
+        self.kind, self.mouse = trialpack.TrialLoader, trialpack.open_mouse(task.path)
         self.options = {"tier": "train", "batch_size": self.workload.batch, "shuffle": True, **options}
         if not self.workload.whole:
             self.options |= {"window": self.workload.frames, "stride": self.workload.stride}

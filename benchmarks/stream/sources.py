@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trialpack.convert import convert_mouse
-from trialpack.readers import open_mouse
+from trialpack import convert_mouse, open_mouse
 from trialpack.store.layout import TRAIN_TIER, CodecName
 
 from .. import data

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import OptionError, Problem
+from ...store import Argument, OptionError, Problem
 from ...store.layout import (
     OVER_FRAMES,
     OVER_PIXELS,
@@ -56,7 +56,7 @@ def reduce_recording(
     missing = max(job.least_memory for job in jobs) * workers.at_once - limit
     if missing > 0:
         what = f"the bound on memory is too low for statistics (at least {math.ceil(missing / 1e6)} MB are missing)"
-        raise OptionError(Problem(recording.label, what, "give more with max_memory"))
+        raise OptionError(Problem(recording.label, what, ("give more with ", Argument("max_memory"))))
     hears = progress or Silent()
     hears.start("statistics of", sum(job.nbytes for job in jobs), 0)
     return {job.variable.name: job.reduce(workers, hears) for job in jobs}

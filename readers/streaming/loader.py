@@ -109,7 +109,7 @@ class TrialLoader:
 
     Examples
     --------
-    >>> from trialpack.readers import TrialLoader
+    >>> from trialpack import TrialLoader
     >>> loader = TrialLoader(mouse, tier="train", batch_size=8, window=80, shuffle=True)  # doctest: +SKIP
     >>> for batch in loader:  # doctest: +SKIP
     ...     loss = criterion(model(batch["videos"]), batch["responses"])

@@ -290,5 +290,5 @@ def _packing(packing: Hdf5Filter) -> dict[str, Any]:
         return {"fletcher32": True}
     if packing == "gzip":
         return {**shuffled, "compression": "gzip", "compression_opts": _GZIP_LEVEL}
-    plugin = import_plugins(f"--hdf5-filter {packing}")
+    plugin = import_plugins(f"the HDF5 filter {packing}")
     return {**shuffled, **(plugin.LZ4() if packing == "lz4" else plugin.Zstd(clevel=_ZSTD_LEVEL))}

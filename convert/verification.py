@@ -1,0 +1,120 @@
+"""Verify a store: that it is what its manifest says, and what its source holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..store import check_full, check_quick
+from ..store.progress import Progress
+from ..store.tasks import available_cores
+from .compare import compare_with_source
+from .formats.registry import open_source
+from .formats.source import Source
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification compared, and found to be as it should.
+
+    Attributes
+    ----------
+    store
+        Folder of the store.
+    files, nbytes
+        Number of its files, and their bytes on disk, the manifest included.
+    every_value
+        Whether every byte and value was compared with its digest; otherwise names, sizes and metadata only.
+    source
+        Label of the source whose arrays were compared with the store's; None where none was given.
+    max_error
+        Variable -> how far its values may be from those of the source, of the variables that were rounded.
+    seconds
+        Duration of the verification.
+    """
+
+    store: Path
+    files: int
+    nbytes: int
+    every_value: bool
+    source: str | None
+    max_error: Mapping[str, float | str]
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """Return the summary as a JSON document."""
+        return {
+            "store": str(self.store),
+            "intact": True,
+            "depth": "full" if self.every_value else "quick",
+            "files": self.files,
+            "bytes": self.nbytes,
+            "source": self.source,
+            "equal_to_source": None if self.source is None else True,
+            layout.A_MAX_ERROR: dict(self.max_error),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def verify_mouse(
+    store: Path | str,
+    source: Path | str | Source | None = None,
+    quick: bool = False,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check that a store is what its manifest says, and that it holds what its source holds.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    source
+        Folder, zip or HDF5 file of the mouse, to compare every array with: bit for bit, or within the bounds that the
+        store was made with.
+    quick
+        Check only the names and sizes of all files and the content of the metadata; otherwise the SHA-256 of every
+        file, every chunk, and every trial's values against the digest taken when they were packed. The comparison
+        with a source is the same.
+    workers
+        Number of threads; one a core by default.
+    progress
+        Listener for the phases ``verifying`` and ``comparing``.
+
+    Returns
+    -------
+    Verification
+        Summary of what was compared.
+
+    Raises
+    ------
+    CorruptStoreError
+        The store is damaged, with every problem found; or it is intact and differs from the source, with every
+        difference.
+    StoreFormatError
+        Not a trialpack store, an unfinished one, or one of an unknown format version.
+    SourceError
+        The source is none, or cannot be read.
+
+    See Also
+    --------
+    trialpack.convert.compare_with_source : The comparison with a source alone.
+    """
+    begun, threads = time.perf_counter(), workers or available_cores()
+    opened = None if source is None else open_source(source)
+    index = check_quick(Path(store)) if quick else check_full(Path(store), workers=threads, progress=progress)
+    if opened is not None:
+        compare_with_source(index.root, opened, workers=threads, progress=progress)
+    return Verification(
+        store=index.root,
+        files=len(index.manifest.files) + 1,
+        nbytes=index.nbytes,
+        every_value=not quick,
+        source=None if opened is None else opened.label,
+        max_error={name: bound.document for name, bound in index.bounds.items()},
+        seconds=time.perf_counter() - begun,
+    )
