@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..convert.published_mice import PublishedMouse, find_published, published_mice
+from ..convert.published_mice import find_published, published_mice
 from ..convert.sample import write_sample
 from ..store import Problem, StoreExistsError
 from ..store.layout import short_name
@@ -51,19 +51,16 @@ def sample(
         note = f"mouse {known.letter} has {len(known.trial_ids)} trials, fewer than {trials}: all of them are written"
         click.echo(f"note: {note}", err=True)
     with advising("delete what it wrote before trying again"), progress_bar(short_name(known.name)) as bar:
-        count = len(known.trial_ids) if full else min(trials, len(known.trial_ids))
-        nbytes = _trial_nbytes(known, known.n_neurons if full else neurons, dtype or known.dtype)
-        bar.start("writing", count * nbytes, count)
         try:
             path = write_sample(
                 folder,
                 mouse=known.letter,
-                trials=None if full else count,
+                trials=None if full else min(trials, len(known.trial_ids)),
                 neurons=None if full else neurons,
                 dtype=dtype,
                 container="zip" if container == "zip" else "folder",
                 seed=seed,
-                progress=lambda done, total: bar.advance(nbytes, 1),
+                progress=bar,
             )
         except FileExistsError as error:
             problem = Problem(
@@ -72,9 +69,3 @@ def sample(
             raise StoreExistsError(problem) from None
     click.echo(path)
     click.echo(f"Next: trialpack convert {shlex.quote(str(path))} --to stores", err=True)
-
-
-def _trial_nbytes(mouse: PublishedMouse, neurons: int, dtype: str) -> int:
-    """Return about how many bytes one trial takes: responses and stimulus; the rest is little."""
-    values = (neurons + 36 * 64) * mouse.n_frames if mouse.kind == "dynamic" else neurons + 144 * 256
-    return values * int(dtype.removeprefix("float")) // 8

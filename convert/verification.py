@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..store import check_full, check_quick
+from ..store import check_full, check_quick, layout
 from ..store.progress import Progress
 from ..store.tasks import available_cores
 from .compare import compare_with_source

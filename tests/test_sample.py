@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -359,7 +360,8 @@ def test_static_image_statistics_are_over_all_pixels(mouse_s0: Path) -> None:
 
 
 def test_image_shape_dtype_and_progress(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    started, advanced = list[tuple[str, int, int]](), list[tuple[int, int]]()
+    listener = SimpleNamespace(start=lambda *phase: started.append(phase), advance=lambda *n: advanced.append(n))
     folder = write_sample(
         tmp_path,
         mouse="A",
@@ -367,11 +369,12 @@ def test_image_shape_dtype_and_progress(tmp_path: Path) -> None:
         neurons=2,
         dtype="float64",
         image_shape=(4, 6),
-        progress=lambda *step: seen.append(step),
+        progress=listener,
     )
     videos = np.load(folder / "data/videos/0.npy")
     assert (videos.shape, videos.dtype) == ((4, 6, 324), np.float64)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    nbytes = 8 * 324 * (4 * 6 + 2 + 2 + 2)
+    assert (started, advanced) == ([("writing", 3 * nbytes, 3)], [(nbytes, 1)] * 3)
 
 
 @pytest.mark.parametrize("container", ["folder", "zip"])

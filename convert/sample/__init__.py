@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 from numpy.typing import DTypeLike, NDArray
 
+from ...store.progress import Progress, Silent
 from ...store.publish import check_place
 from .meta import neuron_arrays, trial_meta
 from .recipe import Recipe, make_recipe
@@ -35,7 +36,7 @@ def write_sample(
     container: Literal["folder", "zip"] = "folder",
     seed: int = 0,
     image_shape: tuple[int, int] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a random recording with the trial structure of a published mouse.
 
@@ -61,7 +62,7 @@ def write_sample(
     image_shape
         Height and width of the videos or images, in pixels; (36, 64) or (144, 256) by default.
     progress
-        Called with the number of trials written and their total after each trial.
+        Listener to the one phase, which advances by the bytes of each trial's arrays, and by one file a trial.
 
     Returns
     -------
@@ -95,25 +96,29 @@ def write_sample(
     folder.mkdir(parents=True, exist_ok=True)
     writer = FolderTarget if container == "folder" else ZipTarget
     with writer(folder, recipe.mouse.name) as target:
-        _write(recipe, target, folder, progress)
+        _write(recipe, target, folder, progress or Silent())
     return target.path
 
 
-def _write(recipe: Recipe, target: Target, spool: Path, progress: Callable[[int, int], object] | None) -> None:
+def _write(recipe: Recipe, target: Target, spool: Path, progress: Progress) -> None:
     target.text("config.json", json.dumps({"links": {}}))
     _write_group(target, "meta/neurons", neuron_arrays(recipe))
     _write_group(target, "meta/trials", trial_meta(recipe))
     with ExitStack() as stack:
         train: dict[str, TrainTrials] = {}
-        for done, trial_id in enumerate(recipe.trial_ids, start=1):
-            for variable, array in trial_arrays(recipe, trial_id).items():
+        for place, trial_id in enumerate(recipe.trial_ids):
+            arrays = trial_arrays(recipe, trial_id)
+            nbytes = sum(array.nbytes for array in arrays.values())
+            if place == 0:
+                # Trials are padded: all have as many bytes.
+                progress.start("writing", nbytes * len(recipe.trial_ids), len(recipe.trial_ids))
+            for variable, array in arrays.items():
                 target.array(f"data/{variable}/{trial_id}", array)
                 if variable not in train:
                     train[variable] = stack.enter_context(TrainTrials(array.shape, spool))
                 if recipe.mouse.tiers[trial_id] == "train":
                     train[variable].append(array)
-            if progress is not None:
-                progress(done, len(recipe.trial_ids))
+            progress.advance(nbytes, 1)
         _write_statistics(target, train, recipe.mouse.kind)
 
 

@@ -98,7 +98,7 @@ class _Reducer(Protocol):
         ...
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
-        """Cut the part along its places, and yield each piece with what it comes to."""
+        """Cut the part along its places, and yield each piece with its statistics."""
         ...
 
     def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
@@ -215,7 +215,7 @@ def _reduce_part(part: Part, threads: Threads = HERE, memory: NDArray[Any] | Non
 
 
 def _place(part: Part, found: _Found, results: dict[Reduction, Summary]) -> None:
-    """Put what a part comes to where it belongs among the results."""
+    """Put the statistics of a part where they belong among the results."""
     (over_trials, over_frames), axis = found, part.variable.frame_axis
     for name in STATISTIC_NAMES:
         values = getattr(over_trials, name)
