@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -18,7 +19,7 @@ import trialpack.readers
 import trialpack.store
 from click.testing import CliRunner
 from trialpack.cli.main import COMMANDS, commands
-from trialpack.store import FORMAT_VERSION, layout
+from trialpack.store import FORMAT_VERSION, layout, variables
 
 ROOT = Path(__file__).resolve().parent.parent
 TRIALPACK = Path(sys.executable).with_name("trialpack")
@@ -120,9 +121,15 @@ def test_format_document_matches_the_code():
     text = (ROOT / "docs/format.md").read_text()
     assert f"# Format version {FORMAT_VERSION}" in text
     attributes = [value for name, value in vars(layout).items() if name.startswith("A_")]
+    coordinates = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, layout.N_FRAMES, layout.N_FILE_FRAMES, layout.HAS]
+    responses = variables.Variable("responses", "target", ("neuron",), (0,), "int16", "", "")
     assert len(attributes) > 10
-    for name in [*attributes, layout.MANIFEST, *layout.CODECS, "160 MB", "32 KiB", "128 KiB"]:
-        assert name in text, name
+    names = [*attributes, *coordinates, layout.MANIFEST, layout.SOFTWARE, *layout.CODECS, *variables.RESERVED]
+    names += [*variables.DTYPES, *variables.KNOWN, *responses.document, *get_args(variables.Role)]
+    for name in names:
+        assert f"`{name}" in text or f"`trials/{name}" in text, name
+    for size in ["160 MB", "32 KiB", "128 KiB"]:
+        assert size in text, size
     assert layout.SHARD_BYTES == 160_000_000
     assert layout.CHUNK_BYTES == 32 * 1024
     assert layout.CHUNK_BYTES * layout.JOINT_CHUNKS == 128 * 1024
