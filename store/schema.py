@@ -1,4 +1,4 @@
-"""What the metadata of every store must say, so that whoever reads it can rely on it."""
+"""Checks of what the metadata of every store must say, so that readers can rely on it."""
 
 from __future__ import annotations
 
