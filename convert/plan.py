@@ -200,7 +200,7 @@ class Plan:
         Parameters
         ----------
         wanted
-            Number of cores, or of workers that the person asks for.
+            As many as there are cores, or as the person asks for.
         max_memory
             Bytes for the whole process.
 

@@ -238,7 +238,7 @@ def _taken(destination: Path) -> Problem:
 
 
 def _holder(lock: Path) -> str | None:
-    """Return who holds a lock; None if that is nobody any more."""
+    """Return who holds a lock; None if it is free."""
     # The process that takes a lock writes its name into it a moment later.
     for _ in range(100):
         try:
