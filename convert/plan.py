@@ -242,7 +242,7 @@ def make_plan(source: Source, to: Path, options: Options) -> Plan:
         With every problem that can be seen without reading the trials; or two arrays cannot both have the place or the
         dimensions in the store that they would have.
     OptionError
-        A bound does not fit.
+        A bound cannot be had.
     """
     survey = source.survey(options.schema)
     check_bounds(survey, options.bounds)

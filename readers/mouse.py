@@ -99,11 +99,10 @@ class Mouse:
     def __getitem__(self, name: str) -> zarr.Array[Any]:
         """Return an array of the store, such as ``responses`` or ``trials/tier``, as zarr-python opens it.
 
-        Recorded variables are of bool, integers or floats, padded to one length, floats with NaN: videos (n_trials,
-        n_frames, height, width), grey level 0 to 255; images (n_trials, image_channel, height, width), grey level 0 to
-        255; responses (n_trials, n_neurons, n_frames), deconvolved activity in a.u.; behavior (n_trials, n_channels,
-        n_frames), px and cm/s; pupil_center (n_trials, 2, n_frames), px; others with the dimensions that the mouse's
-        `recording` describes. Those of static mice have no frames. ``trials/trial_id``,
+        Recorded variables are float32 or float64, padded with NaN to one length: videos (n_trials, n_frames, height,
+        width), grey level 0 to 255; images (n_trials, image_channel, height, width), grey level 0 to 255; responses
+        (n_trials, n_neurons, n_frames), deconvolved activity in a.u.; behavior (n_trials, n_channels, n_frames), px and
+        cm/s; pupil_center (n_trials, 2, n_frames), px. Those of static mice have no frames. ``trials/trial_id``,
         ``trials/tier``, ``trials/n_frames`` and ``trials/withheld`` are (n_trials,); the other ``trials/…`` have one
         entry for each number that a file could have, and ``neurons/…`` one for each neuron, as published. Statistics
         have the shapes that `Statistics` says.
