@@ -200,7 +200,7 @@ class Plan:
         Parameters
         ----------
         wanted
-            As many as there are cores, or as the person asks for.
+            Number of cores, or of workers that the person asks for.
         max_memory
             Bytes for the whole process.
 
@@ -242,7 +242,7 @@ def make_plan(source: Source, to: Path, options: Options) -> Plan:
         With every problem that can be seen without reading the trials; or two arrays cannot both have the place or the
         dimensions in the store that they would have.
     OptionError
-        A bound cannot be had.
+        A bound does not fit.
     """
     survey = source.survey(options.schema)
     check_bounds(survey, options.bounds)
