@@ -108,12 +108,21 @@ TASKS: Mapping[str, Callable[..., Call]] = {
 """Name -> what prepares a call, which is then timed again and again."""
 
 
+def _peak_nbytes() -> int:
+    """Return the peak of resident memory: on Linux that of this program alone, not of the one that started it."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def main(task: str, trees: str, scratch: str) -> None:
     """Answer each line of standard input: ``time`` runs the task, ``memory`` tells the peak."""
     call = TASKS[task](json.loads(trees), Path(scratch))
     for line in sys.stdin:
         if line.strip() == "memory":
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+            print(_peak_nbytes(), flush=True)
             continue
         begun = time.perf_counter()
         call()
