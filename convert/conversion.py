@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -261,7 +262,7 @@ class _Conversion:
     def __init__(self, source: Source, plan: Plan, threads: int, max_memory: int, progress: Progress) -> None:
         self._source, self._plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
-        self._fitting = plan.workers(threads, max_memory)
+        self._fitting = self._fitting_threads()
 
     def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
         """Return where the units run: on a cluster, or on as many threads as fit the bound on memory."""
@@ -335,7 +336,25 @@ class _Conversion:
         threads = workers.most_threads if isinstance(workers, Cluster) else 1
         needed = self._plan.statistics_memory(threads)
         if needed > self._max_memory:
-            raise self._plan.too_little(self._max_memory, needed, helps=True)
+            raise self._too_little(needed, helps=True)
+
+    def _fitting_threads(self) -> int:
+        """Return how many threads fit the bound on memory, or raise if not even one does, or the statistics do not."""
+        plan, limit = self._plan, self._max_memory
+        fixed = PROCESS_BYTES + plan.small_memory
+        need = max(fixed + plan.unit_memory, plan.statistics_memory())
+        if limit < need:
+            raise self._too_little(need, helps=limit >= fixed + plan.unit_memory)
+        return max(1, min(self._threads, (limit - fixed) // plan.unit_memory, len(plan.units)))
+
+    def _too_little(self, needed: int, *, helps: bool) -> OptionError:
+        """Return the error that memory does not suffice; `helps` if it would without statistics."""
+        need, found = math.ceil(needed / 1e6), self._max_memory
+        text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
+        what = f"{text} of memory are too little (expected {need} MB or more)"
+        otherwise = (", or ", Argument("statistics", False)) if helps else ()
+        advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
+        return OptionError(Problem(self._plan.survey.label, what, advice))
 
     def _report_remaining(self, units: list[Unit]) -> None:
         """Tell the progress of what is beside the trials."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -12,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..readers.memory import PROCESS_BYTES
 from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
-from ..store import Argument, OptionError, Problem, SourceError, layout
+from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, StoreLayout, Variable, small_layout
 from . import rounding
@@ -193,37 +191,6 @@ class Plan:
     def trials_by_tier(self) -> dict[str, int]:
         """Return how many trials each tier has."""
         return dict(sorted(Counter(self.survey.tiers).items()))
-
-    def workers(self, wanted: int, max_memory: int) -> int:
-        """Return how many workers fit the bound on memory.
-
-        Parameters
-        ----------
-        wanted
-            As many as there are cores, or as the person asks for.
-        max_memory
-            Bytes for the whole process.
-
-        Raises
-        ------
-        OptionError
-            Not even one fits, or the train statistics do not.
-        """
-        fixed = PROCESS_BYTES + self.small_memory
-        fit = (max_memory - fixed) // self.unit_memory
-        need = max(fixed + self.unit_memory, self.statistics_memory())
-        if max_memory < need:
-            raise self.too_little(max_memory, need, helps=max_memory >= fixed + self.unit_memory)
-        return max(1, min(wanted, fit, len(self.units)))
-
-    def too_little(self, found: int, needed: int, *, helps: bool) -> OptionError:
-        """Return the error that memory does not suffice; `helps` if it would without statistics."""
-        need = math.ceil(needed / 1e6)
-        text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
-        what = f"{text} of memory are too little (expected {need} MB or more)"
-        otherwise = (", or ", Argument("statistics", False)) if helps else ()
-        advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
-        return OptionError(Problem(self.survey.label, what, advice))
 
 
 def make_plan(source: Source, to: Path, options: Options) -> Plan:
