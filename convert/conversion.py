@@ -68,9 +68,9 @@ class ConversionSummary:
     store
         Where the store is.
     nbytes, files
-        Of the store, on disk.
+        Size and number of files of the store, on disk.
     seconds
-        From looking at the source to the published store.
+        Time from looking at the source to the published store.
     verified
         Whether every byte and value was read back and compared before publishing.
     """
@@ -128,7 +128,7 @@ def plan_mouse(
     SourceError
         With every problem that can be seen without reading the trials.
     OptionError
-        An option cannot be had; of bounds, all that cannot.
+        An option does not fit; of bounds, all that do not.
     """
     return make_plan(open_source(source), Path(to), read_options(precision, max_error, codec, statistics, schema))
 
@@ -191,12 +191,12 @@ def convert_mouse(
     verify
         Read everything back and compare before the store gets its name.
     progress
-        Hears how far the conversion is.
+        Listener to how far the conversion is.
 
     Returns
     -------
     ConversionSummary
-        Of what was made.
+        Summary of what was made.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def convert_mouse(
     StoreExistsError, StoreBusyError
         The destination is taken, or held by another converter.
     OptionError
-        An option cannot be had.
+        An option does not fit.
     CorruptStoreError
         What was written does not read back; nothing is published.
     OSError

@@ -38,7 +38,7 @@ class Unit:
     number
         Which shard of every array.
     trial_ids
-        Of its rows.
+        Trial ids of its rows.
     variables, recorded
         The recorded variables as the store has them, and their layouts in the same order.
     limits
@@ -138,7 +138,7 @@ def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArr
     values
         Axes, dtype, byte and memory order of the source.
     dtype
-        Of the store.
+        Data type in the store.
 
     Returns
     -------

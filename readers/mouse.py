@@ -138,9 +138,9 @@ class Mouse:
         Parameters
         ----------
         tier
-            Only trials of this tier, or of these.
+            Tier, or tiers, of the trials.
         trials
-            Only these: a mapping from columns of `trials` to a value or values, all of which have to fit
+            Choice of trials: a mapping from columns of `trials` to a value or values, all of which have to fit
             (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`.
 
         Returns

@@ -26,10 +26,10 @@ class Trial(Mapping[str, NDArray[Any]]):
     withheld
         Zeros stand in place of the responses.
     arrays
-        Dynamic: videos (n_frames, height, width), grey level 0 to 255; responses (n_neurons, n_frames), a.u.;
-        behavior (n_channels, n_frames), pupil dilation in px, its derivative where there are three, running speed in
-        cm/s; pupil_center (2, n_frames), px. Static: images (image_channel, height, width), and the others without
-        frames. float32 or float64, as the store has them.
+        Arrays of the variables, with dtype and dimensions of the store. Of published dynamic mice: videos (n_frames,
+        height, width), grey level 0 to 255; responses (n_neurons, n_frames), a.u.; behavior (n_channels, n_frames),
+        pupil dilation in px, its derivative where there are three, running speed in cm/s; pupil_center (2, n_frames),
+        px. Of static ones: images (image_channel, height, width), and the others without frames.
     """
 
     trial_id: int

@@ -95,7 +95,7 @@ SHARD_BYTES = 160_000_000
 """Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
 CHUNK_BYTES = 1 << 15
 """Trials smaller than half of this share a chunk, so that a chunk's checksum, index entry and call weigh little; no
-more of them, since trials are read in random order, and whoever wants one decodes all."""
+more of them, since trials are read in random order, and reading one decodes all."""
 JOINT_CHUNKS = 4
 """All rows of a shard are one chunk if they stay below so many times `CHUNK_BYTES`: readers keep such variables."""
 
@@ -248,7 +248,7 @@ def variable_layout(
     rows
         Trials in a shard, from `rows_per_shard`.
     bound
-        Of values that are rounded; None for values as they are.
+        Bound on the error of values that are rounded; None for values as they are.
     """
     choice = _codec_choice(variable, codec, rounded=bound is not None)
     shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(variable.dtype).itemsize)
@@ -354,7 +354,7 @@ def statistics_layouts(
     recorded, variables
         Arrays of the recorded variables, and the variables in the same order.
     n_trials
-        Of the train tier.
+        Number of train trials.
     """
     long_name = "trials that the statistics come from"
     trials = small_layout(STATISTICS_TRIAL_ID, (n_trials,), "int64", ("train_trial",), {A_LONG_NAME: long_name})

@@ -66,9 +66,9 @@ class Variable:
     dimensions
         Names of the axes of one trial, in the order of the store.
     axes
-        For each dimension its axis in the published file (videos, for one, are published with frames last).
+        Axis in the published file of each dimension; videos are published with frames last.
     dtype
-        Of the values in the store; one of `DTYPES`.
+        Data type of the values in the store; one of `DTYPES`.
     units, long_name
         Unit of the values, and a description.
     channels

@@ -42,7 +42,7 @@ class TrialLoader:
     Parameters
     ----------
     mice
-        From `open_mouse`, one or several. A batch is of one mouse.
+        Mouse from `open_mouse`, or several. A batch is of one mouse.
     tier
         Trials of this tier, or of these; None for every tier.
     batch_size
@@ -61,9 +61,9 @@ class TrialLoader:
         Names of variables, such as ``["behavior", "pupil_center"]``, that become further channels of the stimulus,
         repeated over all pixels, as the public baselines do it; normalized, if they are normalized.
     trials
-        Only these of the tier; as of `Mouse.rows`.
+        Choice among the trials of the tier, as in `Mouse.rows`.
     neurons
-        Only these; as of `Mouse.positions`; for several mice a list with one choice for each.
+        Choice of neurons, as in `Mouse.positions`; for several mice a list with one choice for each.
     normalize
         ``field``: what the field's `NeuroNormalizer` does; or a mapping from variables to `ScaleByStd`,
         `Standardize` and `DivideByStd`. By default nothing.
@@ -76,7 +76,7 @@ class TrialLoader:
     output
         ``torch`` or ``numpy``.
     threads
-        That read and decode; one a core by default, 16 at most.
+        Number of threads that read and decode; one a core by default, 16 at most.
     memory
         Bytes that are held beside the batches in the consumer's hands: what is kept, scratch, and batches read ahead.
     cache
@@ -92,7 +92,7 @@ class TrialLoader:
         another. Or the weight of each, by name or letter or in their order: mice are drawn at random, as many batches
         as all have together.
     report
-        Is given a line at the end of each epoch, such as `print`.
+        Function, such as `print`, that is called with one line at the end of each epoch.
 
     Raises
     ------

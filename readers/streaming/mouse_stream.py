@@ -70,7 +70,7 @@ class MouseStream:
     Parameters
     ----------
     mouse
-        From `open_mouse`.
+        Mouse from `open_mouse`.
     selection
         What of it is streamed.
 

@@ -140,7 +140,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
     Raises
     ------
     OptionError
-        It is none, or too small.
+        It is no whole number, or too small.
     """
     try:
         number = operator.index(value)

@@ -89,7 +89,7 @@ def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable
     Parameters
     ----------
     selections
-        Of each mouse: what a batch has. The slots have the same variables as they are recorded.
+        Content of a batch of each mouse. The slots have the same variables as they are recorded.
     """
     finishers = dict[int, Finisher]()
     # One for all epochs: the allocator keeps memory for each stream that it has seen.
@@ -208,7 +208,7 @@ class Finisher:
     Parameters
     ----------
     stream
-        Of the mouse.
+        Stream of the mouse.
     selection
         What a batch has.
     """
