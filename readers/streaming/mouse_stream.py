@@ -64,6 +64,11 @@ class Selection:
         """Variables that have to be read, those that become channels behind the others."""
         return tuple(dict.fromkeys((*self.variables, *self.channels)))
 
+    @property
+    def read_normalized(self) -> tuple[str, ...]:
+        """Variables that are read and normalized."""
+        return tuple(name for name in self.read if name in self.affines)
+
 
 class MouseStream:
     """Reads batches of one mouse.
