@@ -75,11 +75,17 @@ class _Lengths:
     frames: tuple[FoundTrials, int] | None
 
     def is_frames(self, found: FoundTrials, axis: int) -> bool:
-        """Return whether an axis has as many entries as the mouse has frames, in every trial."""
+        """Return whether an axis has as many entries as the mouse has frames.
+
+        In every trial; of an axis whose length varies in half of them, so that a file that is cut off is named as such.
+        """
         if self.frames is None:
             return False
         told, place = self.frames
-        return all(found.shape(trial)[axis] == told.shape(trial)[place] for trial in found.trials & told.trials)
+        common = found.trials & told.trials
+        lengths = {trial: found.shape(trial)[axis] for trial in common}
+        equal = sum(length == told.shape(trial)[place] for trial, length in lengths.items())
+        return equal > 0 and equal * (2 if len(set(lengths.values())) > 1 else 1) >= len(common)
 
 
 class VariableFinder:
@@ -228,7 +234,8 @@ class VariableFinder:
             if variable.name in self._schema.variables:
                 self.problems.append(self._schema.problem(what, variable.name))
             else:
-                self._problem(self._found[variable.name], what)
+                folder = self._found[variable.name].folder
+                self.problems.append(Problem(self._label, what, "give its folder another name", folder))
         return not found
 
     def _check_sizes(self, variables: Sequence[Variable]) -> None:
@@ -283,6 +290,10 @@ def count_frames(
         return FrameCounts(0, None)
     counts = {name: {trial: found[name].shape(trial)[axis] for trial in trials[name]} for name, axis in axes.items()}
     told = _told(counts)
+    # Where some variable is not optional, that it lacks a trial is reported already.
+    for trial in ids if all(one.optional for one in variables if one.name in axes) else ():
+        if trial not in told:
+            report(f"lacks trial {trial}, as does every variable with frames", found[next(iter(axes))].folder, trial)
     for name, frames in counts.items():
         wrong = [trial for trial, count in frames.items() if count != told[trial]]
         if len(wrong) == len(frames) > 1:

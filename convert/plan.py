@@ -255,6 +255,9 @@ def _unit_memory(source: Source, survey: Survey, recorded: Sequence[ArrayLayout]
     """Return the bytes that one worker holds: reading one file, writing all variables, and scratch for rounding."""
     reading = source.overhead * max(spec.nbytes for spec in survey.specs.values())
     writing = sum(_writing_memory(array) for array in recorded)
+    if survey.n_file_frames is not None or any(spec.missing for spec in survey.specs.values()):
+        # Trials are copied once more, into as many frames as the longest has, or are made up.
+        writing += max(array.trial_nbytes for array in recorded)
     return reading + writing + bool(options.bounds) * rounding.SCRATCH_BYTES
 
 

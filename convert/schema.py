@@ -138,7 +138,7 @@ def line_of(text: str, variable: str, key: str = "") -> int:
     2
     """
     table, header = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if match := _HEADER.match(line):
             table = next(part for part in match.groups() if part is not None)
             header = number if table == variable else header
@@ -185,7 +185,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
         return f"{{ {', '.join(f'{name} = {_toml(one)}' for name, one in pairs)} }}"
-    return json.dumps(value, ensure_ascii=False)
+    # TOML takes every character as JSON does but the one that JSON takes for a letter and TOML for a control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _problem(label: str, what: str, line: int) -> Problem:

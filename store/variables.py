@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-TRIAL, FRAME, NEURON, FILE_NUMBER = "trial", "frame", "neuron", "file_number"
+TRIAL, FRAME, NEURON, FILE_NUMBER, TRAIN_TRIAL = "trial", "frame", "neuron", "file_number", "train_trial"
 HEIGHT, WIDTH = "height", "width"
 
 Role = Literal["stimulus", "target", "input"]
@@ -195,7 +195,7 @@ def variable_problems(variable: Variable) -> list[str]:
     if not all(isinstance(text, str) for text in texts):  # pyright: ignore[reportUnnecessaryIsInstance]
         return ["expected texts as name, units, long_name, dimensions and channels"]
     if not is_safe_name(variable.name) or variable.name in RESERVED:
-        problems.append(f"a variable cannot be called {variable.name!r}")
+        return [f"a variable cannot be called {variable.name!r}"]
     if variable.role not in get_args(Role):
         problems.append(f"expected the role {', '.join(get_args(Role))}, found {variable.role!r}")
     if variable.dtype not in DTYPES:
@@ -213,7 +213,8 @@ def variable_problems(variable: Variable) -> list[str]:
 
 def dimension_problems(dimensions: Sequence[str]) -> list[str]:
     """Return what is wrong with the names of a trial's dimensions."""
-    wrong = [name for name in dimensions if name in (TRIAL, FILE_NUMBER) or not is_safe_name(name)]
+    taken = (TRIAL, FILE_NUMBER, TRAIN_TRIAL)
+    wrong = [name for name in dimensions if name in taken or _SAFE_NAME.fullmatch(name) is None]
     problems = [f"a dimension cannot be called {name!r}" for name in wrong]
     if len(set(dimensions)) < len(dimensions):
         problems.append(f"a dimension is named more than once in {', '.join(dimensions)}")
@@ -250,11 +251,30 @@ def recording_problems(variables: Sequence[Variable]) -> list[str]:
     stimuli = [variable.name for variable in variables if variable.role == "stimulus"]
     if len(set(names)) < len(names):
         problems.append("two variables have the same name")
+    problems += _label_problems(variables)
     if len(stimuli) > 1:
         problems.append(f"expected one stimulus at most, found {' and '.join(stimuli)}")
     responses = next((variable for variable in variables if variable.name == RESPONSES), None)
     if responses is None or NEURON not in responses.dimensions or responses.optional:
         problems.append(f"expected {RESPONSES} of all trials, with a dimension {NEURON!r}")
+    return problems
+
+
+def _label_problems(variables: Sequence[Variable]) -> list[str]:
+    """Return which dimensions have the name of a variable, or channels of different names: xarray has one for both."""
+    names, labels, problems = {one.name for one in variables}, dict[str, tuple[str, list[str]]](), list[str]()
+    for variable in variables:
+        problems += [
+            f"a dimension of {variable.name} has the name of the variable {one}"
+            for one in variable.dimensions
+            if one in names
+        ]
+        if variable.channels and variable.channel_dimension is not None:
+            own = variable.name, [one.name for one in variable.channels]
+            other, known = labels.setdefault(variable.channel_dimension, own)
+            if known != own[1]:
+                where = f"channels along {variable.channel_dimension}"
+                problems.append(f"{where} are called {', '.join(own[1])} in {own[0]}, {', '.join(known)} in {other}")
     return problems
 
 
@@ -386,6 +406,7 @@ RESERVED = frozenset(
     {
         *("data", "trials", "neurons", "statistics", "meta", "files", "max_error", "manifest.json", "software.json"),
         *("trial_id", "tier", "mouse", "start", "n_frames"),
+        *(TRIAL, FRAME, NEURON, FILE_NUMBER, TRAIN_TRIAL),
     }
 )
-"""Names of the groups and files of a store, and of what a batch says of its samples."""
+"""Names of the groups and files of a store, of what a batch says of its samples, and of dimensions of every store."""

@@ -124,7 +124,7 @@ class Surveyor:
         }
         if not sound:
             return None
-        usual = Counter(header.shape for header in sound.values()).most_common(1)[0][0]
+        usual = self._usual_shape(name, sound)
         for trial, header in list(sound.items()):
             if len(header.shape) != len(usual):
                 what = f"expected shape {usual} as of the other trials, found {header.shape}"
@@ -140,6 +140,12 @@ class Surveyor:
                     self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
         shapes = {trial: header.shape for trial, header in sound.items()}
         return FoundTrials(f"{DATA}{name}", shapes, usual, dtype, trials.keys())
+
+    def _usual_shape(self, name: str, headers: Mapping[int, Header]) -> tuple[int, ...]:
+        """Return the shape of all trials that were not looked at: that of the files of the usual size."""
+        size, trials = _usual_size(self._trials[name]), self._trials[name]
+        of_usual = [header.shape for trial, header in headers.items() if trials[trial].size == size]
+        return Counter(of_usual or [header.shape for header in headers.values()]).most_common(1)[0][0]
 
     def _is_sound(self, member: str, trial: int, header: Header) -> bool:
         """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
@@ -174,10 +180,10 @@ class Surveyor:
 
     def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
         """Read the headers of a few trials of the usual size, and of all trials of another one."""
-        usual = Counter(entry.size for entry in trials.values()).most_common(1)[0][0]
+        usual = _usual_size(trials)
         of_usual = sorted(trial for trial, entry in trials.items() if entry.size == usual)
         some = of_usual[:: max(1, len(of_usual) // _HEADERS_LOOKED_AT)]
-        others = (trial for trial, entry in trials.items() if entry.size != usual)
+        others = sorted(trial for trial, entry in trials.items() if entry.size != usual)
         found = dict[int, Header]()
         for trial in (*some, *others):
             entry = trials[trial]
@@ -235,3 +241,9 @@ class Surveyor:
                 yield
         except SourceError as error:
             self._found.problems += error.problems
+
+
+def _usual_size(trials: Mapping[int, Entry]) -> int:
+    """Return the size that most files have, of two the larger one."""
+    sizes = Counter(entry.size for entry in trials.values())
+    return max(sizes, key=lambda size: (sizes[size], size))
