@@ -238,7 +238,7 @@ def convert_mouse(
                 abandon(stage)
             raise
         remove_leftovers(stage, manifest)
-        finish(stage, manifest, software())
+        finish(stage, manifest, software(codec))
         if verify:
             run.verify(stage, _verifiers(plan, threads, limit))
         publish(stage, replace=replace)
@@ -319,7 +319,7 @@ class _Conversion:
                 if (found := spec.missing.intersection(trial_ids))
             },
             recorded=plan.recorded,
-            software=software(),
+            software=software(plan.options.codec),
         )
 
     def _check_cluster(self, workers: Workers) -> None:
