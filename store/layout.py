@@ -23,11 +23,11 @@ from .variables import OVER_FRAMES as OVER_FRAMES
 from .variables import OVER_PIXELS as OVER_PIXELS
 from .variables import OVER_TRIALS as OVER_TRIALS
 from .variables import RESPONSES as RESPONSES
+from .variables import TRAIN_TRIAL, fill_value, kind_of
 from .variables import TRIAL as TRIAL
 from .variables import Kind as Kind
 from .variables import Reduction as Reduction
 from .variables import Variable as Variable
-from .variables import fill_value, kind_of
 
 FORMAT_VERSION = 1
 SUFFIX = ".zarr"
@@ -357,7 +357,7 @@ def statistics_layouts(
         Of the train tier.
     """
     long_name = "trials that the statistics come from"
-    trials = small_layout(STATISTICS_TRIAL_ID, (n_trials,), "int64", ("train_trial",), {A_LONG_NAME: long_name})
+    trials = small_layout(STATISTICS_TRIAL_ID, (n_trials,), "int64", (TRAIN_TRIAL,), {A_LONG_NAME: long_name})
     sizes = {array.path: dict(zip(array.dimensions, array.shape, strict=True)) for array in recorded}
     dtypes = {array.path: array.dtype for array in recorded}
     arrays = (
