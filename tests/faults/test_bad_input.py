@@ -21,6 +21,7 @@ import pytest
 from trialpack.convert import convert_mouse, open_source, plan_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import SourceError
+from trialpack.store.variables import RESERVED
 
 from ..mice import Array, edit, listing, trial_ids, trial_path, trim, variables, write_npy, zip_mouse
 from .promises import Tally
@@ -33,6 +34,7 @@ Size = Callable[[int, int], int]
 RESPONSE = "data/responses/9.npy"
 FIRST = "data/responses/0.npy"
 VIDEO = "data/videos/9.npy"
+LICK = "data/licks/9.npy"
 TIERS = "meta/trials/tiers.npy"
 UNITS = "meta/neurons/unit_ids.npy"
 BOTH = ("folder", "zip")
@@ -154,6 +156,22 @@ def every(variable: str, make: Callable[[Array], Array]) -> Mutation:
     return change
 
 
+def add_variable(name: str, make: Callable[[], Array]) -> Mutation:
+    """Add a variable to all trials."""
+
+    def add(folder: Path) -> None:
+        (folder / "data" / name).mkdir()
+        for trial in trial_ids(folder):
+            np.save(trial_path(folder, name, trial), make())
+
+    return add
+
+
+def own(make: Callable[[], Array] = lambda: np.ones((2, 324), "f4"), name: str = "licks") -> Mutation:
+    """Add a variable of a lab's own to mouse A, of 20 neurons and 324 frames."""
+    return add_variable(name, make)
+
+
 def both(*mutations: Mutation) -> Mutation:
     return lambda folder: [mutation(folder) for mutation in mutations]
 
@@ -222,6 +240,9 @@ def mixed_with_signalling_nan(folder: Path) -> None:
     np.save(folder / RESPONSE, values)
 
 
+NUMBERS = "expected bool, integers or floats of at most 64 bits"
+NO_VALUES = "expected values along every axis, found shape"
+TOML = "declare it in trialpack.toml"
 SHAPE = "(expected a shape of non-negative integers"
 DAMAGED = "the header is damaged"
 UNSAFE = "a name that a store cannot have"
@@ -244,15 +265,18 @@ KINDS: dict[str, Kind] = {
     "npz": Kind(lambda f: np.savez(f / "n.npz", a=1) or os.replace(f / "n.npz", f / RESPONSE), RESPONSE, ("PK",)),
     "records": Kind(save(RESPONSE, lambda a: np.zeros(3, "f4,f4")), RESPONSE, ("records with named fields",)),
     "records as text": Kind(descr(RESPONSE, "'f4,f4'"), RESPONSE, ("dtype 'f4,f4' is not supported",)),
-    "complex": Kind(save(RESPONSE, lambda a: a.astype("c8")), RESPONSE, ("expected float32 or float64", "<c8")),
+    "complex": Kind(save(RESPONSE, lambda a: a.astype("c8")), RESPONSE, (NUMBERS, "<c8")),
     "integers": Kind(save(RESPONSE, lambda a: np.nan_to_num(a).astype("i4")), RESPONSE, ("found <i4",)),
     "booleans": Kind(save(RESPONSE, lambda a: a > 0), RESPONSE, ("found |b1",)),
-    "half floats": Kind(save(RESPONSE, lambda a: a.astype("f2")), RESPONSE, ("found <f2",)),
-    "long doubles": Kind(save(RESPONSE, lambda a: a.astype(np.longdouble)), RESPONSE, ("expected float32 or float64",)),
+    "long doubles": Kind(save(RESPONSE, lambda a: a.astype(np.longdouble)), RESPONSE, (NUMBERS,)),
+    "integers of other widths": Kind(
+        both(every("responses", lambda a: np.nan_to_num(a).astype("i4")), save(RESPONSE, lambda a: a.astype("i2"))),
+        RESPONSE,
+        ("expected int32 as of the other trials", "found <i2"),
+    ),
     "words": Kind(save(RESPONSE, lambda a: np.full(a.shape, "a")), RESPONSE, ("found <U1",)),
     "times": Kind(save(RESPONSE, lambda a: np.zeros(a.shape, "M8[s]")), RESPONSE, ("found <M8[s]",)),
     "video of bytes": Kind(save(VIDEO, lambda a: np.zeros(a.shape, "u1")), VIDEO, ("found |u1",)),
-    "all videos of bytes": Kind(every("videos", lambda a: np.zeros(a.shape, "u1")), "data/videos/0.npy", ("|u1",)),
     "unknown dtype": Kind(descr(RESPONSE, "'<f5'"), RESPONSE, ("unknown dtype", "'<f5'")),
     "dtype that is no text": Kind(descr(RESPONSE, "4"), RESPONSE, ("named fields",)),
     "dtype with a shape": Kind(descr(RESPONSE, "'(2,)<f4'"), RESPONSE, ("is not supported",)),
@@ -265,7 +289,7 @@ KINDS: dict[str, Kind] = {
     "a frame less": Kind(save(RESPONSE, lambda a: a[:, 1:]), RESPONSE, (OTHER_SHAPE, "(20, 323)")),
     "a frame more": Kind(save(VIDEO, lambda a: np.dstack([a, a[..., :1]])), VIDEO, ("(6, 8, 324)", "(6, 8, 325)")),
     "a neuron less": Kind(save(RESPONSE, lambda a: a[1:]), RESPONSE, (OTHER_SHAPE, "(19, 324)")),
-    "no neurons": Kind(save(RESPONSE, lambda a: a[:0]), RESPONSE, (OTHER_SHAPE, "(0, 324)")),
+    "no neurons": Kind(save(RESPONSE, lambda a: a[:0]), RESPONSE, (NO_VALUES, "(0, 324)")),
     "transposed": Kind(save(RESPONSE, lambda a: a.T.copy()), RESPONSE, (OTHER_SHAPE, "(324, 20)")),
     "transposed video": Kind(save(VIDEO, lambda a: np.moveaxis(a, 2, 0).copy()), VIDEO, ("found (324, 6, 8)",)),
     "transposed first trial": Kind(save(FIRST, lambda a: a.T.copy()), FIRST, ("(324, 20)",)),
@@ -321,25 +345,57 @@ KINDS: dict[str, Kind] = {
     "frames of a whole variable": Kind(
         every("behavior", lambda a: a[:, :300]), "data/behavior", ("expected 324 frames as in videos", "found 300")
     ),
-    "axes of a whole variable": Kind(every("videos", lambda a: a[None]), "data/videos/0.npy", ("(1, 6, 8, 324)",)),
-    "images without channel": Kind(
-        every("images", lambda a: a[0]), "data/images/0.npy", ("image_channel", "(9, 16)"), mouse="static"
+    "axes of a whole variable": Kind(
+        every("videos", lambda a: a[None, None]), "data/videos", ("(video_channel, height, width, frame)", "324)")
     ),
-    "a whole variable of no neurons": Kind(every("responses", lambda a: a[:0]), FIRST, ("(0, 324)",)),
+    "images without height": Kind(
+        every("images", lambda a: a[0, 0]), "data/images", ("(height, width)", "found shape (16,)"), mouse="static"
+    ),
+    "a whole variable of no neurons": Kind(
+        every("responses", lambda a: a[:0]), "data/responses/", (NO_VALUES, "(0, 324)")
+    ),
     "trial missing in one variable": Kind(remove(VIDEO), VIDEO, ("missing",)),
     "trial missing in all": Kind(lose_trial, TIERS, ("trial 9", "'live_test_main'|'oracle'|'train'", "no file")),
     "trial extra in one variable": Kind(
         lambda f: shutil.copy(f / RESPONSE, trial_path(f, "responses", 1)), "1.npy", ("missing",)
     ),
     "trial behind the tiers": Kind(rename(VIDEO, "data/videos/999999999.npy"), TIERS, ("too short",), others=True),
-    "variable missing": Kind(remove("data/behavior"), "data/behavior", ("missing",)),
-    "variable empty": Kind(
-        both(remove("data/behavior"), lambda f: (f / "data/behavior").mkdir()), "data/behavior", ("missing",)
+    "responses missing": Kind(remove("data/responses"), "", ("expected responses of all trials", "copy the file")),
+    "variable of one trial": Kind(put_array("data/licks/9.npy", [1.0]), "data/licks/", ("missing", "optional")),
+    "both kinds of stimulus": Kind(
+        add_variable("images", lambda: np.ones((6, 8), "f4")),
+        "data/images",
+        ("second stimulus beside videos", "declare"),
     ),
-    "unknown variable": Kind(put_array("data/licks/9.npy", [1.0]), "data/licks/9.npy", ("unknown variable", "videos")),
-    "both kinds of stimulus": Kind(put_array("data/images/9.npy", [1.0]), "data/images", ("both", "data/videos")),
-    "no stimulus": Kind(remove("data/videos"), "data/videos", ("neither", "data/images")),
-    "no data": Kind(remove("data"), "data/videos", ("neither", "data/images")),
+    "no data": Kind(remove("data"), "", ("expected responses of all trials",)),
+    # A variable of a lab's own.
+    "own: shape": Kind(both(own(), save(LICK, lambda a: np.vstack([a, a]))), LICK, ("(2, 324)", "(4, 324)")),
+    "own: axes": Kind(both(own(), save(LICK, lambda a: a[0])), LICK, ("expected shape (2, 324)", "found (324,)")),
+    "own: frames": Kind(both(own(), save(LICK, lambda a: a[:, 1:])), LICK, ("(2, 324) as of the other", "(2, 323)")),
+    "own: dtype": Kind(both(own(), save(LICK, lambda a: a.astype("i4"))), LICK, ("expected float32", "found <i4")),
+    "own: of no size": Kind(own(lambda: np.ones((0, 324), "u1")), "data/licks/", (NO_VALUES, "(0, 324)")),
+    "own: one trial of no size": Kind(both(own(), save(LICK, lambda a: a[:, :0])), LICK, (NO_VALUES, "(2, 0)")),
+    "own: neurons twice": Kind(
+        own(lambda: np.ones((20, 20), "f4")),
+        "data/licks",
+        ("axis 0 of shape (20, 20) could be neuron or an axis", TOML),
+    ),
+    "own: frames first": Kind(
+        own(lambda: np.ones((324, 3), "f4")), "data/licks", ("axis 0 of shape (324, 3) could be frame or an axis", TOML)
+    ),
+    "own: neurons or frames": Kind(
+        both(every("responses", lambda a: np.resize(a, (324, 324))), remove("meta/neurons"), own(lambda: np.ones(324))),
+        "data/licks",
+        ("axis 0 of shape (324,) could be neuron or frame", TOML),
+    ),
+    **{
+        f"called {name}": Kind(own(name=name), f"data/{name}", ("a variable cannot be called", "rename it"))
+        for name in (*sorted(RESERVED), "zarr.json", "c", "__x", "ñ", ".x", "n" * 130)
+    },
+    **{
+        f"called {name}": Kind(own(name=name), f"data/{name}", (f"a dimension is called {name!r}, too", "rename it"))
+        for name in ("trial", "frame", "neuron", "height", "behavior_channel")
+    },
     "no mouse": Kind(no_mouse, "", ("no mouse here|expected one member meta/trials/tiers.npy, found 0",)),
     # Names.
     "backup among trials": Kind(put("data/videos/17.npy.bak", b"x"), "data/videos/17.npy.bak", ("not a trial",)),
@@ -529,14 +585,14 @@ READ_BY_NUMPY = [
     "file twice",
     "integers",
     "booleans",
-    "half floats",
+    "integers of other widths",
     "complex",
-    "all videos of bytes",
     "frames of a whole variable",
     "trial missing in one variable",
     "trial extra in one variable",
-    "variable missing",
-    "no stimulus",
+    "own: dtype",
+    "own: frames first",
+    "called trials",
     "tiers too short",
     "tier nan",
     "too few units",
