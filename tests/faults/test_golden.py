@@ -135,7 +135,7 @@ def test_a_golden_store_is_opened_and_read(name: str, tmp_path: Path, tally: Tal
 @pytest.mark.promise(16)
 @pytest.mark.parametrize("name", CURRENT)
 def test_the_mouse_of_a_golden_store_becomes_that_store_again(name: str, tmp_path: Path, tally: Tally) -> None:
-    """Its id in any case; by equal versions of what compresses every file is the same to the byte but `software.json`."""
+    """Its id is that of the store; by equal versions of what compresses, all bytes are but those of `software.json`."""
     golden, plain = unpack(name, tmp_path), Path(name).name.partition(".")[0]
     tally.inject()
     source = export_mouse(golden, tmp_path / "mouse").path
