@@ -227,7 +227,7 @@ def convert_mouse(
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
-        finish(stage, manifest, software())
+        finish(stage, manifest, software(codec))
         if verify:
             run.verify(stage)
         publish(stage, replace=replace)
@@ -328,7 +328,7 @@ class _Conversion:
                 if (found := spec.missing.intersection(trial_ids))
             },
             recorded=plan.recorded,
-            software=software(),
+            software=software(plan.options.codec),
         )
 
     def _check_cluster(self, workers: Workers) -> None:

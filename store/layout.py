@@ -23,7 +23,7 @@ from .variables import OVER_FRAMES as OVER_FRAMES
 from .variables import OVER_PIXELS as OVER_PIXELS
 from .variables import OVER_TRIALS as OVER_TRIALS
 from .variables import RESPONSES as RESPONSES
-from .variables import TRAIN_TRIAL, fill_value, kind_of
+from .variables import TRAIN_TRIAL, fill_value
 from .variables import TRIAL as TRIAL
 from .variables import Kind as Kind
 from .variables import Reduction as Reduction

@@ -43,7 +43,7 @@ class Surveyor:
         variables = self._variables(found, schema)
         ids = sorted({trial for trials in self._trials.values() for trial in trials})
         self._check_complete(ids, schema)
-        frames = self._count_frames(variables, found, ids)
+        frames = self._count_frames(variables, found, ids, schema)
         tiers = self._tiers(ids)
         specs = {
             one.name: self._spec(one, found[one.name], headers[one.name], ids, frames.longest) for one in variables
@@ -87,6 +87,9 @@ class Surveyor:
 
     def _check_names(self) -> None:
         """Every file has a place in the store, or the person is told: nothing is left behind in silence."""
+        folders = {name.partition("/")[0] for name in self._entries if "/" in name}
+        for name in sorted(folders & {CONFIG, SCHEMA_FILE}):
+            self._found.problem("a folder (expected a file)", REMOVE, name)
         for name in self._entries:
             if name.startswith(DATA):
                 if TRIAL_FILE.fullmatch(name) is None:
@@ -103,14 +106,18 @@ class Surveyor:
         self._found.check_complete(names, self._trials, ids, optional)
 
     def _count_frames(
-        self, variables: Sequence[Variable], found: Mapping[str, FoundTrials], ids: Sequence[int]
+        self, variables: Sequence[Variable], found: Mapping[str, FoundTrials], ids: Sequence[int], schema: Schema
     ) -> FrameCounts:
         files = {name: {trial: entry.name for trial, entry in trials.items()} for name, trials in self._trials.items()}
 
-        def report(what: str, member: str, trial: int | None) -> None:
-            self._found.problem(what, COPY_AGAIN, member, trial)
+        def report(what: str, variable: str, trial: int | None) -> None:
+            if trial is None:
+                folder = found[variable].folder
+                self._found.problems.append(schema.problem_of_shape(self._tree.label, what, variable, folder))
+            else:
+                self._found.problem(what, COPY_AGAIN, files[variable][trial], trial)
 
-        return count_frames(variables, found, files, ids, report)
+        return count_frames(variables, found, ids, report)
 
     def _tiers(self, ids: list[int]) -> dict[int, str]:
         values = self._array(TIERS)
@@ -164,9 +171,9 @@ class Surveyor:
         if variable.frame_axis is not None:
             place = variable.axes[variable.frame_axis]
         for trial, shape in found.shapes.items():
-            expected = with_frames(found.usual, place, 0 if place is None else shape[place])
-            if shape != expected:
-                what = f"expected shape {expected} as of the other trials, found {shape}"
+            # Those with frames were compared when the frames were counted.
+            if shape != found.usual and place is None:
+                what = f"expected shape {found.usual} as of the other trials, found {shape}"
                 self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
         shape = with_frames(found.usual, place, frames)
         nbytes = max(trials[trial].size for trial in headers)
