@@ -196,7 +196,7 @@ class Mouse:
         tier, trials
             As of `rows`; everything by default.
         neurons
-            As of `positions`; of responses only.
+            As of `positions`; of variables with a dimension ``neuron``.
 
         Returns
         -------
@@ -216,7 +216,7 @@ class Mouse:
         array, rows, taken = self.recording.array(name), self.rows(tier=tier, trials=trials), None
         if neurons is not None:
             if not self._has_neurons(name):
-                raise OptionError(Problem(str(self.path), f"{name} has no neurons", "choose neurons of responses"))
+                raise OptionError(Problem(str(self.path), f"{name} has no neurons", "leave neurons out"))
             taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
         return dask_array(self.index.folder, array, rows, taken, token)

@@ -27,7 +27,7 @@ def opened(fresh, converted):
         for trial, variables, change in changes:
             for variable in variables:
                 edit(trial_path(folder, variable, trial), change)
-        return open_mouse(converted(folder))
+        return open_mouse(converted(folder, statistics=False, verify=False))
 
     return make
 
@@ -320,7 +320,7 @@ def test_groups_are_as_small_as_a_picture_allows(n):
 
 @pytest.fixture
 def store(fresh, converted):
-    return converted(fresh("float64_folder"))
+    return converted(fresh("float64_folder"), statistics=False, verify=False)
 
 
 def test_show_draws_a_train_trial_by_default(store, tmp_path):

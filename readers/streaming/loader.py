@@ -15,8 +15,10 @@ from .budget import Cache
 from .forks import Process
 from .normalization import Normalize
 from .options import (
+    DEFAULT_DTYPE,
     LABEL,
     Content,
+    Dtype,
     Output,
     checked_order,
     checked_resources,
@@ -56,7 +58,7 @@ class TrialLoader:
         ``random``: one window a trial and epoch, anywhere in it. ``every``: windows one behind another, the last one
         ending with the trial. By default random with `shuffle`, every one without.
     variables
-        Names of the variables in a batch; all by default.
+        Names of the variables in a batch; by default all of each mouse.
     channels
         Names of variables, such as ``["behavior", "pupil_center"]``, that become further channels of the stimulus,
         repeated over all pixels, as the public baselines do it; normalized, if they are normalized.
@@ -67,6 +69,10 @@ class TrialLoader:
     normalize
         ``field``: what the field's `NeuroNormalizer` does; or a mapping from variables to `ScaleByStd`,
         `Standardize` and `DivideByStd`. By default nothing.
+    dtype
+        Data type of the values of variables: ``float16``, ``float32`` or ``float64``; ``stored`` for the one that each
+        is stored with, so that uint8 videos stay uint8; or a mapping from variables to one of these, with float32 for
+        the others. What is normalized, becomes channels or gets channels has to be a float.
     shuffle
         A new random order of all samples in each epoch; else trials ascend.
     seed
@@ -129,6 +135,7 @@ class TrialLoader:
         trials: Choice | None = None,
         neurons: Choice | Sequence[Choice | None] | None = None,
         normalize: Normalize = None,
+        dtype: Dtype = DEFAULT_DTYPE,
         shuffle: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -148,7 +155,8 @@ class TrialLoader:
         order = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else names(variables)
-        selections = select(self.mice, Content(tier, trials, neurons, chosen, names(channels), normalize))
+        content = Content(tier, trials, neurons, chosen, names(channels), normalize, dtype)
+        selections = select(self.mice, content)
         self._sampler = make_sampler(self.mice, selections, order)
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
