@@ -136,7 +136,11 @@ class _Outcome:
 @click.option(
     "--skip-existing", is_flag=True, help="Leave stores that are there already as they are, however they were made."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be made (more in a wide terminal) and the schema found, and write nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be made (more in a wide terminal) and the schema found, and write nothing.",
+)
 @options.json_output
 def convert(
     sources: tuple[Path, ...],
