@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from trialpack import plan_mouse
-from trialpack.store.layout import CHUNK_FRAMES, CODECS, RESPONSES, STIMULUS, VARIABLES, Kind
+from trialpack.store.layout import CHUNK_FRAMES, CODECS, RESPONSES, Variable
+from trialpack.store.variables import VIDEOS
 
 from .codings import ChunkFile, Chunks, Coding, decode_seconds, encode_all
 from .decoding import Reading, Rows, Slots, Traces, Work
 
 Array = NDArray[Any]
 Figures = dict[str, Any]
-VIDEOS = STIMULUS["dynamic"]
 VALID = 300
 """Frames that samples are drawn from; trials with fewer are left out."""
 WORKS = (Work("whole", VALID, 1, 8, 1), Work("windows", 80, 1, 8, 3), Work("stride", 31, 2, 32, 1))
@@ -88,7 +88,8 @@ class DynamicSample:
     """One trial of a dynamic recording: traces and video."""
 
     def __init__(self, tree: Path, effort: Effort) -> None:
-        self._effort, self.arrays = effort, _load(tree, "dynamic", _long_trials(tree)[:1])
+        plan = plan_mouse(tree, effort.folder)
+        self._effort, self.arrays = effort, _load(tree, plan.variables, _long_trials(tree)[:1])
         self.dtype, self.frames = self.arrays[RESPONSES].dtype, self.arrays[VIDEOS].shape[1]
         self._copies = _copies(self.arrays)
         self._slots = Slots(max(_nbytes(self._batch(work, True), self.dtype) for work in WORKS))
@@ -151,7 +152,7 @@ class StaticSample:
 
     def __init__(self, tree: Path, effort: Effort) -> None:
         plan = plan_mouse(tree, effort.folder)
-        self._effort, self.arrays = effort, _load(tree, "static", list(plan.survey.trial_ids))
+        self._effort, self.arrays = effort, _load(tree, plan.variables, list(plan.survey.trial_ids))
         self.per_chunk = {array.path: array.chunk[0] for array in plan.recorded if array.path in self.arrays}
         self.dtype, self._copies = self.arrays[RESPONSES].dtype, _copies(self.arrays)
         shapes = {name: (STATIC_WORK.batch, *array.shape[1:]) for name, array in self.arrays.items()}
@@ -171,11 +172,11 @@ class StaticSample:
         candidate.improve({STATIC_WORK.name: rate, "decode": candidate.decode_rate(effort.seconds)})
 
 
-def _load(tree: Path, kind: Kind, trials: list[int]) -> dict[str, Array]:
+def _load(tree: Path, variables: Sequence[Variable], trials: list[int]) -> dict[str, Array]:
     """Return stimulus and responses of trials as the store has them, ``(trial, …)``."""
     found = dict[str, Array]()
-    for variable in VARIABLES[kind]:
-        if variable.name in (STIMULUS[kind], RESPONSES):
+    for variable in variables:
+        if variable.role in ("stimulus", "target"):
             rows = [np.load(tree / f"data/{variable.name}/{n}.npy").transpose(variable.axes) for n in trials]
             found[variable.name] = np.ascontiguousarray(np.stack(rows))
     return found

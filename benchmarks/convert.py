@@ -23,7 +23,6 @@ import zarr
 from trialpack import convert_mouse, plan_mouse
 from trialpack.convert import Plan
 from trialpack.convert.conversion import DEFAULT_MAX_MEMORY
-from trialpack.store.layout import VARIABLES
 from trialpack.store.small import write_metadata
 
 from . import data
@@ -103,7 +102,7 @@ def run(options: argparse.Namespace) -> list[Table]:
 def loop(plan: Plan, output: Path) -> None:
     """Write the arrays of the trials as anyone would with zarr-python: load a shard's trials, stack, assign."""
     source = Path(plan.survey.label)
-    for variable, layout in zip(VARIABLES[plan.survey.kind], plan.recorded, strict=True):
+    for variable, layout in zip(plan.variables, plan.recorded, strict=True):
         write_metadata(output, layout)
         with zarr.config.set({"array.write_empty_chunks": True}):  # as in the store; makes no difference in time
             array = zarr.open_array(output / layout.path, mode="r+")

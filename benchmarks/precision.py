@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from trialpack import Mouse, TrialLoader, convert_mouse, open_mouse
 from trialpack.readers.streaming.normalization import ScaleByStd, Standardize, affines
-from trialpack.store.layout import RESPONSES, STIMULUS, VARIABLES, CodecName, Variable
+from trialpack.store.layout import RESPONSES, CodecName, Variable
+from trialpack.store.variables import VIDEOS
 
 from . import data
 from .report import Column, Table, console
 
 Bound = float | str
-VIDEOS = STIMULUS["dynamic"]
 BOUNDS: Mapping[str, tuple[Bound, ...]] = {
     RESPONSES: (1e-4, 1e-3, 1e-2, 0.1, "0.01%std", "0.1%std", "1%std", "5%std"),
     VIDEOS: (0.01, 0.1, 0.5, 2.0, "0.1%std", "1%std", "5%std"),
@@ -38,7 +38,6 @@ WHOLE_MICE: tuple[dict[str, Bound], ...] = (
     {RESPONSES: "1%std", VIDEOS: 2.0},
 )
 QUICK_BOUNDS: Mapping[str, tuple[Bound, ...]] = {RESPONSES: (1e-3, "0.1%std"), VIDEOS: (0.5,)}
-_VARIABLES = tuple(sorted((one for one in VARIABLES["dynamic"] if one.name in BOUNDS), key=lambda one: one.name))
 TRIALS, QUICK_TRIALS, QUICK_NEURONS = 24, 6, 500
 WINDOW = 80
 CODECS: tuple[CodecName, ...] = ("fast", "small")
@@ -101,7 +100,8 @@ def run(options: argparse.Namespace) -> list[Table]:
     with tempfile.TemporaryDirectory(dir=options.data) as scratch:
         made = _Stores(source, Path(scratch))
         exact = made.case("fast", {}, statistics=True)
-        tables = [_variable(made, exact, variable, bounds, rounds) for variable in _VARIABLES]
+        variables = [exact.mouse.recording.variable(name) for name in sorted(BOUNDS)]
+        tables = [_variable(made, exact, variable, bounds, rounds) for variable in variables]
         tables.append(_whole_mice(made, WHOLE_MICE[: 1 if options.quick else None], rounds))
     if options.figure:
         _draw(tables[:2]).savefig(options.figure)

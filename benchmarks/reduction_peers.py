@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from trialpack import open_mouse, train_statistics
 from trialpack.readers import Statistics
-from trialpack.store.layout import OVER_FRAMES, OVER_TRIALS, RESPONSES, TIER, TRAIN_TIER, TRIALS, VARIABLES
+from trialpack.store.layout import OVER_FRAMES, OVER_TRIALS, RESPONSES, TIER, TRAIN_TIER, TRIALS
+from trialpack.store.variables import KNOWN, VIDEOS
 
 Array = NDArray[Any]
 Measured = dict[str, Array]
 REDUCTIONS = {"min": np.nanmin, "max": np.nanmax, "median": np.nanmedian, "mean": np.nanmean, "std": np.nanstd}
 EXACT = ("min", "max", "median")
-VIDEOS = "videos"
-NAMES = tuple(variable.name for variable in VARIABLES["dynamic"])
+NAMES = tuple(name for name, known in KNOWN.items() if "dynamic" in known.kinds)
+VIDEO_AXES = (2, 0, 1)
+"""Axes of a published video, frames first as in a store."""
 TRIAL_AXES, TIME_AXES = "trial", "time"
 """What the public pipeline calls statistics over trials, and over trials and frames."""
 _TOLERANCE = 1e-6  # of the largest in an array; of means and standard deviations that were added up as float32
@@ -123,10 +125,11 @@ def check_equal(found: Statistics, public: Mapping[str, Mapping[str, Measured]])
 
 def _pairs(found: Statistics, public: Mapping[str, Mapping[str, Measured]]) -> Iterator[tuple[str, str, Array, Array]]:
     """Yield variable, statistic, what is expected, and what was found, in the axes of the store."""
-    for variable in VARIABLES["dynamic"]:
-        name, reduced = variable.name, found[variable.name]
+    for name in NAMES:
+        reduced = found[name]
         for one in REDUCTIONS:
-            expected = public[TRIAL_AXES][name][one].transpose(variable.axes)
+            values = public[TRIAL_AXES][name][one]
+            expected = values.transpose(VIDEO_AXES) if name == VIDEOS else values
             yield name, one, expected, getattr(reduced[OVER_TRIALS], one)
             yield name, one, public[TIME_AXES][name][one], getattr(reduced[OVER_FRAMES], one)
 

@@ -13,12 +13,27 @@ import zarr
 from numpy.typing import NDArray
 from trialpack.convert import export_mouse
 from trialpack.convert.npy import read_header
+from trialpack.store.variables import KNOWN, Kind, Variable, stored_dimensions
 
 Array = NDArray[Any]
 
 STIMULUS_AXES = {"videos": (2, 0, 1), "images": (0, 1, 2)}
 """Axis in the file of each axis of a trial in the store; the other variables keep theirs."""
 _FILE_KINDS = {stat.S_IFLNK: b"target", stat.S_IFIFO: b""}
+
+
+def published_variables(kind: Kind, dtype: str = "float32") -> tuple[Variable, ...]:
+    """Return the variables of a published mouse, in the order of its store."""
+    found = list[Variable]()
+    for name, known in KNOWN.items():
+        if kind in known.kinds:
+            published = known.forms[3 if name in STIMULUS_AXES else 1 if kind == "static" else 2]
+            dimensions, axes = stored_dimensions(published)
+            channels = known.channels[0] if known.channels else ()
+            rate = 30.0 if kind == "dynamic" else None
+            described = known.units, known.long_name, channels, rate
+            found.append(Variable(name, known.role, dimensions, axes, dtype, *described))
+    return tuple(found)
 
 
 def trial_path(folder: Path, variable: str, trial_id: int) -> Path:

@@ -13,7 +13,7 @@ from trialpack.convert import convert_mouse
 from trialpack.readers import Mouse, TrialLoader, open_mouse
 from trialpack.store import OptionError, layout
 
-from .mice import Array, assert_same_bits, open_store
+from .mice import Array, assert_same_bits, open_store, published_variables
 
 STIMULI = {"dynamic": "videos", "static": "images"}
 OTHERS = ("responses", "behavior", "pupil_center")
@@ -56,7 +56,7 @@ class Recorded:
 
     def sample(self, name: str, row: int, start: int, frames: int, stride: int = 1, neurons: Any = None) -> Array:
         """Return one variable of a sample with the axes of the store."""
-        values, axes = self.values[name][row], layout.VARIABLES[self.kind]
+        values, axes = self.values[name][row], published_variables(self.kind)
         axis = next(one for one in axes if one.name == name).frame_axis
         if axis is not None:
             values = values.take(np.arange(frames) * stride + start, axis)
@@ -139,7 +139,7 @@ def kept_bytes(recorded: Recorded) -> int:
     """Return the bytes of all trials, decoded; of dynamic mice up to the last frame that any trial has."""
     total = 0
     for name, values in recorded.values.items():
-        axis = next(one for one in layout.VARIABLES[recorded.kind] if one.name == name).frame_axis
+        axis = next(one for one in published_variables(recorded.kind) if one.name == name).frame_axis
         shape = list(values.shape)
         if axis is not None and recorded.n_frames is not None:
             shape[axis + 1] = max(recorded.n_frames)

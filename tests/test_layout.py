@@ -16,6 +16,9 @@ from trialpack.store import layout
 from trialpack.store.chunk_codecs import ChunkCodec
 from trialpack.store.layout import ArrayLayout, CodecName, Variable
 from trialpack.store.metadata import array_document, parse_array, to_json
+from trialpack.store.variables import DTYPES
+
+from .mice import published_variables
 
 SMALL_DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 SMALL_DTYPES += ("float16", "float32", "float64", "string")
@@ -50,8 +53,8 @@ def recorded(mouse: PublishedMouse, codec: CodecName, dtype: str) -> list[ArrayL
     sizes = {name: math.prod(shape) * np.dtype(dtype).itemsize for name, shape in shapes.items()}
     rows = layout.rows_per_shard(n_trials, sizes)
     return [
-        layout.variable_layout(v, shapes[v.name], dtype, n_trials=n_trials, rows=rows, codec=codec)
-        for v in layout.VARIABLES[mouse.kind]
+        layout.variable_layout(v, shapes[v.name], n_trials=n_trials, rows=rows, codec=codec)
+        for v in published_variables(mouse.kind, dtype)
     ]
 
 
@@ -59,13 +62,13 @@ def recorded(mouse: PublishedMouse, codec: CodecName, dtype: str) -> list[ArrayL
 def variable_layouts(draw: st.DrawFn) -> ArrayLayout:
     """The array of any variable of any size."""
     kind = draw(st.sampled_from(["static", "dynamic"]))
-    variable: Variable = draw(st.sampled_from(layout.VARIABLES[kind]))
+    dtype = draw(st.sampled_from(DTYPES))
+    variable: Variable = draw(st.sampled_from(published_variables(kind, dtype)))
     shape = tuple(draw(st.integers(1, 500)) for _ in variable.dimensions)
-    dtype = draw(st.sampled_from(["float32", "float64"]))
     n_trials = draw(st.integers(1, 3000))
     rows = layout.rows_per_shard(n_trials, {variable.name: math.prod(shape) * np.dtype(dtype).itemsize})
     codec = draw(st.sampled_from(CODEC_NAMES))
-    return layout.variable_layout(variable, shape, dtype, n_trials=n_trials, rows=rows, codec=codec)
+    return layout.variable_layout(variable, shape, n_trials=n_trials, rows=rows, codec=codec)
 
 
 @st.composite
@@ -240,12 +243,8 @@ def test_a_changed_document_is_refused_or_describes_another_array(array: ArrayLa
     assert found is None or array_document(found) == document
 
 
-FRAMES = layout.variable_layout(
-    layout.VARIABLES["dynamic"][1], (7000, 324), "float32", n_trials=700, rows=17, codec="none"
-)
-LZ4 = layout.variable_layout(
-    layout.VARIABLES["dynamic"][1], (7000, 324), "float32", n_trials=700, rows=17, codec="fast"
-)
+FRAMES = layout.variable_layout(published_variables("dynamic")[1], (7000, 324), n_trials=700, rows=17, codec="none")
+LZ4 = layout.variable_layout(published_variables("dynamic")[1], (7000, 324), n_trials=700, rows=17, codec="fast")
 TABLE = layout.small_layout("trials/trial_id", (12,), "int64", ("trial",), {})
 _INNER = ("codecs", 0, "configuration")
 REMOVED = object()
@@ -378,9 +377,9 @@ def test_sizes_in_bytes(array: ArrayLayout) -> None:
 @pytest.mark.parametrize("codec", CODEC_NAMES)
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 def test_frames_come_first_only_where_the_codec_says_so(kind: layout.Kind, codec: CodecName) -> None:
-    for variable in layout.VARIABLES[kind]:
+    for variable in published_variables(kind):
         shape = tuple(range(5, 5 + len(variable.dimensions)))
-        array = layout.variable_layout(variable, shape, "float32", n_trials=9, rows=9, codec=codec)
+        array = layout.variable_layout(variable, shape, n_trials=9, rows=9, codec=codec)
         axis = variable.frame_axis
         if layout.CODECS[codec].frame_major and axis is not None:
             stored = array.codec.stored_shape(array.chunk)

@@ -28,7 +28,18 @@ from trialpack.store.metadata import parse_array, to_json
 from trialpack.store.shards import FileRecord, ShardReader, ShardWriter
 
 from .command_line import run
-from .mice import Array, as_published, assert_holds_mouse, edit, open_store, trial_ids, trial_path, variables, zip_mouse
+from .mice import (
+    Array,
+    as_published,
+    assert_holds_mouse,
+    edit,
+    open_store,
+    published_variables,
+    trial_ids,
+    trial_path,
+    variables,
+    zip_mouse,
+)
 
 Convert = Callable[..., Path]
 Fresh = Callable[[str], Path]
@@ -150,7 +161,7 @@ def test_a_neuron_that_only_other_trials_excite(float64_folder: Path, converted:
 @pytest.mark.parametrize("name", ["responses", "videos"])
 def test_what_does_not_vary_has_a_standard_deviation_of_zero(name: str, constant: float) -> None:
     """Not next to zero: that would depend on the order in which numpy adds, and so on its version."""
-    variable = next(one for one in layout.VARIABLES["dynamic"] if one.name == name)
+    variable = next(one for one in published_variables("dynamic", "float64") if one.name == name)
     values = np.full((3, 300), constant)
     values[1, ::7], values[2, 100:] = np.nan, np.nan
     known = trial_moments(variable, values).merge(trial_moments(variable, np.full((3, 324), constant)))

@@ -23,7 +23,7 @@ from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, open_mice, open_mouse, train_statistics
 from trialpack.store import CorruptStoreError, OptionError, StoreFormatError, TrialpackError, UnknownNameError, layout
 
-from .mice import STIMULUS_AXES, Array, assert_same_bits, edit, trial_ids, trial_path, trim
+from .mice import STIMULUS_AXES, Array, assert_same_bits, edit, published_variables, trial_ids, trial_path, trim
 
 KINDS = ("dynamic", "float64", "static")
 
@@ -943,7 +943,7 @@ def test_a_data_set_is_lazy(opened: Mouse) -> None:
 
 def test_dimensions_units_and_facts(opened: Mouse, kind: str) -> None:
     found = opened.to_xarray()
-    expected = {variable.name: variable for variable in layout.VARIABLES[opened.kind]}
+    expected = {variable.name: variable for variable in published_variables(opened.kind)}
     for name, variable in expected.items():
         assert found[name].dims == ("trial", *variable.dimensions)
         assert found[name].attrs == {"units": variable.units, "long_name": variable.long_name}

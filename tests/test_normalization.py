@@ -16,9 +16,9 @@ from trialpack.readers import DivideByStd, Mouse, ScaleByStd, Standardize, Trial
 from trialpack.readers.sampling import BatchPlan
 from trialpack.readers.streaming.buffers import BufferPool
 from trialpack.readers.streaming.pipeline import Filled
-from trialpack.store import OptionError, layout
+from trialpack.store import OptionError
 
-from .mice import Array, edit, open_store, trial_ids, trial_path
+from .mice import Array, edit, open_store, published_variables, trial_ids, trial_path
 from .streams import OTHERS, Recorded, as_numpy, frames_of, least_memory, pack
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -104,7 +104,7 @@ class ByHand(Recorded):
     def change(self, name: str, transform: Any, neurons: Any = None) -> Change:
         """Return what makes of a sample, float32, what the field's formula says, in float32 but for statistics."""
         mean, std = self.statistics(name, transform.over, transform.statistics)
-        frame_axis = next(one for one in layout.VARIABLES[self.kind] if one.name == name).frame_axis
+        frame_axis = next(one for one in published_variables(self.kind) if one.name == name).frame_axis
 
         def change(values: Array, frames: Array) -> Array:
             def part(one: Array) -> Array:

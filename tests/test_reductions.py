@@ -25,6 +25,9 @@ from trialpack.readers.reductions.summary import empty, pool_parts, result_nbyte
 from trialpack.store import layout
 from trialpack.store.layout import STATISTIC_NAMES
 from trialpack.store.tasks import Threads
+from trialpack.store.variables import DTYPES as ALL_DTYPES
+
+from .mice import published_variables
 
 Array = NDArray[Any]
 
@@ -455,21 +458,21 @@ def test_each_number_counts_under_its_own_prefix_and_no_other(values: Array, dat
 def recordings(draw: st.DrawFn) -> tuple[Recording, layout.Variable, NDArray[np.int64]]:
     """A recording that exists on no disk, one of its variables, and some rows."""
     kind: layout.Kind = draw(st.sampled_from(["dynamic", "static"]))
-    variables = layout.VARIABLES[kind]
-    n_trials, dtype = draw(st.integers(1, 400)), draw(st.sampled_from(["float32", "float64"]))
+    dtype, n_trials = draw(st.sampled_from(ALL_DTYPES)), draw(st.integers(1, 400))
+    variables = published_variables(kind, dtype)
     sizes = {"frame": draw(st.integers(1, 400)), "neuron": draw(st.sampled_from([1, 2, 7, 350, 8000]))}
     sizes |= {"height": draw(st.integers(1, 40)), "width": draw(st.integers(1, 70)), "image_channel": 1}
     rows = draw(st.integers(1, n_trials))
     arrays_of = {
         one.name: layout.variable_layout(
-            one, tuple(sizes.get(name, 2) for name in one.dimensions), dtype, n_trials=n_trials, rows=rows, codec="fast"
+            one, tuple(sizes.get(name, 2) for name in one.dimensions), n_trials=n_trials, rows=rows, codec="fast"
         )
         for one in variables
     }
     n_frames = np.random.default_rng(draw(st.integers(0, 9))).integers(1, sizes["frame"] + 1, n_trials, np.int32)
     recording = Recording(
         root=Path("nowhere"),
-        kind=kind,
+        variables=variables,
         arrays=arrays_of,
         trial_ids=np.arange(n_trials),
         tiers=np.full(n_trials, "train", object),
@@ -550,15 +553,15 @@ def test_by_rows_each_row_is_in_one_part_and_no_chunk_in_two(case: Case, n: int)
 def test_parts_of_a_published_mouse() -> None:
     """Mouse D, the responses of its train trials: 356 times 7671 neurons times 300 frames, 3.3 GB."""
     sizes = {"videos": (403, 36, 64), "responses": (7671, 403), "behavior": (2, 403), "pupil_center": (2, 403)}
+    variables = published_variables("dynamic")
     arrays_of = {
-        one.name: layout.variable_layout(one, sizes[one.name], "float32", n_trials=714, rows=10, codec="fast")
-        for one in layout.VARIABLES["dynamic"]
+        one.name: layout.variable_layout(one, sizes[one.name], n_trials=714, rows=10, codec="fast") for one in variables
     }
     n_frames = np.full(714, 300, np.int32)
     recording = Recording(
-        Path("nowhere"), "dynamic", arrays_of, np.arange(714), np.full(714, "train"), n_frames, np.zeros(714, bool)
+        Path("nowhere"), variables, arrays_of, np.arange(714), np.full(714, "train"), n_frames, np.zeros(714, bool)
     )
-    everything = whole(recording, layout.VARIABLES["dynamic"][1], np.arange(0, 712, 2))
+    everything = whole(recording, variables[1], np.arange(0, 712, 2))
     assert everything.nbytes == 356 * 7671 * 300 * 4
     parts = cut(everything, 1 << 30, 4)
     assert sum(part.nbytes for part in parts) == everything.nbytes

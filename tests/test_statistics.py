@@ -23,9 +23,9 @@ from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, Statistics, open_mouse, train_statistics
 from trialpack.readers.reductions import needed_memory
 from trialpack.store import CorruptStoreError, OptionError
-from trialpack.store.layout import STATISTIC_NAMES, VARIABLES
+from trialpack.store.layout import STATISTIC_NAMES
 
-from .mice import STIMULUS_AXES, Array, edit, trial_ids, trial_path, trim
+from .mice import STIMULUS_AXES, Array, edit, published_variables, trial_ids, trial_path, trim
 
 KINDS = ("dynamic", "float64", "static")
 CODECS = ("fast", "none", "small")
@@ -223,7 +223,7 @@ def test_what_they_are_of(mouse: Mouse, source: Source) -> None:
     found = train_statistics(mouse)
     assert (found.mouse, found.kind, found.tier) == (source.folder.name, source.kind, "train")
     assert found.trial_ids.dtype == np.int64
-    assert list(found) == [variable.name for variable in VARIABLES[mouse.kind]]
+    assert list(found) == [variable.name for variable in published_variables(mouse.kind)]
     assert len(found) == 4 and "responses" in found and "frames" not in found
     for reductions in found.values():
         for reduced in reductions.values():

@@ -21,6 +21,8 @@ from trialpack.store.layout import ArrayLayout
 from trialpack.store.shards import ShardReader
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec, VLenUTF8Codec
 
+from .mice import published_variables
+
 Array = NDArray[Any]
 
 # numcodecs' classes warn that they are outside of the Zarr specification; docs/format.md says so of `pcodec` too.
@@ -51,7 +53,7 @@ class Packed:
         return sorted(int(path.stem) for path in (self.source / "data" / "responses").glob("*.npy"))
 
     def trials(self, array: ArrayLayout) -> Array:
-        variable = next(v for v in layout.VARIABLES[self.kind] if v.name == array.path)
+        variable = next(v for v in published_variables(self.kind) if v.name == array.path)
         folder = self.source / "data" / variable.name
         rows = [np.load(folder / f"{trial}.npy").transpose(variable.axes) for trial in self.trial_ids]
         return np.stack(rows)
