@@ -33,7 +33,7 @@ _LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over", "role", "H
 
 
 class Bar:
-    """A progress bar that hears how far a conversion is; cheap to tell, for any number of threads and files."""
+    """Progress bar of a conversion; cheap to advance, for any number of threads and files."""
 
     def __init__(self, drawn: RichProgress, name: str) -> None:
         self._drawn, self._name, self._lock = drawn, name, threading.Lock()

@@ -40,14 +40,14 @@ def read_exported(file: Hdf5Reader) -> Contents:
 
 
 class _Exported:
-    """One file while it is looked at."""
+    """One file while it is examined."""
 
     def __init__(self, file: Hdf5Reader) -> None:
         self._file, self._collecting = file, Hdf5Surveyor(file)
         self._found, self._verbatim = self._collecting.found, dict[str, SmallPlace]()
 
     def contents(self) -> Contents:
-        """Look at everything; return what there is, or raise all problems."""
+        """Examine everything; return the contents, or raise all problems."""
         with named_errors(self._found.label):
             variables, facts = self._facts()
         stacks = {v.name: self._collecting.stack(v.name, v.dimensions, (v.dtype,)) for v in variables}
@@ -136,7 +136,7 @@ class _Exported:
         return place_of_stack(variable.axes, variable.frame_axis, stack, trials)
 
     def _beside_trials(self, recorded: set[str]) -> None:
-        """Look at all arrays that are none of the recorded variables."""
+        """Examine all arrays beside the recorded variables."""
         for name in self._file.kinds():
             if name in recorded or name == DIMENSIONS:
                 continue
