@@ -22,6 +22,7 @@ from .damages import (
     full,
     is_found,
     is_silent,
+    names_of,
     plain_copy,
     truncate,
     verify,
@@ -253,7 +254,7 @@ def test_what_systems_leave_in_a_copy_is_no_damage(
 def test_copies_of_plain_zarr_are_read_without_a_word(
     stores: TinyStores, tmp_path: Path, tally: Tally, fault: Fault
 ) -> None:
-    names = [variable.name for variable in layout.VARIABLES["static"]]
+    names = names_of("static")
     plain, other = (plain_copy(stores("static", seed=seed), names, tmp_path / f"{seed}.zarr") for seed in (0, 9))
 
     def read_all(store: Path) -> None:
