@@ -19,11 +19,12 @@ from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
 from ..store.layout import CodecName, Precision
-from ..store.manifest import Manifest
+from ..store.manifest import UNLISTED, Manifest
 from ..store.progress import Progress, Silent
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.small import write_group
+from ..store.software import software_record
 from ..store.tasks import Cluster, Threads, Workers, available_cores, connected
 from .bounds import Largest, MaxError, largest_errors, limits_of, read_bounds, std_tasks
 from .contents import (
@@ -234,8 +235,8 @@ def convert_mouse(
     return ConversionSummary(
         plan=plan,
         store=plan.destination,
-        nbytes=manifest.nbytes + len(manifest.to_bytes()),
-        files=len(manifest.files) + 1,
+        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(software(codec))),
+        files=len(manifest.files) + len(UNLISTED),
         seconds=time.perf_counter() - begun,
         verified=verify,
         warnings=(*plan.warnings, *warnings),

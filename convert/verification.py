@@ -111,7 +111,7 @@ def verify_mouse(
         compare_with_source(index.root, opened, workers=threads, progress=progress)
     return Verification(
         store=index.root,
-        files=len(index.manifest.files) + 1,
+        files=index.n_files,
         nbytes=index.nbytes,
         every_value=not quick,
         source=None if opened is None else opened.label,
