@@ -575,7 +575,7 @@ FRAMES = 30
 
 @pytest.fixture
 def lab(tmp_path):
-    """Two mice of a lab: no pupil, counts, pictures in bytes, a variable of some trials, trials of different lengths."""
+    """Two mice: no pupil, counts, pictures in bytes, a variable of some trials, trials of different lengths."""
     random = np.random.default_rng(5)
     for name in ("lab1", "lab2"):
         for trial in range(4):
@@ -682,7 +682,11 @@ def lab_store(lab, schema, tmp_path):
 
 def test_info_shows_variables_and_versions(lab_store):
     shown = run("info", lab_store).stdout
-    rows = {line.split()[0]: line for line in shown.partition("Variables\n")[2].partition("Arrays\n")[0].splitlines() if line.strip()}
+    rows = {
+        line.split()[0]: line
+        for line in shown.partition("Variables\n")[2].partition("Arrays\n")[0].splitlines()
+        if line.strip()
+    }
     assert re.search(r"input +frame × face_axis_0 × face_axis_1 +uint8 +– +20 +3 of 4 \(optional\)", rows["face"])
     assert re.search(r"input +one value +int64 +– +– +4 of 4$", rows["lever"])
     assert "forward (cm/s), yaw (deg/s)" in rows["treadmill"]
