@@ -211,7 +211,11 @@ def complain(error: BaseException, elsewhere: str = "") -> None:
     elsewhere
         Where all problems are to be had, such as `IN_JSON`.
     """
-    found = lines(error)
+    complain_of(lines(error), elsewhere)
+
+
+def complain_of(found: Sequence[str], elsewhere: str = "") -> None:
+    """Print lines, one a problem; parameters as of `complain`."""
     for line in found[:_SHOWN_PROBLEMS]:
         click.echo(f"trialpack: {line}", err=True)
     if more := len(found[_SHOWN_PROBLEMS:]):

@@ -25,7 +25,7 @@ class Verification:
     store
         Folder of the store.
     files, nbytes
-        Number of its files, and their bytes on disk, the manifest included.
+        Number of its files, and their bytes on disk, manifest and record of software included.
     every_value
         Whether every byte and value was compared with its digest; otherwise names, sizes and metadata only.
     source
