@@ -24,6 +24,7 @@ from ..store.progress import Progress, Silent
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.small import write_group
+from ..store.software import software_record
 from ..store.tasks import Cluster, Threads, Workers, available_cores, connected
 from .bounds import Largest, MaxError, largest_errors, limits_of, read_bounds, std_tasks
 from .contents import (
@@ -245,8 +246,8 @@ def convert_mouse(
     return ConversionSummary(
         plan=plan,
         store=plan.destination,
-        nbytes=manifest.nbytes + len(manifest.to_bytes()),
-        files=len(manifest.files) + 1,
+        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(software())),
+        files=manifest.n_files,
         seconds=time.perf_counter() - begun,
         verified=verify,
         warnings=(*plan.warnings, *warnings),

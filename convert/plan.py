@@ -142,7 +142,7 @@ class Plan:
     def files(self) -> int:
         """How many files the store will consist of."""
         groups = {str(parent) for array in self.arrays for parent in Path(array.path).parents}
-        return sum(array.files + 1 for array in self.arrays) + len(groups) + 1
+        return sum(array.files + 1 for array in self.arrays) + len(groups) + len((layout.MANIFEST, layout.SOFTWARE))
 
     @property
     def nbytes(self) -> int:

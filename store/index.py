@@ -20,6 +20,7 @@ from .manifest import Manifest
 from .metadata import is_group, parse_array
 from .schema import are_root_attributes, parse_variables, schema_violations
 from .small import read_array
+from .software import software_record
 from .variables import Variable
 
 
@@ -66,8 +67,8 @@ class StoreIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on disk of all files, the manifest included."""
-        return self.manifest.nbytes + len(self.manifest.to_bytes())
+        """Bytes on disk of all files, the manifest and the record of software included."""
+        return self.manifest.nbytes + len(self.manifest.to_bytes()) + len(software_record(self.software))
 
     def stored_nbytes(self, path: str) -> int:
         """Return the bytes on disk of an array or group, metadata included."""
