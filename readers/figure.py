@@ -148,7 +148,7 @@ def _rows(trial: Trial, units: Mapping[str, str], padded: int) -> list[_Row]:
     videos, behavior = trial[VIDEOS], trial[_BEHAVIOR]
     height, _ = panels.strip_inches(videos)
     strip = partial(panels.video_strip, videos=videos, padded=padded)
-    named = zip(behavior, _CHANNELS[len(behavior)], strict=True)
+    named = zip(behavior, _channels(behavior), strict=True)
     return [
         _Row(height, "video,\ngrey level\n0 to 255", strip, videos),
         *_response_rows(trial, units[layout.RESPONSES]),
@@ -205,10 +205,15 @@ def _draw_responses(figure: Figure, place: SubplotSpec, responses: NDArray[Any],
     panels.ranked_neurons(ranked, responses)
 
 
+def _channels(behavior: NDArray[Any]) -> list[tuple[str, str]]:
+    """Return name and unit of each channel; numbers where so many channels are not known."""
+    return _CHANNELS.get(len(behavior)) or [(f"channel {number}", "") for number in range(len(behavior))]
+
+
 def _values(trial: Trial, pupil_unit: str) -> list[tuple[str, str]]:
     """Return what is listed of behavior and pupil: name, and value with its unit."""
     behavior, pupil = trial[_BEHAVIOR], trial[_PUPIL]
-    named = [*_CHANNELS[len(behavior)], *((f"pupil position {axis}", pupil_unit) for axis in "xy")]
+    named = [*_channels(behavior), *((f"pupil position {axis}", pupil_unit) for axis in "xy")]
     values = [*behavior.tolist(), *pupil.tolist()]
     found = [(name, f"{value:.3g} {unit}".rstrip()) for (name, unit), value in zip(named, values, strict=True)]
     return [*found, *([(_ALL_ZERO, "")] if _is_zero(trial) else [])]
