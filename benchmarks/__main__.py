@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import codecs, convert, data, export, hdf5, precision, reductions, verify
+from . import against, codecs, convert, data, export, hdf5, precision, reductions, verify
 from .report import show, to_json, to_markdown
 from .stream import sections
 
 BENCHMARKS = {
+    "against": against,
     "convert": convert,
     "codecs": codecs,
     "export": export,
@@ -22,6 +23,7 @@ BENCHMARKS = {
 }
 EXAMPLES = """\
 examples:
+  python -m benchmarks against old/.venv/bin/python      this version against another one, task by task
   python -m benchmarks convert                           conversion against cp, tar, and a plain zarr-python loop
   python -m benchmarks convert --memory                  peak memory too; needs 15 GB of disk
   python -m benchmarks codecs --markdown codecs.md       the measurement behind the choice of codecs

@@ -18,6 +18,7 @@ from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.formats.registry import expected, is_packed
 from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
+from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
 from ..store import OptionError, Problem, TrialpackError
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from ..store.publish import Stage, is_store
@@ -49,6 +50,13 @@ Examples:
   trialpack convert downloads/dynamic*.zip --to stores --max-error responses=0.1%std --max-error videos=0.5
   trialpack convert downloads --to stores --dry-run
   trialpack convert downloads --to stores --skip-existing
+  trialpack convert lab/mouse7 --to stores --schema lab.toml
+
+Variables that cannot be told from the shapes of their files are declared in trialpack.toml beside data/, or with
+--schema; docs/format.md has its keys. --dry-run prints the schema found, to be saved, edited and given:
+
+\b
+  trialpack convert lab/mouse7 --to stores --dry-run | sed -n '/^# trialpack.toml/,$p' > lab.toml
 
 A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there, of
 several mice with --skip-existing.
@@ -70,7 +78,12 @@ class _Outcome:
     skipped: list[Path] = field(default_factory=list[Path])
     problems: list[str] = field(default_factory=list[str])
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException, label: str = "") -> None:
+        """Report an error; what another mouse was refused for in the same words, as of a schema, only once."""
+        if label and self.problems and set(lines(error)) <= set(self.problems):
+            self.problems.append(f"{label}: not converted, for problems that are reported already")
+            click.echo(f"trialpack: {self.problems[-1]}", err=True)
+            return
         complain(error, IN_JSON)
         self.problems += lines(error)
 
@@ -113,11 +126,21 @@ class _Outcome:
     metavar="BYTES",
     help="Memory of the whole process, such as 2GiB. [default: 2GiB]",
 )
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Declarations of the variables, in place of the mouse's own trialpack.toml.",
+)
 @click.option("--replace", is_flag=True, help="Replace stores that are there already.")
 @click.option(
     "--skip-existing", is_flag=True, help="Leave stores that are there already as they are, however they were made."
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be made (more in a wide terminal), and write nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be made (more in a wide terminal) and the schema found, and write nothing.",
+)
 @options.json_output
 def convert(
     sources: tuple[Path, ...],
@@ -126,6 +149,7 @@ def convert(
     max_error: tuple[str, ...],
     codec: str,
     statistics: bool,
+    schema: Path | None,
     dry_run: bool,
     skip_existing: bool,
     as_json: bool,
@@ -137,19 +161,21 @@ def convert(
         raise click.UsageError("--replace and --skip-existing exclude one another")
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
     kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
+    kept["schema"] = schema
     outcome = _Outcome()
-    found = _once(_find(sources, outcome), outcome)
+    declared = _declared(schema, outcome)
+    found = [] if outcome.problems else _once(_find(sources, outcome), declared, outcome)
     again = _SKIPPING if len(found) > 1 and not (replace or skip_existing) else _GOES_ON
     for source in found:
         try:
-            if skip_existing and is_store(store := destination(source.survey().mouse, to)):
+            if skip_existing and is_store(store := destination(source.survey(declared).mouse, to)):
                 outcome.skipped.append(store)
             elif dry_run:
                 outcome.done.append(plan_mouse(source, to, **kept))
             else:
-                outcome.done.append(_convert(source, to, again, **kept, replace=replace, **settings))
+                outcome.done.append(_convert(source, to, declared, again, **kept, replace=replace, **settings))
         except (TrialpackError, OSError) as error:
-            outcome.failed(_with_space(error, source, to, kept, again))
+            outcome.failed(_with_space(error, source, to, kept, again), source.label)
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -159,6 +185,15 @@ def _pair(text: str) -> tuple[str, str]:
     """Return the variable and the bound that stand on both sides of the equals sign."""
     name, _, bound = text.partition("=")
     return name.strip(), bound.strip()
+
+
+def _declared(path: Path | None, outcome: _Outcome) -> Schema | None:
+    """Read the schema before any mouse, so that what is wrong with it is reported once."""
+    try:
+        return None if path is None else read_schema(path)
+    except TrialpackError as error:
+        outcome.failed(error)
+        return None
 
 
 def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
@@ -171,13 +206,13 @@ def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
     return found
 
 
-def _once(found: Sequence[Source], outcome: _Outcome) -> Sequence[Source]:
+def _once(found: Sequence[Source], declared: Schema | None, outcome: _Outcome) -> Sequence[Source]:
     """Return the sources, or none of them if two are of one mouse: which of them is meant, only the person knows."""
     by_mouse = dict[str, list[str]]()
     for source in found:
         # What cannot be looked at is reported when it is converted.
         with contextlib.suppress(TrialpackError, OSError):
-            by_mouse.setdefault(source.survey().mouse, []).append(source.label)
+            by_mouse.setdefault(source.survey(declared).mouse, []).append(source.label)
     twice = [
         Problem(first, f"the same mouse twice: {' and '.join([first, *others])}", "give one of them")
         for first, *others in by_mouse.values()
@@ -188,8 +223,8 @@ def _once(found: Sequence[Source], outcome: _Outcome) -> Sequence[Source]:
     return () if twice else found
 
 
-def _convert(source: Source, to: Path, again: str, **settings: Any) -> ConversionSummary:
-    unfinished = Stage(destination(source.survey().mouse, to)).root
+def _convert(source: Source, to: Path, declared: Schema | None, again: str, **settings: Any) -> ConversionSummary:
+    unfinished = Stage(destination(source.survey(declared).mouse, to)).root
     with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
         return convert_mouse(source, to, progress=bar, **settings)
 
@@ -204,7 +239,7 @@ def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
     if as_json:
-        mice = [describe(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
+        mice = [_plan_document(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
         show_json({"mice": mice, "skipped": list(map(str, outcome.skipped)), "problems": outcome.problems})
         return
     for store in outcome.skipped:
@@ -214,6 +249,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
         if isinstance(one, Plan):
             show(_plan_table(one), *_plan_notes(one))
+    show(*_schemas([one for one in outcome.done if isinstance(one, Plan)]))
     summaries = [one for one in outcome.done if isinstance(one, ConversionSummary)]
     if summaries:
         notes = [note for one in summaries if (note := _missing(one.plan))]
@@ -224,6 +260,18 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             *notes,
             f"Next: trialpack info {shlex.quote(str(summaries[0].store))}",
         )
+
+
+def _plan_document(plan: Plan) -> dict[str, Any]:
+    return {**describe(plan), "schema": schema_text(plan.variables)}
+
+
+def _schemas(plans: list[Plan]) -> list[str]:
+    """Return the schemas of mice, each below a comment with the mice that have it."""
+    by_text = dict[str, list[str]]()
+    for plan in plans:
+        by_text.setdefault(schema_text(plan.variables), []).append(short_name(plan.survey.mouse))
+    return [f"\n# {SCHEMA_FILE} of {', '.join(mice)}\n{text}" for text, mice in by_text.items()]
 
 
 def _survey(one: Plan | ConversionSummary) -> Any:

@@ -29,7 +29,7 @@ _REFRESH_SECONDS = 0.1
 _PIPE_WIDTH = 140
 _SHOWN_PROBLEMS = 20
 IN_JSON = " (--json lists all)"
-_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over")
+_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over", "role", "Hz")
 
 
 class Bar:

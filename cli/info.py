@@ -26,6 +26,7 @@ from .display import (
 )
 
 _LENGTHS = 5
+_CHANNELS = 4
 
 
 _EPILOG = """
@@ -40,7 +41,11 @@ Examples:
 @options.existing_stores
 @options.json_output
 def info(stores: tuple[Path, ...], as_json: bool) -> None:
-    """Show what is in each STORE: the mouse, its trials, arrays and sizes."""
+    """Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.
+
+    Of each variable: its dimensions in the store, the unit of its values or of each channel, and how many trials have
+    it; responses that were withheld are not counted.
+    """
     documents = list[dict[str, Any]]()
     for store in stores:
         try:
@@ -50,7 +55,7 @@ def info(stores: tuple[Path, ...], as_json: bool) -> None:
             documents.append({"store": str(store), "problems": lines(error)})
         else:
             if not as_json:
-                show(_facts(documents[-1]), _arrays(documents[-1]))
+                show(_facts(documents[-1]), _variables(documents[-1]), _arrays(documents[-1]))
     if as_json:
         show_documents(documents)
     if any("problems" in document for document in documents):
@@ -73,6 +78,7 @@ def _facts(found: dict[str, Any]) -> Table:
         "source": found["source"]["name"],
         "statistics": _statistics(found["statistics"]),
         "format": f"version {found['trialpack_format']}, store {found['store_id']}",
+        "made by": ", ".join(f"{name} {version}" for name, version in found["software"].items()),
         "check": f"{found['check']} (SHA-256 {found['digests']['manifest'][:16]}…); "
         "every byte and value: trialpack verify",
         "notes": "\n".join(found["warnings"]) or "none",
@@ -86,14 +92,41 @@ def _source_size(found: dict[str, Any]) -> str:
 
 
 def _frames(found: dict[str, Any]) -> str:
-    lengths = sorted(found["frames_by_trial"].items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{n} in {count} trials" for n, count in lengths[:_LENGTHS])
-    return f"{found['frames']}, padded with NaN; valid {shown}{', …' if len(lengths) > _LENGTHS else ''}"
+    in_files = found["file_frames_by_trial"]
+    files = f"at most; {_lengths(in_files)}" if in_files else "in each file"
+    return f"{found['frames']} {files}; valid {_lengths(found['frames_by_trial'])}"
+
+
+def _lengths(by_trial: dict[str, int]) -> str:
+    lengths = sorted(by_trial.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{n} in {count} trial{'s' if count > 1 else ''}" for n, count in lengths[:_LENGTHS])
+    return f"{shown}{', …' if len(lengths) > _LENGTHS else ''}"
 
 
 def _statistics(found: dict[str, Any]) -> str:
     computed = f"of {found['train_trials']} train trials" if found["train_trials"] else "none computed"
     return f"{computed}; from the source: {', '.join(found['source']) or 'none'}"
+
+
+def _variables(found: dict[str, Any]) -> Table:
+    made = table(
+        "Variables", "variable", "role", "dimensions", "dtype", "unit", "Hz", "trials", numbers=("Hz", "trials")
+    )
+    trials = sum(found["trials"].values())
+    for one in found["variables"]:
+        rate, count = one["frame_rate"], found["trials_with"][one["name"]]
+        with_optional = f"{count} of {trials}{' (optional)' if one['optional'] else ''}"
+        dimensions = " × ".join(one["dimensions"]) or "one value"
+        rate_text = "–" if rate is None else f"{rate:g}"
+        made.add_row(one["name"], one["role"], dimensions, one["dtype"], _unit(one), rate_text, with_optional)
+    return made
+
+
+def _unit(variable: dict[str, Any]) -> str:
+    """Return the unit of a variable, or of each of its channels; 1 is the unit of what has none."""
+    channels = [f"{one['name']} ({one['units'] or '1'})" for one in variable["channels"]]
+    more = ", …" if len(channels) > _CHANNELS else ""
+    return f"{', '.join(channels[:_CHANNELS])}{more}" or variable["units"] or "–"
 
 
 def _arrays(found: dict[str, Any]) -> Table:

@@ -38,7 +38,7 @@ Examples:
     "[default: <mouse>-trial-<ID>.png in the current folder]",
 )
 def show(store: Path, trial: int | None, output: Path | None) -> None:
-    """Draw one trial of STORE: stimulus, responses, behavior, pupil position.
+    """Draw one trial of STORE: every variable, by what it is; those that do not fit are named.
 
     Needs matplotlib: pip install matplotlib.
     """

@@ -28,6 +28,7 @@ Examples:
   trialpack stats stores/mouse.zarr
   trialpack stats stores/mouse.zarr --tier oracle
   trialpack stats stores/mouse.zarr -o statistics.pkl
+  trialpack stats stores/lab7.zarr -o statistics.npz
 """
 
 
@@ -39,7 +40,7 @@ Examples:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write them: .pkl as the public pipeline of the 2023 mice reads it, or .npz. Replaces FILE.",
+    help="Write them: .npz, or .pkl as the public pipeline of the 2023 mice reads it, of such mice. Replaces FILE.",
 )
 @options.workers
 @click.option(
@@ -61,7 +62,7 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
     mouse = open_mouse(store)
     if output:
         check_output(output)
-        check_format(mouse.kind, output)
+        check_format(mouse.recording.variables, output)
     found = _statistics(mouse, tier, workers, max_memory)
     differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
     if output:

@@ -28,7 +28,7 @@ def read_bounds(given: Iterable[tuple[str, object]]) -> dict[str, Bound]:
     Raises
     ------
     OptionError
-        With every pair that cannot be had.
+        With every pair that is no bound of a variable.
     """
     bounds, problems = dict[str, Bound](), list[Problem]()
     for name, text in given:

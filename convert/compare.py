@@ -144,7 +144,13 @@ class _Comparison:
 
     def _rows(self) -> list[Problem]:
         survey = self._plan.survey
-        wanted = {layout.TRIAL_ID: list(survey.trial_ids), layout.TIER: list(survey.tiers)}
+        wanted: dict[str, list[Any]] = {layout.TRIAL_ID: list(survey.trial_ids), layout.TIER: list(survey.tiers)}
+        if survey.n_file_frames is not None:
+            wanted[layout.N_FILE_FRAMES] = list(survey.n_file_frames)
+        for one in survey.variables:
+            if one.optional:
+                missing = survey.specs[one.name].missing
+                wanted[f"{layout.HAS}{one.name}"] = [trial not in missing for trial in survey.trial_ids]
         found = {name: self._index.small(f"{layout.TRIALS}/{name}").tolist() for name in wanted}
         return [
             self._differs(f"{layout.TRIALS}/{name}", wanted[name], found[name])

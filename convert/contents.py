@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..readers.reductions import Summary
 from ..store import layout
-from ..store.layout import ArrayLayout
+from ..store.layout import ArrayLayout, CodecName
 from ..store.metadata import to_json
 from ..store.small import Records, write_array, write_group, write_metadata
 from .formats.source import Source
@@ -172,7 +172,7 @@ def _digest(values: NDArray[Any]) -> str:
 
 
 @functools.cache
-def software() -> dict[str, str]:
-    """Return the versions on which the bytes of a store depend."""
-    names = ("trialpack", "numpy", "numcodecs")
+def software(codec: CodecName) -> dict[str, str]:
+    """Return the versions on which the bytes of a store with a codec depend."""
+    names = ("trialpack", "numpy", "numcodecs", *(("pcodec",) if codec == "pcodec" else ()))
     return {name: version(name) for name in names} | {"python": platform.python_version()}

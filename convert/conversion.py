@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,6 @@ from ..readers.memory import PROCESS_BYTES, parse_memory
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
-from ..store.integrity import full_check_memory
 from ..store.layout import CodecName, Precision
 from ..store.manifest import Manifest
 from ..store.progress import Progress, Silent
@@ -69,9 +69,9 @@ class ConversionSummary:
     store
         Where the store is.
     nbytes, files
-        Of the store, on disk.
+        Size and number of files of the store, on disk.
     seconds
-        From looking at the source to the published store.
+        Time from looking at the source to the published store.
     verified
         Whether every byte and value was read back and compared before publishing.
     """
@@ -129,7 +129,7 @@ def plan_mouse(
     SourceError
         With every problem that can be seen without reading the trials.
     OptionError
-        An option cannot be had; of bounds, all that cannot.
+        An option does not fit; of bounds, all that do not.
     """
     return make_plan(open_source(source), Path(to), read_options(precision, max_error, codec, statistics, schema))
 
@@ -192,12 +192,12 @@ def convert_mouse(
     verify
         Read everything back and compare before the store gets its name.
     progress
-        Hears how far the conversion is.
+        Listener to how far the conversion is.
 
     Returns
     -------
     ConversionSummary
-        Of what was made.
+        Summary of what was made.
 
     Raises
     ------
@@ -207,11 +207,11 @@ def convert_mouse(
     StoreExistsError, StoreBusyError
         The destination is taken, or held by another converter.
     OptionError
-        An option cannot be had.
+        An option does not fit.
     CorruptStoreError
         What was written does not read back; nothing is published.
     OSError
-        From the system, such as a full disk. What was finished stays one_thread the destination, hidden, and the same
+        From the system, such as a full disk. What was finished stays beside the destination, hidden, and the same
         call goes on from there.
 
     Notes
@@ -220,28 +220,17 @@ def convert_mouse(
     allows. A conversion that was killed leaves nothing under the store's name; the same call resumes it, and the
     store is the same to the byte as without the interruption.
     """
-    begun = time.perf_counter()
+    begun, limit = time.perf_counter(), parse_memory("convert_mouse", max_memory)
     opened = open_source(source)
     plan = make_plan(opened, Path(to), read_options(precision, max_error, codec, statistics, schema))
-    _check_outside(opened, Path(to))
-    limit = parse_memory(plan.survey.label, max_memory)
-    threads = plan.workers(workers or available_cores(), limit)
     run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
-        try:
-            with connected(scheduler) if scheduler else nullcontext(Threads(threads, _NAME)) as pool:
-                manifest, warnings = run.write(stage, pool)
-        except SourceError:
-            abandon(stage)
-            raise
-        except OptionError:
-            if not any(stage.journal.iterdir()):
-                abandon(stage)
-            raise
+        with _abandoning(stage), run.workers(scheduler) as started:
+            manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
-        finish(stage, manifest, software())
+        finish(stage, manifest, software(codec))
         if verify:
-            run.verify(stage, _verifiers(plan, threads, limit))
+            run.verify(stage)
         publish(stage, replace=replace)
     return ConversionSummary(
         plan=plan,
@@ -254,12 +243,31 @@ def convert_mouse(
     )
 
 
+@contextmanager
+def _abandoning(stage: Stage) -> Generator[None]:
+    """Leave nothing of a conversion that can never be finished; of any other, what a later one goes on from."""
+    try:
+        yield
+    except SourceError:
+        abandon(stage)
+        raise
+    except OptionError:
+        if not any(stage.journal.iterdir()):
+            abandon(stage)
+        raise
+
+
 class _Conversion:
     """The steps of one conversion, in the order in which they run."""
 
     def __init__(self, source: Source, plan: Plan, threads: int, max_memory: int, progress: Progress) -> None:
         self._source, self._plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
+        self._fitting = self._fitting_threads()
+
+    def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
+        """Return where the units run: on a cluster, or on as many threads as fit the bound on memory."""
+        return connected(scheduler) if scheduler else nullcontext(Threads(self._fitting, _NAME))
 
     def write(self, stage: Stage, workers: Workers) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
@@ -291,9 +299,10 @@ class _Conversion:
         record |= write_group(stage.root, "", attributes)
         return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
 
-    def verify(self, stage: Stage, threads: int) -> None:
+    def verify(self, stage: Stage) -> None:
         """Compare what is on disk with what was read."""
-        check_full(stage.root, workers=threads, progress=self._progress)
+        memory = self._max_memory - PROCESS_BYTES
+        check_full(stage.root, workers=self._fitting, memory=memory, progress=self._progress)
 
     def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""
@@ -320,7 +329,7 @@ class _Conversion:
                 if (found := spec.missing.intersection(trial_ids))
             },
             recorded=plan.recorded,
-            software=software(),
+            software=software(plan.options.codec),
         )
 
     def _check_cluster(self, workers: Workers) -> None:
@@ -328,10 +337,28 @@ class _Conversion:
         threads = workers.most_threads if isinstance(workers, Cluster) else 1
         needed = self._plan.statistics_memory(threads)
         if needed > self._max_memory:
-            raise self._plan.too_little(self._max_memory, needed, helps=True)
+            raise self._too_little(needed, helps=True)
+
+    def _fitting_threads(self) -> int:
+        """Return how many threads fit the bound on memory, or raise if not even one does, or the statistics do not."""
+        plan, limit = self._plan, self._max_memory
+        fixed = PROCESS_BYTES + plan.small_memory
+        need = max(fixed + plan.unit_memory, plan.statistics_memory())
+        if limit < need:
+            raise self._too_little(need, helps=limit >= fixed + plan.unit_memory)
+        return max(1, min(self._threads, (limit - fixed) // plan.unit_memory, len(plan.units)))
+
+    def _too_little(self, needed: int, *, helps: bool) -> OptionError:
+        """Return the error that memory does not suffice; `helps` if it would without statistics."""
+        need, found = math.ceil(needed / 1e6), self._max_memory
+        text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
+        what = f"{text} of memory are too little (expected {need} MB or more)"
+        otherwise = (", or ", Argument("statistics", False)) if helps else ()
+        advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
+        return OptionError(Problem(self._plan.survey.label, what, advice))
 
     def _report_remaining(self, units: list[Unit]) -> None:
-        """Tell the progress of what is one_thread the trials."""
+        """Tell the progress of what is beside the trials."""
         survey, done = self._plan.survey, [unit.extent for unit in units]
         self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
 
@@ -356,17 +383,6 @@ class _Conversion:
             SourceError,
             finished=lambda place: self._progress.advance(*tasks[place].extent),
         )
-
-
-def _verifiers(plan: Plan, threads: int, max_memory: int) -> int:
-    need = full_check_memory({array.path: array for array in plan.arrays})
-    return max(1, min(threads, (max_memory - PROCESS_BYTES) // need))
-
-
-def _check_outside(source: Source, to: Path) -> None:
-    """Check that the store is not made inside its source, of which it would become a part."""
-    if to.resolve().is_relative_to(Path(source.label).resolve()):
-        raise OptionError(Problem(str(to), f"lies inside the source {source.label}", "choose another folder"))
 
 
 def _check_codec(codec: CodecName) -> None:

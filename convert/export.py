@@ -29,11 +29,12 @@ class Exported:
     nbytes
         On disk.
     unpacked_nbytes, files
-        Of the mouse's files before a zip makes them smaller, or of the arrays in an HDF5 file before it packs them.
+        Bytes and number of the mouse's files before a zip makes them smaller, or of the arrays in an HDF5 file before
+        it packs them.
     max_error
         Variable -> how far its values may be from those that the store was made from; of those that were rounded.
     seconds
-        From opening the store to the name.
+        Time from opening the store to giving the export its name.
     """
 
     path: Path

@@ -16,6 +16,7 @@ from ..store.variables import (
     Variable,
     channel_dimension,
     in_order,
+    is_variable_name,
     recording_problems,
     stored_dimensions,
     variable_problems,
@@ -27,6 +28,7 @@ from .schema import Declaration, Schema
 PUBLISHED_FRAME_RATE = 30.0
 """Hz, of the videos of Sensorium 2023, to which all that was recorded beside them was resampled."""
 _DECLARE = "declare it in trialpack.toml, or with a schema"
+_RENAME = "rename it"
 _OWN = "an axis of its own"
 
 
@@ -75,11 +77,17 @@ class _Lengths:
     frames: tuple[FoundTrials, int] | None
 
     def is_frames(self, found: FoundTrials, axis: int) -> bool:
-        """Return whether an axis has as many entries as the mouse has frames, in every trial."""
+        """Return whether an axis has as many entries as the mouse has frames.
+
+        In every trial; of an axis whose length varies in half of them, so that a file that is cut off is named as such.
+        """
         if self.frames is None:
             return False
         told, place = self.frames
-        return all(found.shape(trial)[axis] == told.shape(trial)[place] for trial in found.trials & told.trials)
+        common = found.trials & told.trials
+        lengths = {trial: found.shape(trial)[axis] for trial in common}
+        equal = sum(length == told.shape(trial)[place] for trial, length in lengths.items())
+        return equal > 0 and equal * (2 if len(set(lengths.values())) > 1 else 1) >= len(common)
 
 
 class VariableFinder:
@@ -102,10 +110,16 @@ class VariableFinder:
     def __init__(
         self, label: str, mouse: str, found: Mapping[str, FoundTrials], schema: Schema, ignore: Set[str] = frozenset()
     ) -> None:
-        self._label, self._found, self._schema, self._ignore = label, found, schema, ignore
+        self._label, self._schema = label, schema
+        self._found = {name: one for name, one in found.items() if is_variable_name(name)}
+        self._ignore = ignore | (found.keys() - self._found)
         published = find_published(mouse)
         self._published = published if published is not None and published.name == mouse else None
-        self.problems = list[Problem]()
+        self.problems = [
+            Problem(label, f"a variable cannot be called {name!r}", _RENAME, one.folder)
+            for name, one in found.items()
+            if name not in self._found
+        ]
 
     def variables(self) -> tuple[Variable, ...]:
         """Return the variables, in the order of a store; those that are unclear are left out, with a problem each."""
@@ -123,7 +137,8 @@ class VariableFinder:
         sound = [variable for variable in variables if self._is_sound(variable)]
         self._check_sizes(sound)
         if not self.problems and not self._ignore:
-            self.problems += [Problem(self._label, what, _DECLARE) for what in recording_problems(sound)]
+            for one in recording_problems(in_order(sound)):
+                self._complain(one.variable, one.what, one.key)
         return in_order(sound)
 
     def warnings(self) -> Iterator[str]:
@@ -225,25 +240,31 @@ class VariableFinder:
     def _is_sound(self, variable: Variable) -> bool:
         found = variable_problems(variable)
         for what in found:
-            if variable.name in self._schema.variables:
-                self.problems.append(self._schema.problem(what, variable.name))
-            else:
-                self._problem(self._found[variable.name], what)
+            self._complain(variable.name, what)
         return not found
+
+    def _complain(self, name: str, what: str, key: str = "") -> None:
+        """Note what is wrong with a variable: with its declaration, its folder, or that there is none."""
+        if name in self._schema.variables:
+            self.problems.append(self._schema.problem(what, name, key))
+        elif name in self._found:
+            self._problem(self._found[name], what, _DECLARE if key else _RENAME)
+        else:
+            self.problems.append(Problem(self._label, what, COPY_AGAIN))
 
     def _check_sizes(self, variables: Sequence[Variable]) -> None:
         """Check that a dimension has one size in all variables; frames are compared trial by trial."""
         known = dict[str, tuple[int, str]]()
-        for variable in variables:
+        for variable in in_order(variables):
             found = self._found[variable.name]
             for name, size in zip(variable.published_dimensions, found.usual, strict=True):
                 expected, other = known.setdefault(name, (size, variable.name))
                 if size != expected and name != FRAME:
                     what = f"expected {expected} along {name} as in {other}, found {size}"
-                    self.problems.append(Problem(self._label, what, COPY_AGAIN, found.folder))
+                    self.problems.append(self._schema.problem_of_shape(self._label, what, variable.name, found.folder))
 
-    def _problem(self, found: FoundTrials, what: str) -> None:
-        self.problems.append(Problem(self._label, what, _DECLARE, found.folder))
+    def _problem(self, found: FoundTrials, what: str, advice: str = _DECLARE) -> None:
+        self.problems.append(Problem(self._label, what, advice, found.folder))
 
 
 @dataclass(frozen=True)
@@ -265,34 +286,37 @@ class FrameCounts:
 def count_frames(
     variables: Sequence[Variable],
     found: Mapping[str, FoundTrials],
-    trials: Mapping[str, Mapping[int, str]],
     ids: Sequence[int],
     report: Callable[[str, str, int | None], object],
 ) -> FrameCounts:
-    """Compare the frames of all variables, trial by trial: those of one trial have as many.
+    """Compare the shapes of all variables with frames, trial by trial: those of one trial have as many frames.
 
     Parameters
     ----------
-    trials
-        Name of a variable -> trial_id -> what the source calls the trial's file.
     report
-        Called with what is wrong, the file or folder that it is about, and the trial.
+        Called with what is wrong, the variable, and the trial; None for all trials.
     """
     axes = {one.name: one.published_dimensions.index(FRAME) for one in variables if one.frame_axis is not None}
     if not axes or not ids:
         return FrameCounts(0, None)
-    counts = {name: {trial: found[name].shape(trial)[axis] for trial in trials[name]} for name, axis in axes.items()}
+    counts = {name: {one: found[name].shape(one)[axis] for one in found[name].trials} for name, axis in axes.items()}
     told = _told(counts)
+    # Where some variable is not optional, that it lacks a trial is reported already.
+    for trial in ids if all(one.optional for one in variables if one.name in axes) else ():
+        if trial not in told:
+            report(f"lacks trial {trial}, as does every variable with frames", found[next(iter(axes))].folder, trial)
     for name, frames in counts.items():
+        one, place = found[name], axes[name]
         wrong = [trial for trial, count in frames.items() if count != told[trial]]
         if len(wrong) == len(frames) > 1:
             what = f"expected {told[wrong[0]]} frames as in {next(iter(counts))}, found {frames[wrong[0]]}"
-            report(what, found[name].folder, None)
+            report(what, name, None)
             continue
-        for trial in wrong:
-            shape, place = found[name].shape(trial), axes[name]
-            expected = (*shape[:place], told[trial], *shape[place + 1 :])
-            report(f"expected shape {expected} as of the other trials, found {shape}", trials[name][trial], trial)
+        for trial in sorted(frames):
+            shape, expected = one.shape(trial), (*one.usual[:place], told[trial], *one.usual[place + 1 :])
+            if shape != expected:
+                what = f"expected shape {expected} as of the other trials, found {shape}"
+                report(what, name, trial)
     of_trials = tuple(told.get(trial, 0) for trial in ids)
     return FrameCounts(max(of_trials), of_trials if len(set(of_trials)) > 1 else None)
 

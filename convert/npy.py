@@ -42,7 +42,7 @@ class Header:
     fortran_order
         Whether the first axis varies fastest in the file.
     shape
-        Of the array.
+        Shape of the array.
     offset
         Where the values start, in bytes.
     """
@@ -124,7 +124,7 @@ def as_array(data: memoryview, header: Header) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the header's shape, dtype (and byte order) and memory order; a view of `data`.
+        Array of the header's shape, dtype (and byte order) and memory order; a view of `data`.
 
     Raises
     ------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -12,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..readers.memory import PROCESS_BYTES
 from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
-from ..store import Argument, OptionError, Problem, SourceError, layout
+from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
-from ..store.layout import ArrayLayout, CodecName, Precision, Variable, small_layout, variable_layout
+from ..store.layout import ArrayLayout, CodecName, Precision, StoreLayout, Variable, small_layout
 from . import rounding
 from .formats.published.names import TIERS
 from .formats.source import SmallArray, Source, Survey
@@ -193,37 +191,6 @@ class Plan:
         """Return how many trials each tier has."""
         return dict(sorted(Counter(self.survey.tiers).items()))
 
-    def workers(self, wanted: int, max_memory: int) -> int:
-        """Return how many workers fit the bound on memory.
-
-        Parameters
-        ----------
-        wanted
-            As many as there are cores, or as the person asks for.
-        max_memory
-            Bytes for the whole process.
-
-        Raises
-        ------
-        OptionError
-            Not even one fits, or the train statistics do not.
-        """
-        fixed = PROCESS_BYTES + self.small_memory
-        fit = (max_memory - fixed) // self.unit_memory
-        need = max(fixed + self.unit_memory, self.statistics_memory())
-        if max_memory < need:
-            raise self.too_little(max_memory, need, helps=max_memory >= fixed + self.unit_memory)
-        return max(1, min(wanted, fit, len(self.units)))
-
-    def too_little(self, found: int, needed: int, *, helps: bool) -> OptionError:
-        """Return the error that memory does not suffice; `helps` if it would without statistics."""
-        need = math.ceil(needed / 1e6)
-        text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
-        what = f"{text} of memory are too little (expected {need} MB or more)"
-        otherwise = (", or ", Argument("statistics", False)) if helps else ()
-        advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
-        return OptionError(Problem(self.survey.label, what, advice))
-
 
 def make_plan(source: Source, to: Path, options: Options) -> Plan:
     """Lay out the store of a mouse.
@@ -241,46 +208,55 @@ def make_plan(source: Source, to: Path, options: Options) -> Plan:
         With every problem that can be seen without reading the trials; or two arrays cannot both have the place or the
         dimensions in the store that they would have.
     OptionError
-        A bound cannot be had.
+        A bound is of what the mouse does not have, or the store would lie inside its source.
     """
     survey = source.survey(options.schema)
     check_bounds(survey, options.bounds)
+    _check_outside(survey, to)
     if survey.precision != "source":
         options = dataclasses.replace(options, precision=survey.precision)
-    coordinates = layout.coordinate_layouts(
-        survey.variables, len(survey.trial_ids), unpadded=survey.n_file_frames is not None
-    )
-    small = _small_plans(survey, {array.path for array in coordinates})
     variables = tuple(_as_stored(variable, options) for variable in survey.variables)
-    recorded, rows = _recorded(survey, variables, options)
-    problems = [*_name_problems(survey), *_tier_problems(survey), *_path_problems(survey, coordinates, small)]
-    problems += _dimension_problems(survey, [*recorded, *coordinates], small)
-    if problems:
-        raise SourceError(problems)
-    n_train = survey.tiers.count(layout.TRAIN_TIER) if options.statistics else 0
+    arrays = layout.lay_out_store(
+        variables,
+        [survey.stored_shape(variable) for variable in variables],
+        n_trials=len(survey.trial_ids),
+        n_train=survey.tiers.count(layout.TRAIN_TIER) if options.statistics else 0,
+        unpadded=survey.n_file_frames is not None,
+        codec=options.codec,
+        bounds=options.bounds,
+    )
+    small = _small_plans(survey, {array.path for array in arrays.coordinates})
+    _check(survey, arrays, small)
     return Plan(
         survey=survey,
         destination=destination(survey.mouse, to),
         options=options,
         variables=variables,
-        recorded=recorded,
-        largest_errors=tuple(
-            layout.bound_layout(array, variable)
-            for variable, array in zip(variables, recorded, strict=True)
-            if variable.name in options.bounds and options.bounds[variable.name].of_std
-        ),
-        coordinates=coordinates,
-        statistics=layout.statistics_layouts(recorded, variables, n_train) if n_train else (),
+        recorded=arrays.recorded,
+        largest_errors=arrays.largest_errors,
+        coordinates=arrays.coordinates,
+        statistics=arrays.statistics,
         small=small,
-        rows_per_shard=rows,
-        unit_memory=_unit_memory(source, survey, recorded, options),
+        rows_per_shard=arrays.rows_per_shard,
+        unit_memory=_unit_memory(source, survey, arrays.recorded, options),
     )
+
+
+def _check(survey: Survey, arrays: StoreLayout, small: tuple[SmallPlan, ...]) -> None:
+    """Check that all arrays and files of the source have places and dimensions of their own in the store."""
+    problems = [*_name_problems(survey), *_tier_problems(survey), *_path_problems(survey, arrays.coordinates, small)]
+    problems += _dimension_problems(survey, [*arrays.recorded, *arrays.coordinates], small)
+    if problems:
+        raise SourceError(problems)
 
 
 def _unit_memory(source: Source, survey: Survey, recorded: Sequence[ArrayLayout], options: Options) -> int:
     """Return the bytes that one worker holds: reading one file, writing all variables, and scratch for rounding."""
     reading = source.overhead * max(spec.nbytes for spec in survey.specs.values())
     writing = sum(_writing_memory(array) for array in recorded)
+    if survey.n_file_frames is not None or any(spec.missing for spec in survey.specs.values()):
+        # Trials are copied once more, into as many frames as the longest has, or are made up.
+        writing += max(array.trial_nbytes for array in recorded)
     return reading + writing + bool(options.bounds) * rounding.SCRATCH_BYTES
 
 
@@ -317,6 +293,12 @@ def check_bounds(survey: Survey, bounds: Mapping[str, Bound]) -> None:
             problems.append(Problem(survey.label, f"{option}: {what}", "give it in the variable's unit"))
     if problems:
         raise OptionError(problems)
+
+
+def _check_outside(survey: Survey, to: Path) -> None:
+    """Check that the store is not made inside its source, of which it would become a part."""
+    if to.resolve().is_relative_to(Path(survey.label).resolve()):
+        raise OptionError(Problem(str(to), f"lies inside the source {survey.label}", "choose another folder"))
 
 
 def _name_problems(survey: Survey) -> Iterator[Problem]:
@@ -362,25 +344,6 @@ def _dimension_problems(
             if size != expected:
                 what = f"would have {size} along {name}, of which {other} has {expected}"
                 yield Problem(survey.label, what, "rename one of them", one.source)
-
-
-def _recorded(survey: Survey, variables: Sequence[Variable], options: Options) -> tuple[tuple[ArrayLayout, ...], int]:
-    shapes = {variable.name: survey.stored_shape(variable) for variable in variables}
-    sizes = {one.name: math.prod(shapes[one.name]) * np.dtype(one.dtype).itemsize for one in variables}
-    n_trials = len(survey.trial_ids)
-    rows = layout.rows_per_shard(n_trials, sizes)
-    arrays = (
-        variable_layout(
-            variable,
-            shapes[variable.name],
-            n_trials=n_trials,
-            rows=rows,
-            codec=options.codec,
-            bound=options.bounds.get(variable.name),
-        )
-        for variable in variables
-    )
-    return tuple(arrays), rows
 
 
 def _writing_memory(array: ArrayLayout) -> int:

@@ -106,7 +106,7 @@ def round_within(values: NDArray[Any], limits: Limits, out: NDArray[np.float32])
     values
         float32 or float64, any byte order and strides.
     out
-        Of the same shape, any strides; overwritten.
+        Array of the same shape, any strides; overwritten.
 
     Returns
     -------

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ..store import Problem, SourceError
-from ..store.variables import RESERVED, Channel, Role, Variable, dimension_problems, is_safe_name
+from ..store.variables import Channel, Role, Variable, dimension_problems, is_variable_name
+from .npy import COPY_AGAIN
 
 SCHEMA_FILE = "trialpack.toml"
 MAX_SCHEMA_BYTES = 1 << 20
@@ -76,8 +77,14 @@ class Schema:
 
     def problem(self, what: str, variable: str, key: str = "") -> Problem:
         """Return a problem with what is declared of a variable, with the line of the file."""
-        where = f"variables.{variable}" + (f".{key}" if key else "")
+        where = f"variables.{_key(variable)}" + (f".{key}" if key else "")
         return _problem(self.label, f"{where}: {what}", line_of(self.text or "", variable, key))
+
+    def problem_of_shape(self, label: str, what: str, variable: str, folder: str) -> Problem:
+        """Return a problem with the shape of all trials: with the dimensions that are declared, else with the files."""
+        if self.declared(variable).dimensions is not None:
+            return self.problem(what, variable, "dimensions")
+        return Problem(label, what, COPY_AGAIN, folder)
 
 
 def read_schema(path: Path | str) -> Schema:
@@ -117,9 +124,9 @@ def parse_schema(label: str, text: str) -> Schema:
     """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a ValueError, too, of numbers of thousands of digits
         found = _DECODE_LINE.search(str(error))
-        line = int(found[1]) if found and found[1] else text.count("\n") + 1
+        line = 0 if found is None else int(found[1] or text.count("\n") + 1)
         what = f"not TOML ({_DECODE_LINE.sub('', str(error)).strip()})"
         raise SourceError(_problem(label, what, line)) from None
     parser = _Parser(label, text)
@@ -137,8 +144,8 @@ def line_of(text: str, variable: str, key: str = "") -> int:
     >>> line_of("[variables.x]\nrole = 'input'\n", "x", "role")
     2
     """
-    table, header = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
+    table, header, lines = "", 0, text.split("\n")
+    for number, line in enumerate(lines, 1):
         if match := _HEADER.match(line):
             table = next(part for part in match.groups() if part is not None)
             header = number if table == variable else header
@@ -148,7 +155,14 @@ def line_of(text: str, variable: str, key: str = "") -> int:
             return number
         elif not variable and not table and re.match(rf"\s*{re.escape(key)}\s*=", line):
             return number
-    return header
+    return header or _mention(lines, variable) or _mention(lines, key)
+
+
+def _mention(lines: Sequence[str], name: str) -> int:
+    """Return the first line, from 1, that has a name in it, but for comments; 0 if none does."""
+    pattern = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+    found = (number for number, line in enumerate(lines, 1) if name and pattern.search(line.partition("#")[0]))
+    return next(found, 0)
 
 
 def schema_text(variables: Sequence[Variable]) -> str:
@@ -175,7 +189,7 @@ def _lines(variable: Variable) -> Iterator[str]:
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _toml(value: Any) -> str:
@@ -185,7 +199,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
         return f"{{ {', '.join(f'{name} = {_toml(one)}' for name, one in pairs)} }}"
-    return json.dumps(value, ensure_ascii=False)
+    # TOML takes every character as JSON does but the one that JSON takes for a letter and TOML for a control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _problem(label: str, what: str, line: int) -> Problem:
@@ -213,14 +228,15 @@ class _Parser:
         return Schema(self._label, self._text, rate, variables)
 
     def _declaration(self, name: str, table: Any) -> Declaration:
-        if not is_safe_name(name) or name in RESERVED:
-            self._add("a variable cannot have this name (it names a folder of the mouse and of the store)", name)
+        if not is_variable_name(name):
+            what = "a variable cannot have this name (it names a folder of the mouse and of the store)"
+            self._add(f"variables.{_key(name)}: {what}", name, named=True)
         if not isinstance(table, dict):
             self._add("expected a table", name)
             return Declaration()
         found = cast("dict[str, Any]", table)
         known = [one.name for one in fields(Declaration)]
-        self._check_keys(found, known, name, f"variables.{name}.")
+        self._check_keys(found, known, name, f"variables.{_key(name)}.")
         return Declaration(
             **{key: getattr(self, f"_{key}")(value, name) for key, value in found.items() if key in known}
         )
@@ -289,6 +305,6 @@ class _Parser:
         return None
 
     def _add(self, what: str, variable: str, key: str = "", *, named: bool = False) -> None:
-        where = ".".join(part for part in (f"variables.{variable}" if variable else "", key) if part)
+        where = ".".join(part for part in (f"variables.{_key(variable)}" if variable else "", key) if part)
         text = what if named else f"{where}: {what}"
         self.problems.append(_problem(self._label, text, line_of(self._text, variable, key)))

@@ -136,7 +136,7 @@ def std_of(parts: Sequence[Mapping[str, Moments]], variable: Variable, shape: tu
     Parameters
     ----------
     shape
-        Of the result: (n_channels,), or () of a stimulus.
+        Shape of the result: (n_channels,), or () of a variable without neurons and channels.
 
     Returns
     -------

@@ -38,7 +38,7 @@ class Unit:
     number
         Which shard of every array.
     trial_ids
-        Of its rows.
+        Trial ids of its rows.
     variables, recorded
         The recorded variables as the store has them, and their layouts in the same order.
     limits
@@ -138,7 +138,7 @@ def stored_values(variable: Variable, values: NDArray[Any], dtype: str) -> NDArr
     values
         Axes, dtype, byte and memory order of the source.
     dtype
-        Of the store.
+        Data type in the store.
 
     Returns
     -------
@@ -255,15 +255,18 @@ class _KnownTrial:
     def reference(self, variables: Sequence[Variable]) -> str | None:
         """Return the variable that tells the trial's valid length; None without frames.
 
-        The stimulus, if it is of floats, whose padding is NaN: withheld responses are zeros to the end. Else the
-        shortest.
+        The stimulus, or else the responses, if they are of floats, whose padding is NaN; withheld responses are zeros
+        to the end. Else the longest: what was recorded beside them, such as the position of a pupil that closes, may
+        be NaN at the end, or throughout.
         """
         floats = {one.name for one in variables if np.dtype(one.dtype).kind == "f"} & self.lengths.keys()
         stimulus = stimulus_of(variables)
         if stimulus is not None and stimulus.name in floats:
             return stimulus.name
-        told = floats - ({layout.RESPONSES} if self.withheld else set()) or self.lengths.keys()
-        return min(sorted(told), key=lambda name: self.lengths[name], default=None)
+        if layout.RESPONSES in floats and not self.withheld:
+            return layout.RESPONSES
+        told = floats - {layout.RESPONSES} or self.lengths.keys()
+        return max(sorted(told), key=lambda name: self.lengths[name], default=None)
 
     def other_lengths(self, reference: str) -> list[str]:
         """Return which variables have another valid length than the one that tells it."""

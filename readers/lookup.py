@@ -16,7 +16,7 @@ def lookup(values: Mapping[str, _Value], name: str, label: str) -> _Value:
     Parameters
     ----------
     label
-        Of the whole, for the error.
+        Name of the whole, for the error.
 
     Raises
     ------

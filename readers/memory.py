@@ -18,7 +18,7 @@ def parse_memory(label: str, value: int | str, name: str = "max_memory") -> int:
     label
         The store or source, for messages.
     name
-        Of the argument, for messages.
+        Name of the argument, for messages.
 
     Raises
     ------

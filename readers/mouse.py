@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     import zarr
+
+_FEW = 8
 
 
 class Mouse:
@@ -54,7 +56,7 @@ class Mouse:
 
     @property
     def kind(self) -> layout.Kind:
-        """Whether images were shown (static) or videos (dynamic)."""
+        """Whether there are frames (dynamic) or one value a trial (static)."""
         return self.recording.kind
 
     @property
@@ -99,13 +101,15 @@ class Mouse:
     def __getitem__(self, name: str) -> zarr.Array[Any]:
         """Return an array of the store, such as ``responses`` or ``trials/tier``, as zarr-python opens it.
 
-        Recorded variables are float32 or float64, padded with NaN to one length: videos (n_trials, n_frames, height,
-        width), grey level 0 to 255; images (n_trials, image_channel, height, width), grey level 0 to 255; responses
-        (n_trials, n_neurons, n_frames), deconvolved activity in a.u.; behavior (n_trials, n_channels, n_frames), px and
-        cm/s; pupil_center (n_trials, 2, n_frames), px. Those of static mice have no frames. ``trials/trial_id``,
-        ``trials/tier``, ``trials/n_frames`` and ``trials/withheld`` are (n_trials,); the other ``trials/…`` have one
-        entry for each number that a file could have, and ``neurons/…`` one for each neuron, as published. Statistics
-        have the shapes that `Statistics` says.
+        A recorded variable has an axis of trials, then the dimensions, dtype and units of its `Variable` in
+        ``recording.variables``: for one, responses (n_trials, n_neurons, n_frames), deconvolved activity in a.u., and
+        videos (n_trials, n_frames, height, width), grey level 0 to 255, of the published mice, which are float32 or
+        float64. Trials are padded to the length of the longest, and trials without an optional variable are filled:
+        with NaN where values are floats, else with False, 0 or the value that was declared for what is missing.
+        ``trials/trial_id``, ``trials/tier``, ``trials/n_frames`` and ``trials/withheld`` are (n_trials,), as is
+        ``trials/has_<variable>`` of an optional variable; the other ``trials/…`` have one entry for each number that a
+        file could have, and ``neurons/…`` one for each neuron, as published. Statistics have the shapes that
+        `Statistics` says.
 
         Raises
         ------
@@ -138,9 +142,9 @@ class Mouse:
         Parameters
         ----------
         tier
-            Only trials of this tier, or of these.
+            Tier, or tiers, of the trials.
         trials
-            Only these: a mapping from columns of `trials` to a value or values, all of which have to fit
+            Choice of trials: a mapping from columns of `trials` to a value or values, all of which have to fit
             (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`.
 
         Returns
@@ -196,7 +200,7 @@ class Mouse:
         tier, trials
             As of `rows`; everything by default.
         neurons
-            As of `positions`; of responses only.
+            As of `positions`; of variables with a dimension ``neuron``.
 
         Returns
         -------
@@ -216,7 +220,9 @@ class Mouse:
         array, rows, taken = self.recording.array(name), self.rows(tier=tier, trials=trials), None
         if neurons is not None:
             if not self._has_neurons(name):
-                raise OptionError(Problem(str(self.path), f"{name} has no neurons", "choose neurons of responses"))
+                raise OptionError(
+                    Problem(str(self.path), f"{name} has no neurons", f"choose neurons of {self._with_neurons()}")
+                )
             taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
         return dask_array(self.index.folder, array, rows, taken, token)
@@ -262,7 +268,9 @@ class Mouse:
         -------
         xarray.Dataset
             The variables as of `dask`, with units and long names; coordinates are the columns of `trials` along the
-            dimension ``trial`` (``data_set.sel(trial_id=12)``) and those of `neurons` along ``neuron``.
+            dimension ``trial`` (``data_set.sel(trial_id=12)``) and those of `neurons` along ``neuron``; names and units
+            of channels along theirs (``data_set.sel(behavior_channel="running speed")``), and where the frame rate is
+            known ``time``, in seconds from a trial's first frame, along ``frame``.
         """
         from .labelled import data_set
 
@@ -285,17 +293,28 @@ class Mouse:
         withheld = int(self.recording.withheld.sum())
         hidden = f"; responses of {withheld} withheld" if withheld else ""
         trials = f"{len(self.recording.trial_ids)} trials ({tiers}{hidden})"
-        return f"<Mouse {letter}{self.name}, {self.kind}, {trials}, {self.n_neurons} neurons>"
+        neurons = f"{self.n_neurons} neuron{'s' if self.n_neurons > 1 else ''}"
+        return f"<Mouse {letter}{self.name}, {self.kind}, {trials}, {neurons}: {_listed(self.variables)}>"
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
         variables = self.recording.variables
         arrays = [self.recording.arrays[variable.name] for variable in variables]
         rows = [
-            [variable.name, ", ".join(array.dimensions), " × ".join(map(str, array.shape)), array.dtype, variable.units]
+            [
+                variable.name,
+                variable.role,
+                ", ".join(array.dimensions),
+                " × ".join(map(str, array.shape)),
+                array.dtype,
+                ", ".join(f"{one.name} ({one.units})" for one in variable.channels) or variable.units,
+                "" if variable.frame_rate is None else f"{variable.frame_rate:g} Hz",
+                self._recorded_in(variable.name),
+            ]
             for variable, array in zip(variables, arrays, strict=True)
         ]
-        return html_table(repr(self)[1:-1], ["variable", "dimensions", "shape", "dtype", "unit"], rows)
+        headings = ["variable", "role", "dimensions", "shape", "dtype", "unit", "frame rate", "trials"]
+        return html_table(repr(self)[1:-1], headings, rows)
 
     @cached_property
     def _trial_columns(self) -> Mapping[str, NDArray[Any]]:
@@ -304,6 +323,13 @@ class Mouse:
     @cached_property
     def _neuron_columns(self) -> Mapping[str, NDArray[Any]]:
         return neuron_columns(self.index, self.n_neurons)
+
+    def _recorded_in(self, name: str) -> str:
+        every = np.arange(len(self.recording.trial_ids))
+        return f"{len(self.recording.given(name, every))} of {len(every)}"
+
+    def _with_neurons(self) -> str:
+        return ", ".join(filter(self._has_neurons, self.variables))
 
     def _has_neurons(self, name: str) -> bool:
         return layout.NEURON in self.recording.array(name).dimensions
@@ -316,3 +342,9 @@ class Mouse:
         out = np.empty((1, *sizes), array.numpy_dtype)
         read_rows(self.index.folder, array, [row], out, [slice(0, size) for size in sizes])
         return out[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names for one line: a few, then how many more."""
+    more = f", … ({len(names)} variables)" if len(names) > _FEW else ""
+    return f"{', '.join(names[:_FEW])}{more}"

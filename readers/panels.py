@@ -1,4 +1,4 @@
-"""The panels of a figure of one trial: each function draws one variable into axes that it is given.
+"""The panels of a figure of one trial that are no pictures: each function draws one variable into given axes.
 
 Frame i of a trial spans i to i + 1 on the time axis of every panel. Importing this module does not import matplotlib.
 """
@@ -18,15 +18,14 @@ BLUE, ORANGE, INK, GREY, PALE, MISSING = "#0072B2", "#D55E00", "#222222", "#7777
 """Of Okabe and Ito, told apart with any colour vision; greys; padding; NaN. All opaque, for any format."""
 SMALL, TINY = 8.0, 7.0
 
-PICTURES = 9
-"""As many frames of a video as fit side by side above the time axis."""
 RASTER_ROWS = 400
 """More rows than this a picture cannot show: neurons are averaged until there are no more."""
 TRACES = 5
+LISTED = 8
+"""As many lines of values fit beside a picture."""
 _FEW = 50
 _BRIGHTEST = 99.5
-_GREY_LEVELS = (0, 255)
-_PICTURE_WIDTH, _LEADER, _CAPTION = 0.85, 0.14, 0.18  # inches
+_NOISE = 0.1
 
 
 def plain(axes: Axes, ylabel: str = "", xlabel: str = "") -> None:
@@ -55,49 +54,62 @@ def pad(axes: Axes, n_frames: int, padded: int) -> None:
     axes.set_xlim(0, padded)
 
 
-def strip_inches(videos: NDArray[Any]) -> tuple[float, float]:
-    """Return the height of a strip of frames of (n_frames, height, width), and of the pictures in it."""
-    picture = min(_PICTURE_WIDTH * videos.shape[1] / videos.shape[2], _PICTURE_WIDTH * 1.5)
-    return picture + _LEADER + _CAPTION, picture
+def raster(axes: Axes, responses: NDArray[Any], what: str) -> None:
+    """Draw (n_neurons, n_frames) in shades of grey, the most active neuron on top.
 
-
-def video_strip(axes: Axes, videos: NDArray[Any], padded: int) -> None:
-    """Draw some frames of (n_frames, height, width), each above its place on the time axis."""
-    inches, height = strip_inches(videos)
-    width = 0.92 * padded / PICTURES
-    for frame in evenly_spaced(len(videos), max(PICTURES * len(videos) // padded, 1)):
-        # At the start of the axis, a picture stands beside its frame; a line leads to it.
-        middle = max(frame + 0.5, width / 2)
-        place = (middle - width / 2, _LEADER / inches, width, height / inches)
-        picture = axes.inset_axes(place, transform=axes.transData)
-        picture.set_anchor("S")
-        still(picture, videos[frame], f"frame {frame}")
-        axes.plot([middle, frame + 0.5], [_LEADER / inches, 0], color=GREY, linewidth=0.8)
-    axes.set(ylim=(0, 1), yticks=[])
-    axes.spines["left"].set_visible(False)
-
-
-def still(axes: Axes, pixels: NDArray[Any], title: str) -> None:
-    """Draw one picture (height, width) in grey levels."""
-    axes.imshow(pixels, cmap="gray", vmin=_GREY_LEVELS[0], vmax=_GREY_LEVELS[1])
-    axes.set(xticks=[], yticks=[], facecolor=MISSING)
-    axes.set_title(title, fontsize=TINY, color=INK, pad=2)
-    axes.spines[:].set_visible(False)
-
-
-def raster(axes: Axes, responses: NDArray[Any], unit: str) -> None:
-    """Draw (n_neurons, n_frames) in shades of grey, the most active neuron on top."""
+    Parameters
+    ----------
+    what
+        Name and unit of the values.
+    """
     from matplotlib.colors import PowerNorm
 
     shown, group = binned_by_activity(responses)
-    # Activity is many small values and few large ones: a square root shows both.
-    style: dict[str, Any] = {"cmap": "gray_r", "norm": PowerNorm(0.5, 0, _bright(shown.compressed()))}
+    known = shown.compressed()
+    if _is_signed(known):
+        _shades(axes, shown, len(responses), group, what, _linear(known))
+    else:
+        # Activity is many small values and few large ones: a square root shows both.
+        norm = PowerNorm(0.5, 0, _bright(known))
+        _shades(axes, shown, len(responses), group, f"{what}, square-root scale", {"norm": norm}, "max")
+
+
+def many_channels(axes: Axes, values: NDArray[Any], what: str) -> None:
+    """Draw (n_channels, n_frames) in shades of grey, the first channel on top; parameters as of `raster`."""
+    shown = np.ma.masked_invalid(values)
+    _shades(axes, shown, len(values), 1, what, _linear(shown.compressed()))
+
+
+def _is_signed(known: NDArray[Any]) -> bool:
+    """Return whether values below zero are more than a little noise around it."""
+    if not known.size:
+        return False
+    low, high = np.percentile(known, [100 - _BRIGHTEST, _BRIGHTEST])
+    return bool(-low > _NOISE * max(high, 0))
+
+
+def _linear(known: NDArray[Any]) -> dict[str, Any]:
+    """Return limits of shades, robust against the few smallest and largest values."""
+    low, high = np.percentile(known, [100 - _BRIGHTEST, _BRIGHTEST]).tolist() if known.size else (0.0, 1.0)
+    return {"vmin": low, "vmax": high if high > low else low + 1}
+
+
+def _shades(
+    axes: Axes,
+    shown: np.ma.MaskedArray[Any, Any],
+    count: int,
+    group: int,
+    what: str,
+    style: dict[str, Any],
+    extend: str = "both",
+) -> None:
+    """Draw (n_rows, n_frames), each row for a group of `count` neurons or channels, with a bar of shades beside it."""
     extent = (0, shown.shape[1], len(shown) * group, 0)
-    image = axes.imshow(shown, aspect="auto", interpolation="nearest", extent=extent, **style)
-    axes.set(ylim=(len(responses), 0), facecolor=MISSING)
+    image = axes.imshow(shown, aspect="auto", interpolation="nearest", extent=extent, cmap="gray_r", **style)
+    axes.set(ylim=(count, 0), facecolor=MISSING)
     axes.locator_params(axis="y", integer=True, min_n_ticks=1)
-    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0, 0.012, 1)), extend="max")
-    bar.set_label(f"response ({unit}), square-root scale", fontsize=TINY, color=INK)
+    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0, 0.012, 1)), extend=extend)
+    bar.set_label(what, fontsize=TINY, color=INK)
     bar.ax.tick_params(labelsize=TINY, width=0.6, length=2.5)
     bar.ax.yaxis.get_offset_text().set_fontsize(TINY)
     bar.outline.set_linewidth(0.6)
@@ -119,7 +131,7 @@ def traces(axes: Axes, responses: NDArray[Any], unit: str) -> None:
         peak = np.ma.masked_invalid(np.abs(responses[neuron])).max()
         scale = float(peak) if peak is not np.ma.masked and peak > 0 else 1.0
         line(axes, responses[neuron] / scale + offset, BLUE)
-        beside(axes, f"peak {scale:.3g} {unit}", offset + 0.4)
+        beside(axes, f"peak {scale:.3g} {unit}".rstrip(), offset + 0.4)
     axes.set_yticks(offsets, [str(neuron) for neuron in chosen])
 
 
@@ -182,11 +194,11 @@ def ranked_neurons(axes: Axes, responses: NDArray[Any]) -> None:
     axes.tick_params(labelleft=False)
 
 
-def listing(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
-    """Write names and values, one pair a line; a line without value is a remark."""
+def listing(axes: Axes, lines: Sequence[tuple[str, str]], height: int = LISTED) -> None:
+    """Write names and values, one pair a line, at a height of so many lines; a line without value is a remark."""
     axes.set_axis_off()
     for place, (name, value) in enumerate(lines):
-        y = 1 - (place + 0.5) / 8
+        y = 1 - (place + 0.5) / height
         axes.text(0, y, name, transform=axes.transAxes, fontsize=SMALL, color=GREY if value else ORANGE, va="center")
         axes.text(1, y, value, transform=axes.transAxes, fontsize=SMALL, color=INK, va="center", ha="right")
 
@@ -200,18 +212,6 @@ def neurons_in_a_row(count: int) -> int:
     (1, 20)
     """
     return -(-count // RASTER_ROWS)
-
-
-def evenly_spaced(n: int, most: int) -> list[int]:
-    """Return the middles of equal parts of a range, at most so many.
-
-    Examples
-    --------
-    >>> evenly_spaced(300, 4), evenly_spaced(2, 4)
-    ([37, 112, 187, 262], [0, 1])
-    """
-    parts = min(n, most)
-    return [(2 * part + 1) * n // (2 * parts) for part in range(parts)]
 
 
 def binned_by_activity(responses: NDArray[Any]) -> tuple[np.ma.MaskedArray[Any, Any], int]:

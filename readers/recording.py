@@ -43,7 +43,7 @@ class Recording:
     n_file_frames
         (n_trials,) int32, frames of the trials' files; None where all have as many.
     version
-        As of `StoreFolder`.
+        Version of the store that was opened; see `StoreFolder`.
     """
 
     root: Path

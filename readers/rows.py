@@ -24,7 +24,7 @@ def read_rows(
     Parameters
     ----------
     folder
-        Of the store.
+        Folder of the store.
     array
         Layout of the variable.
     rows
@@ -32,7 +32,8 @@ def read_rows(
     out
         (len(rows), …) of the array's dtype, any memory order: the rows, or the part of each.
     part
-        Of the axes after the first, with start and stop; everything by default. Chunks outside of it are not read.
+        Slices of the axes after the first, with start and stop; everything by default. Chunks outside of it are not
+        read.
 
     Raises
     ------

@@ -52,9 +52,9 @@ def compare_with_published(index: StoreIndex, statistics: Statistics) -> list[Di
     Parameters
     ----------
     index
-        Of the store.
+        Index of the store.
     statistics
-        Of its train trials.
+        Statistics of its train trials.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import dumps
 from typing import Any, cast
@@ -19,6 +19,7 @@ from .trial_statistics import Statistics
 
 # The names in the public pipeline's file.
 _PUBLIC_VARIABLES = {"videos": "video", "responses": "response", "behavior": "behavior", "pupil_center": "pupil_center"}
+_PUBLIC_AXES = {"videos": 3, "responses": 2, "behavior": 2, "pupil_center": 2}
 _PUBLIC_REDUCTIONS: Mapping[str, Reduction] = {"trial": OVER_TRIALS, "time": OVER_FRAMES}
 _PUBLIC_STATISTICS = ("min", "max", "median", "mean", "std")
 
@@ -36,17 +37,17 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     Raises
     ------
     OptionError
-        The name ends in something else, the mouse is static and the file a ``.pkl``, or the file would lie inside a
-        store.
+        The name ends in something else; the file is a ``.pkl`` and the mouse lacks what the public pipeline expects;
+        or the file would lie inside a store.
     """
     path = Path(path)
     check_place(path)
-    check_format(statistics.kind, path)
+    check_format(statistics.variables, path)
     files.save(path, _FORMATS[path.suffix.lower()](statistics))
 
 
-def check_format(kind: str, path: Path) -> None:
-    """Check that statistics of a kind of mouse can be written to a file of this name.
+def check_format(variables: Sequence[Variable], path: Path) -> None:
+    """Check that statistics of some variables can be written to a file of this name.
 
     Raises
     ------
@@ -55,9 +56,18 @@ def check_format(kind: str, path: Path) -> None:
     """
     if path.suffix.lower() not in _FORMATS:
         raise OptionError(Problem(str(path), f"no format {path.suffix or 'without a suffix'}", "use .pkl or .npz"))
-    if path.suffix.lower() == ".pkl" and kind == "static":
-        what = "the public pipeline has statistics.pkl of dynamic mice only"
-        raise OptionError(Problem(str(path), what, "use .npz"))
+    if path.suffix.lower() == ".pkl":
+        _check_public(variables, path)
+
+
+def _check_public(variables: Sequence[Variable], path: Path) -> None:
+    """Check that all that the public pipeline expects is there, with frames, and without axes that it does not know."""
+    axes = {one.name: len(one.dimensions) for one in variables if one.frame_axis is not None}
+    if wrong := [name for name, count in _PUBLIC_AXES.items() if axes.get(name) != count]:
+        what = (
+            f"the public pipeline has statistics.pkl only of dynamic mice with {', '.join(_PUBLIC_AXES)} as published"
+        )
+        raise OptionError(Problem(str(path), f"{what} (lacking or of other axes: {', '.join(wrong)})", "use .npz"))
 
 
 def public_structure(statistics: Statistics) -> dict[str, dict[str, dict[str, NDArray[np.float32]]]]:

@@ -7,6 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..store import StoreIndex, check_quick, layout
 from ..store.manifest import VALUES_ALGORITHM
 from .recording import Recording, recording_of
@@ -23,8 +26,9 @@ def summarize(store: Path | str) -> dict[str, Any]:
     Returns
     -------
     dict
-        Mouse, kind, precision, bounds on errors, codec; trials by tier, neurons, frames; for each array shape, dtype,
-        chunk and bytes; which statistics there are; digests.
+        Mouse, kind, precision, bounds on errors, codec; software versions; variables, and how many trials have each;
+        trials by tier, neurons, frames; for each array shape, dtype, chunk and bytes; which statistics there are;
+        digests.
 
     Raises
     ------
@@ -40,7 +44,9 @@ def summarize(store: Path | str) -> dict[str, Any]:
         layout.A_VARIABLES: facts[layout.A_VARIABLES],
         layout.A_MAX_ERROR: {name: bound.document for name, bound in index.bounds.items()},
         "trials": recording.trials_by_tier,
-        "frames_by_trial": _frames(recording),
+        "trials_with": _trials_with(recording),
+        "frames_by_trial": _frames(recording.n_frames),
+        "file_frames_by_trial": _frames(recording.n_file_frames),
         "withheld": int(recording.withheld.sum()),
         **_sizes(index),
         "arrays": [_describe(index, path) for path in sorted(index.arrays)],
@@ -68,11 +74,17 @@ _FACTS = (
 )
 
 
-def _frames(recording: Recording) -> dict[str, int] | None:
-    """Return how many trials have how many valid frames; None for static mice."""
-    if recording.n_frames is None:
+def _trials_with(recording: Recording) -> dict[str, int]:
+    """Return for each variable in how many trials it was recorded; withheld responses are left out."""
+    rows = np.arange(len(recording.trial_ids))
+    return {variable.name: len(recording.given(variable.name, rows)) for variable in recording.variables}
+
+
+def _frames(lengths: NDArray[np.int32] | None) -> dict[str, int] | None:
+    """Return how many trials have how many frames; None where there are no frames, or all files have as many."""
+    if lengths is None:
         return None
-    return {str(n): count for n, count in sorted(Counter(recording.n_frames.tolist()).items())}
+    return {str(n): count for n, count in sorted(Counter(lengths.tolist()).items())}
 
 
 def _statistics(index: StoreIndex) -> dict[str, Any]:

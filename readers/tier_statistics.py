@@ -29,27 +29,28 @@ def train_statistics(
     Parameters
     ----------
     mouse
-        From `open_mouse`.
+        Mouse from `open_mouse`.
     tier
         One, or several; None for trials of every tier.
     trials
-        Only these of the tier; as of `Mouse.rows`.
+        Choice among the trials of the tier, as in `Mouse.rows`.
     variables
         Names of recorded variables, or one name; all by default.
     max_memory
         Bytes that a process holds at most, such as ``"1GiB"``; 160 MB of it are taken to be Python and its modules;
         what else the process holds comes on top.
     threads
-        Of this process, which share its memory; one a core by default, fewer where memory does not allow as many.
+        Number of threads of this process, which share its memory; one a core by default, fewer where memory does not
+        allow as many.
     client
         A `distributed.Client`; tasks then run on its cluster, whose workers see the store under the same path.
     progress
-        Hears how far it is.
+        Listener to how far it is.
 
     Returns
     -------
     Statistics
-        For each variable over trials, and over trials and frames (images: over trials and pixels).
+        Summaries of each variable over trials, and over trials and frames (images: over trials and pixels).
 
     Raises
     ------

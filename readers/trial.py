@@ -22,14 +22,15 @@ class Trial(Mapping[str, NDArray[Any]]):
     tier
         The part of the data set that it belongs to.
     n_frames
-        Valid frames; None for static mice.
+        Number of valid frames; None for static mice.
     withheld
         Zeros stand in place of the responses.
     arrays
-        Dynamic: videos (n_frames, height, width), grey level 0 to 255; responses (n_neurons, n_frames), a.u.;
-        behavior (n_channels, n_frames), pupil dilation in px, its derivative where there are three, running speed in
-        cm/s; pupil_center (2, n_frames), px. Static: images (image_channel, height, width), and the others without
-        frames. float32 or float64, as the store has them.
+        Name of each variable of the mouse -> array with the dimensions, dtype and units of its `Variable` in
+        ``mouse.recording.variables``, frames cut at `n_frames`: for one, responses (n_neurons, n_frames) and videos
+        (n_frames, height, width) of the published dynamic mice, responses (n_neurons,) and images (image_channel,
+        height, width) of the static ones. Of an optional variable that the trial lacks, NaN where values are floats,
+        else the value that was declared for what is missing.
     """
 
     trial_id: int

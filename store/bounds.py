@@ -15,9 +15,10 @@ class Bound:
     Attributes
     ----------
     value
-        In the variable's unit; with `of_std`, in percent.
+        Size of the bound in the variable's unit; with `of_std`, in percent.
     of_std
-        Of the standard deviation of the train trials: of each neuron or channel, or of all values of a stimulus.
+        Whether it is a part of the standard deviation of the train trials: of each neuron or channel, or of all values
+        of a variable that has neither.
     """
 
     value: float

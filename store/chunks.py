@@ -68,7 +68,7 @@ class ChunkReader:
         Parameters
         ----------
         out
-            As many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
+            Array with as many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
         """
         if self._uncompressed:
             self._read_uncompressed(descriptor, span, flat_bytes(out), scratch)

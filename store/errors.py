@@ -4,7 +4,7 @@
 
     TrialpackError
     ├── SourceError(ValueError)            the raw input is wrong
-    ├── OptionError(ValueError)            an option asks for what cannot be had
+    ├── OptionError(ValueError)            an option asks for what is impossible
     │   └── UnknownNameError(KeyError)     there is nothing of this name
     ├── StoreExistsError(FileExistsError)  the destination is taken
     ├── StoreBusyError                     another converter holds the destination
@@ -174,7 +174,7 @@ class SourceError(TrialpackError, ValueError):
 
 
 class OptionError(TrialpackError, ValueError):
-    """An option asks for what cannot be had, such as a memory bound below one trial."""
+    """An option asks for what is impossible, such as a memory bound below one trial."""
 
 
 class UnknownNameError(OptionError, KeyError):

@@ -33,7 +33,7 @@ class StoreIndex:
     root
         The store's folder.
     attributes
-        Of the root group; keys are the ``A_…`` of `layout`.
+        Attributes of the root group; keys are the ``A_…`` of `layout`.
     arrays
         Path in the store -> layout.
     software

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,15 @@ def check_quick(root: Path) -> StoreIndex:
     return read_index(root, manifest, documents, software)
 
 
-def check_full(root: Path, *, workers: int, progress: Progress | None = None) -> StoreIndex:
+def check_full(root: Path, *, workers: int, memory: int | None = None, progress: Progress | None = None) -> StoreIndex:
     """Check every digest, decode every chunk, and compare every trial's values with their digest.
 
     Parameters
     ----------
     workers
         Number of threads.
+    memory
+        Bytes that the threads hold at most; fewer work where not all fit, but always one.
     progress
         Listener to the one phase, which advances by the files of the store.
 
@@ -75,15 +77,16 @@ def check_full(root: Path, *, workers: int, progress: Progress | None = None) ->
     files = index.manifest.files
     listener.start("verifying", index.manifest.nbytes, len(files))
     checks = [partial(_check_file, index, owners, listener, path) for path in files]
-    _raise_if([problem for found in Threads(workers, "trialpack-verify").run(checks) for problem in found])
+    fitting = workers if memory is None else max(1, min(workers, memory // _thread_memory(index.arrays.values())))
+    _raise_if([problem for found in Threads(fitting, "trialpack-verify").run(checks) for problem in found])
     return index
 
 
-def full_check_memory(arrays: dict[str, ArrayLayout]) -> int:
+def _thread_memory(arrays: Iterable[ArrayLayout]) -> int:
     """Return the bytes that one thread of `check_full` holds at most."""
     return max(
         2 * (array.trial_nbytes * array.chunk[0] + array.chunk_nbytes) + READ_AHEAD if array.shard else 3 * array.nbytes
-        for array in arrays.values()
+        for array in arrays
     )
 
 

@@ -23,11 +23,11 @@ from .variables import OVER_FRAMES as OVER_FRAMES
 from .variables import OVER_PIXELS as OVER_PIXELS
 from .variables import OVER_TRIALS as OVER_TRIALS
 from .variables import RESPONSES as RESPONSES
+from .variables import TRAIN_TRIAL, fill_value
 from .variables import TRIAL as TRIAL
 from .variables import Kind as Kind
 from .variables import Reduction as Reduction
 from .variables import Variable as Variable
-from .variables import fill_value, kind_of
 
 FORMAT_VERSION = 1
 SUFFIX = ".zarr"
@@ -95,7 +95,7 @@ SHARD_BYTES = 160_000_000
 """Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
 CHUNK_BYTES = 1 << 15
 """Trials smaller than half of this share a chunk, so that a chunk's checksum, index entry and call weigh little; no
-more of them, since trials are read in random order, and whoever wants one decodes all."""
+more of them, since trials are read in random order, and reading one decodes all."""
 JOINT_CHUNKS = 4
 """All rows of a shard are one chunk if they stay below so many times `CHUNK_BYTES`: readers keep such variables."""
 
@@ -248,7 +248,7 @@ def variable_layout(
     rows
         Trials in a shard, from `rows_per_shard`.
     bound
-        Of values that are rounded; None for values as they are.
+        Bound on the error of values that are rounded; None for values as they are.
     """
     choice = _codec_choice(variable, codec, rounded=bound is not None)
     shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(variable.dtype).itemsize)
@@ -316,7 +316,7 @@ def coordinate_layouts(variables: Sequence[Variable], n_trials: int, *, unpadded
         TIER: ("string", "the part of the data set that the trial belongs to"),
         WITHHELD: ("bool", "the publisher put zeros in place of the responses"),
     }
-    if kind_of(variables) == "dynamic":
+    if any(FRAME in variable.dimensions for variable in variables):
         described[N_FRAMES] = ("int32", "valid frames; the frames behind them are padding")
     if unpadded:
         described[N_FILE_FRAMES] = ("int32", "frames of the trial's files in the source")
@@ -354,10 +354,10 @@ def statistics_layouts(
     recorded, variables
         Arrays of the recorded variables, and the variables in the same order.
     n_trials
-        Of the train tier.
+        Number of train trials.
     """
     long_name = "trials that the statistics come from"
-    trials = small_layout(STATISTICS_TRIAL_ID, (n_trials,), "int64", ("train_trial",), {A_LONG_NAME: long_name})
+    trials = small_layout(STATISTICS_TRIAL_ID, (n_trials,), "int64", (TRAIN_TRIAL,), {A_LONG_NAME: long_name})
     sizes = {array.path: dict(zip(array.dimensions, array.shape, strict=True)) for array in recorded}
     dtypes = {array.path: array.dtype for array in recorded}
     arrays = (
@@ -376,6 +376,67 @@ def statistics_layouts(
         for name in STATISTIC_NAMES
     )
     return (trials, *arrays)
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """The arrays of a store that do not come from tables of the source.
+
+    Attributes
+    ----------
+    recorded
+        Arrays of the recorded variables, in their order.
+    largest_errors
+        Largest errors of channels: of bounds that are a part of the standard deviation.
+    coordinates
+        What is known of each trial; see `coordinate_layouts`.
+    statistics
+        Train statistics; none without train trials.
+    rows_per_shard
+        Trials in one shard of every recorded variable.
+    """
+
+    recorded: tuple[ArrayLayout, ...]
+    largest_errors: tuple[ArrayLayout, ...]
+    coordinates: tuple[ArrayLayout, ...]
+    statistics: tuple[ArrayLayout, ...]
+    rows_per_shard: int
+
+
+def lay_out_store(
+    variables: Sequence[Variable],
+    shapes: Sequence[tuple[int, ...]],
+    *,
+    n_trials: int,
+    n_train: int,
+    unpadded: bool,
+    codec: CodecName,
+    bounds: Mapping[str, Bound],
+) -> StoreLayout:
+    """Lay out the arrays of a store.
+
+    Parameters
+    ----------
+    variables, shapes
+        Recorded variables as the store has them, and the shape of one trial of each.
+    n_train
+        Trials of the train tier of which there are to be statistics.
+    unpadded
+        As of `coordinate_layouts`.
+    bounds
+        Variable -> how far its values may be from the source; of those that are rounded.
+    """
+    nbytes = [math.prod(shape) * np.dtype(one.dtype).itemsize for one, shape in zip(variables, shapes, strict=True)]
+    rows = rows_per_shard(n_trials, {one.name: size for one, size in zip(variables, nbytes, strict=True)})
+    recorded = tuple(
+        variable_layout(one, shape, n_trials=n_trials, rows=rows, codec=codec, bound=bounds.get(one.name))
+        for one, shape in zip(variables, shapes, strict=True)
+    )
+    of_std = {name for name, bound in bounds.items() if bound.of_std}
+    errors = (bound_layout(array, one) for array, one in zip(recorded, variables, strict=True) if one.name in of_std)
+    coordinates = coordinate_layouts(variables, n_trials, unpadded=unpadded)
+    statistics = statistics_layouts(recorded, variables, n_train) if n_train else ()
+    return StoreLayout(recorded, tuple(errors), coordinates, statistics, rows)
 
 
 def short_name(mouse: str) -> str:

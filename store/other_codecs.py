@@ -35,7 +35,7 @@ def decode(chain: str, data: memoryview, out: NDArray[Any]) -> None:
     data
         The bytes of the chunk.
     out
-        Of the chunk's shape, axes in the array's order; overwritten.
+        Array of the chunk's shape, axes in the array's order; overwritten.
 
     Raises
     ------

@@ -239,7 +239,7 @@ def _taken(destination: Path) -> Problem:
 
 def _holder(lock: Path) -> str | None:
     """Return who holds a lock; None if that is nobody any more."""
-    # Whoever takes a lock says so a moment later.
+    # The process that takes a lock writes its name into it a moment later.
     for _ in range(100):
         try:
             if text := lock.read_text():

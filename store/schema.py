@@ -1,4 +1,4 @@
-"""What the metadata of every store must say, so that whoever reads it can rely on it."""
+"""Checks of what the metadata of every store must say, so that readers can rely on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from . import layout
 from .bounds import parse_bound
 from .layout import ArrayLayout, Precision
-from .variables import Variable, in_order, kind_of, parse_variable, recording_problems
+from .variables import Role, Variable, kind_of, parse_variable, recording_problems
 
 _ROOT: Mapping[str, type | tuple[type, ...]] = {
     layout.A_STORE_ID: str,
@@ -49,10 +49,12 @@ def are_root_attributes(found: Mapping[str, Any]) -> bool:
 
 
 def parse_variables(documents: Any) -> tuple[Variable, ...]:
-    """Return the variables that a root's metadata lists; none at all unless they are a recording's, in order."""
+    """Return the variables that a root's metadata lists; none at all unless they are a recording's, by role."""
     found = [parse_variable(document) for document in cast("list[Any]", documents)]
     variables = tuple(variable for variable in found if variable is not None)
-    sound = len(variables) == len(found) and variables == in_order(variables) and not recording_problems(variables)
+    # Within a role any order will do: which variables are known by name is not the same in every version.
+    roles = [get_args(Role).index(variable.role) for variable in variables]
+    sound = len(variables) == len(found) and roles == sorted(roles) and not recording_problems(variables)
     return variables if sound else ()
 
 

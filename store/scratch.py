@@ -27,9 +27,9 @@ class Tally:
     Attributes
     ----------
     bytes_read
-        From files.
+        Bytes read from files.
     bytes_decoded
-        That came out of chunks.
+        Bytes that chunks were decoded to.
     read_seconds, decode_seconds, copy_seconds
         In reads; in checksums and decoders; in copying to the batch, conversion and normalization. Of all threads.
     """

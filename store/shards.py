@@ -130,7 +130,7 @@ class ShardReader:
     folder
         A descriptor of the store's folder, from which to find the file.
     listen
-        Is given the bytes of the file, one part behind another, while `groups` yields.
+        Function that is called with the bytes of the file, one part behind another, while `groups` yields.
 
     Raises
     ------
@@ -194,7 +194,7 @@ class ShardReader:
         out
             (n, …) of the array's dtype; the first n rows of the group, and of each only the part.
         part
-            Of the axes after the first, with start and stop. Chunks outside of it are not read.
+            Slices of the axes after the first, with start and stop. Chunks outside of it are not read.
         """
         blocks = list(self.layout.blocks())
         first = (start - self.rows.start) // self.layout.chunk[0] * len(blocks)

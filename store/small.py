@@ -30,7 +30,7 @@ def write_array(root: Path, array: ArrayLayout, values: NDArray[Any]) -> Records
     Parameters
     ----------
     values
-        Of the array's shape and dtype, any memory and byte order.
+        Values of the array, of its shape and dtype, in any memory and byte order.
     """
     records = write_metadata(root, array)
     if array.files:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-TRIAL, FRAME, NEURON, FILE_NUMBER = "trial", "frame", "neuron", "file_number"
+TRIAL, FRAME, NEURON, FILE_NUMBER, TRAIN_TRIAL = "trial", "frame", "neuron", "file_number", "train_trial"
 HEIGHT, WIDTH = "height", "width"
 
 Role = Literal["stimulus", "target", "input"]
@@ -45,6 +45,11 @@ def is_safe_name(name: str) -> bool:
     return name not in ZARRS_OWN and _SAFE_NAME.fullmatch(name) is not None
 
 
+def is_variable_name(name: str) -> bool:
+    """Return whether a variable can have this name: a safe one, which nothing else in a store or a batch has."""
+    return is_safe_name(name) and name not in RESERVED
+
+
 @dataclass(frozen=True)
 class Channel:
     """One channel of a variable: its name and the unit of its values."""
@@ -66,9 +71,9 @@ class Variable:
     dimensions
         Names of the axes of one trial, in the order of the store.
     axes
-        For each dimension its axis in the published file (videos, for one, are published with frames last).
+        Axis in the published file of each dimension; videos are published with frames last.
     dtype
-        Of the values in the store; one of `DTYPES`.
+        Data type of the values in the store; one of `DTYPES`.
     units, long_name
         Unit of the values, and a description.
     channels
@@ -194,8 +199,8 @@ def variable_problems(variable: Variable) -> list[str]:
     texts += tuple(text for one in variable.channels for text in (one.name, one.units))
     if not all(isinstance(text, str) for text in texts):  # pyright: ignore[reportUnnecessaryIsInstance]
         return ["expected texts as name, units, long_name, dimensions and channels"]
-    if not is_safe_name(variable.name) or variable.name in RESERVED:
-        problems.append(f"a variable cannot be called {variable.name!r}")
+    if not is_variable_name(variable.name):
+        return [f"a variable cannot be called {variable.name!r}"]
     if variable.role not in get_args(Role):
         problems.append(f"expected the role {', '.join(get_args(Role))}, found {variable.role!r}")
     if variable.dtype not in DTYPES:
@@ -213,7 +218,8 @@ def variable_problems(variable: Variable) -> list[str]:
 
 def dimension_problems(dimensions: Sequence[str]) -> list[str]:
     """Return what is wrong with the names of a trial's dimensions."""
-    wrong = [name for name in dimensions if name in (TRIAL, FILE_NUMBER) or not is_safe_name(name)]
+    taken = (TRIAL, FILE_NUMBER, TRAIN_TRIAL)
+    wrong = [name for name in dimensions if name in taken or _SAFE_NAME.fullmatch(name) is None]
     problems = [f"a dimension cannot be called {name!r}" for name in wrong]
     if len(set(dimensions)) < len(dimensions):
         problems.append(f"a dimension is named more than once in {', '.join(dimensions)}")
@@ -243,19 +249,49 @@ def _missing_problems(variable: Variable) -> list[str]:
     return []
 
 
-def recording_problems(variables: Sequence[Variable]) -> list[str]:
-    """Return what is wrong with the variables of a recording, taken together."""
-    problems = list[str]()
+@dataclass(frozen=True)
+class VariableProblem:
+    """What is wrong with a variable, and which key of its declaration says so."""
+
+    variable: str
+    key: str
+    what: str
+
+
+def recording_problems(variables: Sequence[Variable]) -> list[VariableProblem]:
+    """Return what is wrong with the variables of a recording, taken together; given in the order of a store."""
+    problems = list[VariableProblem]()
     names = [variable.name for variable in variables]
+    # To xarray, what has the name of a dimension is its coordinate, and no variable any more.
+    dimensions = {TRIAL, *(name for variable in variables for name in variable.dimensions)}
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            problems.append(VariableProblem(name, "", "two variables have this name"))
+        if name in dimensions:
+            problems.append(VariableProblem(name, "", f"a dimension is called {name!r}, too"))
     stimuli = [variable.name for variable in variables if variable.role == "stimulus"]
-    if len(set(names)) < len(names):
-        problems.append("two variables have the same name")
-    if len(stimuli) > 1:
-        problems.append(f"expected one stimulus at most, found {' and '.join(stimuli)}")
+    problems += _label_problems(variables)
+    for name in stimuli[1:]:
+        what = f"a second stimulus beside {stimuli[0]} (expected one at most)"
+        problems.append(VariableProblem(name, "role", what))
     responses = next((variable for variable in variables if variable.name == RESPONSES), None)
     if responses is None or NEURON not in responses.dimensions or responses.optional:
-        problems.append(f"expected {RESPONSES} of all trials, with a dimension {NEURON!r}")
+        key = "optional" if responses is not None and responses.optional else "dimensions"
+        what = f"expected {RESPONSES} of all trials, with a dimension {NEURON!r}"
+        problems.append(VariableProblem(RESPONSES, key, what))
     return problems
+
+
+def _label_problems(variables: Sequence[Variable]) -> Iterator[VariableProblem]:
+    """Yield where channels along one dimension have different names: to xarray, they are labels of the dimension."""
+    labels = dict[str, tuple[str, list[str]]]()
+    for variable in variables:
+        if variable.channels and variable.channel_dimension is not None:
+            own = variable.name, [one.name for one in variable.channels]
+            other, known = labels.setdefault(variable.channel_dimension, own)
+            if known != own[1]:
+                what = f"channels are called {', '.join(own[1])}, those of {other} {', '.join(known)}"
+                yield VariableProblem(variable.name, "channels", what)
 
 
 def fill_value(dtype: str) -> Any:
@@ -386,6 +422,7 @@ RESERVED = frozenset(
     {
         *("data", "trials", "neurons", "statistics", "meta", "files", "max_error", "manifest.json", "software.json"),
         *("trial_id", "tier", "mouse", "start", "n_frames"),
+        *(TRIAL, FRAME, NEURON, FILE_NUMBER, TRAIN_TRIAL),
     }
 )
-"""Names of the groups and files of a store, and of what a batch says of its samples."""
+"""Names of the groups and files of a store, of what a batch says of its samples, and of dimensions of every store."""

@@ -27,7 +27,7 @@ from .command_line import TRIALPACK, run
 @pytest.fixture(scope="module")
 def mice(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    write_sample(folder / "data", mouse="A", trials=6, neurons=10)
+    write_sample(folder / "data", mouse="A", trials=6, neurons=10, image_shape=(12, 16))
     write_sample(folder / "data", mouse="S0", trials=20, neurons=10, image_shape=(9, 16), container="zip")
     return folder / "data"
 
@@ -120,7 +120,7 @@ def test_an_existing_store_is_refused_in_one_line_and_replaced_on_request(mice, 
 def test_one_mouse_given_twice_is_said_before_anything_is_converted(mice, tmp_path, together):
     """As where somebody unpacked a zip beside it."""
     place = shutil.copytree(mice, tmp_path / "data")
-    write_sample(place, mouse="A", trials=6, neurons=10, container="zip")
+    write_sample(place, mouse="A", trials=6, neurons=10, image_shape=(12, 16), container="zip")
     twice = sorted(place.glob("dynamic*"))
     done = run("convert", *([place] if together else [*twice, next(place.glob("static*"))]), "--to", tmp_path / "to")
     assert done.returncode == 1

@@ -1,5 +1,7 @@
 """Comparing a store with its source finds every difference, down to the sign of a NaN."""
 
+import shutil
+
 import numpy as np
 import pytest
 from trialpack.convert import compare_with_source, convert_mouse
@@ -7,11 +9,19 @@ from trialpack.convert.sample import write_sample
 from trialpack.store import CorruptStoreError
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A mouse and its store: not to be written to."""
+    place = tmp_path_factory.mktemp("compare")
+    source = write_sample(place, mouse="F", trials=5, neurons=8, image_shape=(6, 8))
+    return source, convert_mouse(source, place / "stores").store
+
+
 @pytest.fixture
-def mouse(tmp_path):
+def mouse(original, tmp_path):
     """A mouse of its own for each test, and its store."""
-    source = write_sample(tmp_path, mouse="F", trials=5, neurons=8)
-    return source, convert_mouse(source, tmp_path / "stores").store
+    source, store = original
+    return shutil.copytree(source, tmp_path / source.name), store
 
 
 def rewrite(path, change):
@@ -84,7 +94,7 @@ def test_config_and_missing_files_are_compared(mouse):
 
 
 def test_float32_is_compared_with_what_float32_means(tmp_path):
-    source = write_sample(tmp_path, mouse="F", trials=3, neurons=8)
+    source = write_sample(tmp_path, mouse="F", trials=3, neurons=8, image_shape=(6, 8))
     store = convert_mouse(source, tmp_path / "stores", precision="float32").store
     compare_with_source(store, source, workers=1)
     rewrite(source / "data/responses/1.npy", lambda values: values * (1 + 1e-12))

@@ -5,10 +5,13 @@ import importlib
 import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -17,8 +20,12 @@ import trialpack.convert
 import trialpack.readers
 import trialpack.store
 from click.testing import CliRunner
+from trialpack import plan_mouse
 from trialpack.cli.main import COMMANDS, commands
-from trialpack.store import FORMAT_VERSION, layout
+from trialpack.convert.schema import Declaration, schema_text
+from trialpack.store import FORMAT_VERSION, layout, variables
+
+from .command_line import run
 
 ROOT = Path(__file__).resolve().parent.parent
 TRIALPACK = Path(sys.executable).with_name("trialpack")
@@ -116,13 +123,51 @@ def test_reading_shows_what_the_command_prints(place):
         assert [line.rstrip() for line in done.stdout.rstrip().splitlines()] == expected.rstrip().splitlines()
 
 
+def shown_schema():
+    text = (ROOT / "docs/own-mice.md").read_text()
+    (found,) = [block for block in re.findall(r"```toml\n(.*?)```", text, re.S) if "#" in block]
+    return found
+
+
+def test_own_mice_are_packed_as_shown(tmp_path, monkeypatch):
+    """Everything is done in the order of the document: code, commands, and what these print."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/own-mice.md").read_text()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M):
+        if language == "python":
+            Path("shown.py").write_text(block)
+            runpy.run_path("shown.py")
+        elif block.startswith("$ trialpack "):
+            command, _, printed = block.partition("\n")
+            done = run(*command.split()[2:])
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", printed)
+        elif block.startswith("trialpack "):
+            for command in block.splitlines():
+                assert run(*command.split()[1:]).returncode == 0, command
+        elif "[variables.videos]" in block:
+            assert schema_text(plan_mouse("demo/own/lab7", "demo/own/stores").variables) == block
+    Path("demo/own/lab7/trialpack.toml").write_text(shown_schema())
+    assert [one.frame_rate for one in plan_mouse("demo/own/lab7", "demo/own/stores").variables] == [25.0] * 4
+
+
+def test_own_mice_show_every_key_of_a_schema():
+    found = re.findall(r"^(\w+) = ", shown_schema(), re.M)
+    assert set(found) == {field.name for field in fields(Declaration)}
+
+
 def test_format_document_matches_the_code():
     text = (ROOT / "docs/format.md").read_text()
     assert f"# Format version {FORMAT_VERSION}" in text
     attributes = [value for name, value in vars(layout).items() if name.startswith("A_")]
+    coordinates = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, layout.N_FRAMES, layout.N_FILE_FRAMES, layout.HAS]
+    responses = variables.Variable("responses", "target", ("neuron",), (0,), "int16", "", "")
     assert len(attributes) > 10
-    for name in [*attributes, layout.MANIFEST, *layout.CODECS, "160 MB", "32 KiB", "128 KiB"]:
-        assert name in text, name
+    names = [*attributes, *coordinates, layout.MANIFEST, layout.SOFTWARE, *layout.CODECS, *variables.RESERVED]
+    names += [*variables.DTYPES, *variables.KNOWN, *responses.document, *get_args(variables.Role)]
+    for name in names:
+        assert f"`{name}" in text or f"`trials/{name}" in text, name
+    for size in ["160 MB", "32 KiB", "128 KiB"]:
+        assert size in text, size
     assert layout.SHARD_BYTES == 160_000_000
     assert layout.CHUNK_BYTES == 32 * 1024
     assert layout.CHUNK_BYTES * layout.JOINT_CHUNKS == 128 * 1024

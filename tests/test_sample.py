@@ -278,8 +278,8 @@ def test_zip_holds_the_same_arrays(mouse_a: Path, tmp_path: Path) -> None:
 
 
 def test_zip_holds_what_macos_leaves(tmp_path: Path) -> None:
-    first = write_sample(tmp_path / "1", mouse="A", trials=2, neurons=2, container="zip")
-    again = write_sample(tmp_path / "2", mouse="A", trials=2, neurons=2, container="zip")
+    first = write_sample(tmp_path / "1", mouse="A", trials=2, neurons=2, image_shape=(6, 8), container="zip")
+    again = write_sample(tmp_path / "2", mouse="A", trials=2, neurons=2, image_shape=(6, 8), container="zip")
     assert first.read_bytes() == again.read_bytes()
     mouse = first.stem
     with zipfile.ZipFile(first) as archive:

@@ -48,6 +48,12 @@ def tiny_mice(sample_mice: dict[str, Path], tmp_path_factory: pytest.TempPathFac
     return mice
 
 
+@pytest.fixture
+def converted(converted: Convert) -> Convert:
+    """Convert without statistics unless told: what is read back here is what the source holds."""
+    return lambda source, **options: converted(source, **{"statistics": False, **options})
+
+
 @pytest.fixture(params=["folder", "zip"])
 def pack(request: pytest.FixtureRequest) -> Pack:
     """Leave a mouse in its folder, or zip it."""

@@ -113,7 +113,8 @@ class Findings:
         return {trial: tiers.get(trial, "") for trial in ids}
 
     def _check_tiers(self, tiers: dict[int, str], ids: set[int], member: str) -> None:
-        without = [trial for trial, tier in tiers.items() if trial not in ids and tier != NO_TIER]
+        # Of a mouse without any file, that is said once, elsewhere.
+        without = [trial for trial, tier in tiers.items() if ids and trial not in ids and tier != NO_TIER]
         for trial in without[:_NAMED]:
             what = f"trial {trial} is of tier {tiers[trial]!r} but has no file in any variable"
             self.problem(what, f"copy the mouse again, or set its tier to {NO_TIER!r}", member, trial)

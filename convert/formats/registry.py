@@ -131,7 +131,7 @@ def open_source(path: Path | str | Source) -> Source:
     SourceError
         There is no mouse, or more than one.
     OptionError
-        Another package has a format that cannot be had; see `formats`.
+        Another package has a format that cannot be used; see `formats`.
     """
     if not isinstance(path, (str, Path)):
         return path
@@ -155,7 +155,7 @@ def find_sources(path: Path | str) -> list[Source]:
     SourceError
         There is none.
     OptionError
-        Another package has a format that cannot be had; see `formats`.
+        Another package has a format that cannot be used; see `formats`.
     """
     path = Path(path)
     if not (path.is_file() or path.is_dir()):
@@ -220,7 +220,7 @@ def is_packed(name: str, files: int) -> bool:
 
 
 class _Refusal(Exception):
-    """A format of another package cannot be had; the text says why."""
+    """A format of another package cannot be used; the text says why."""
 
 
 def _load(entry: EntryPoint) -> Format:

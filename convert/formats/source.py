@@ -54,7 +54,7 @@ class SmallArray:
     name
         Where the source has it, such as ``meta/trials/tiers.npy``.
     shape, dtype
-        As the source has them; `dtype` with byte order, such as ``<U16``.
+        Shape and dtype in the source; `dtype` with byte order, such as ``<U16``.
     fortran_order
         The memory order in the source.
     nbytes

@@ -43,13 +43,22 @@ def copy_values(source: Array, out: Array, neurons: NDArray[np.int64] | None, ax
         row = np.dtype((np.void, source.shape[-1] * source.itemsize))
         source, out = source.view(row)[..., 0], out.view(row)[..., 0]
     if neurons is None:
-        out[...] = source
+        _assign(out, source)
         return
     axis = axes.index(layout.NEURON)
     if source.dtype == out.dtype and out.flags.c_contiguous:
         np.take(source, neurons, axis=axis, out=out, mode="clip")
     else:
-        out[...] = source[(*(slice(None),) * axis, neurons)]
+        _assign(out, source[(*(slice(None),) * axis, neurons)])
+
+
+def _assign(out: Array, source: Array) -> None:
+    if source.dtype == out.dtype:
+        out[...] = source
+        return
+    # What a smaller dtype cannot hold becomes infinite, as it does in a tensor.
+    with np.errstate(over="ignore"):
+        out[...] = source
 
 
 def _has_rows(array: Array) -> bool:

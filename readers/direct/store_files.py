@@ -22,7 +22,7 @@ class StoreFiles:
     Parameters
     ----------
     index
-        Of the store.
+        Index of the store.
 
     Attributes
     ----------

@@ -184,7 +184,7 @@ class StreamedVariable:
         frames
             Frames of each trial.
         outs
-            For each row an array of `shape` and `dtype`, of any strides.
+            Array of `shape` and `dtype` for each row, of any strides.
         scratch
             Memory of the thread that reads.
 

@@ -29,8 +29,8 @@ def median_by_bits(dtype: np.dtype[Any], count: int, histogram: Histogram) -> An
     Returns
     -------
     scalar
-        Of the dtype if that is a float, else float64; NaN if there is no number. As `numpy.median`: the mean of the
-        middle two of an even count.
+        Median, of the dtype if that is a float, else float64; NaN if there is no number. As `numpy.median`: the mean of
+        the middle two of an even count.
 
     Notes
     -----

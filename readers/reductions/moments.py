@@ -84,7 +84,7 @@ def pool(counts: NDArray[np.int64], means: NDArray[np.float64], variances: NDArr
     Returns
     -------
     Moments
-        Of shape (…).
+        Moments of shape (…).
 
     Notes
     -----

@@ -180,7 +180,7 @@ class _Job:
         return results
 
     def _over_pixels(self, over_trials: Summary, workers: _Reducer, progress: Progress) -> Summary:
-        # Mostly there is one pass for each digit; what there is more of is not foreseen.
+        # Mostly there is one pass for each digit; further passes are not foreseen.
         steps = iter([self._whole.nbytes] * n_digits(self.array.numpy_dtype))
 
         def histogram(depth: int, prefix: int) -> NDArray[np.int64]:

@@ -30,11 +30,11 @@ class Part:
     Attributes
     ----------
     rows
-        In the store, ascending.
+        Positions in the store, ascending.
     n_frames
         Valid frames of each row; None where there are no frames.
     places
-        Of each axis of a trial, with start and stop.
+        Slice of each axis of a trial, with start and stop.
     """
 
     folder: StoreFolder
@@ -133,7 +133,7 @@ def cut(part: Part, limit: int, threads: int) -> list[Part]:
     limit
         Bytes that reading and reducing one part holds at most; no less than `least_memory`.
     threads
-        That work on a part.
+        Number of threads that work on a part.
 
     Notes
     -----

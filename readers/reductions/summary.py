@@ -23,10 +23,10 @@ class Summary:
     count
         int64, number of values that are not NaN.
     min, max
-        Of the data's dtype; of no number NaN, or zero where the dtype has no NaN.
+        Extremes, of the data's dtype; of no number NaN, or zero where the dtype has no NaN.
     median
-        Of the data's dtype if that is a float, else float64; NaN where there is no number. The median of an even count
-        is the mean of the middle two.
+        Median, of the data's dtype if that is a float, else float64; NaN where there is no number. The median of an
+        even count is the mean of the middle two.
     mean, std
         float64; NaN where there is no number. The standard deviation divides by the count (ddof 0).
     """

@@ -105,7 +105,7 @@ class Sampler:
         Parameters
         ----------
         names
-            Of the stores.
+            Names of the stores.
         """
         mixing = self.mixing if isinstance(self.mixing, str) else self.mixing.tolist()
         facts: list[Any] = [self.seed, mixing, *names]

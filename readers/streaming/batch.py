@@ -13,10 +13,12 @@ class Batch(Mapping[str, Any]):
 
     ``videos`` (B, 1, F, height, width), grey level 0 to 255; ``responses`` (B, N, F), a.u.; ``behavior`` (B,
     n_channels, F), px and cm/s; ``pupil_center`` (B, 2, F), px. Of static mice ``images`` (B, image_channel, height,
-    width) and the others without F. All are float32, of what `normalize` makes of these units, and padding is never
-    among them; ``videos`` or ``images`` have more channels where `channels` asks for them. Beside them ``trial_id``
-    (B,) int64, ``start`` (B,) int64, the first frame of each sample, ``tier``, B words, and ``mouse``, the name of the
-    recording.
+    width) and the others without F. Any other variable has its own name and (B, …) the dimensions that the store says;
+    pictures are (B, C, F, height, width). All are float32, unless the loader's `dtype` says otherwise, of what
+    `normalize` makes of these units. Padding is never among them; where a trial lacks an optional variable, floats are
+    NaN and integers the value that was declared. ``videos`` or ``images`` have more channels where `channels` asks for
+    them. Beside them ``trial_id`` (B,) int64, ``start`` (B,) int64, the first frame of each sample, ``tier``, B words,
+    and ``mouse``, the name of the recording.
 
     Notes
     -----

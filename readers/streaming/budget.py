@@ -32,7 +32,7 @@ class Budget:
     kept_nbytes
         What they take.
     slot_nbytes
-        Of one batch.
+        Bytes of one batch.
     ahead
         How many batches are read before they are asked for.
     """
@@ -53,7 +53,7 @@ def plan_memory(
     memory
         Bytes, beside the batches that the consumer holds.
     slot_nbytes
-        Of the largest batch.
+        Bytes of the largest batch.
     in_transfer
         How many slots a device copies from, after they were read and before the consumer has the batch.
 

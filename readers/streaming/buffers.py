@@ -39,7 +39,7 @@ class BufferPool:
     Parameters
     ----------
     nbytes
-        Of a slot.
+        Bytes of a slot.
     limit
         How many slots there are beside those in the consumer's hands: being filled, filled, or free. More are given
         back to the system.
@@ -58,7 +58,7 @@ class BufferPool:
         Returns
         -------
         ndarray
-            (nbytes,) uint8. It returns to the ring when the last view of it has died, whoever holds it: an array, a
+            (nbytes,) uint8. It returns to the pool when the last view of it has died, whoever holds it: an array, a
             tensor, or anything else that keeps a reference to the memory that it shows.
         """
         try:
@@ -121,7 +121,7 @@ class Carver:
     Parameters
     ----------
     slot
-        From `BufferPool.take`.
+        Slot from `BufferPool.take`.
     """
 
     def __init__(self, slot: NDArray[np.uint8]) -> None:

@@ -15,8 +15,10 @@ from .budget import Cache
 from .forks import Process
 from .normalization import Normalize
 from .options import (
+    DEFAULT_DTYPE,
     LABEL,
     Content,
+    Dtype,
     Output,
     checked_order,
     checked_resources,
@@ -42,7 +44,7 @@ class TrialLoader:
     Parameters
     ----------
     mice
-        From `open_mouse`, one or several. A batch is of one mouse.
+        Mouse from `open_mouse`, or several. A batch is of one mouse.
     tier
         Trials of this tier, or of these; None for every tier.
     batch_size
@@ -56,17 +58,21 @@ class TrialLoader:
         ``random``: one window a trial and epoch, anywhere in it. ``every``: windows one behind another, the last one
         ending with the trial. By default random with `shuffle`, every one without.
     variables
-        Names of the variables in a batch; all by default.
+        Names of the variables in a batch; by default all of each mouse.
     channels
         Names of variables, such as ``["behavior", "pupil_center"]``, that become further channels of the stimulus,
         repeated over all pixels, as the public baselines do it; normalized, if they are normalized.
     trials
-        Only these of the tier; as of `Mouse.rows`.
+        Choice among the trials of the tier, as in `Mouse.rows`.
     neurons
-        Only these; as of `Mouse.positions`; for several mice a list with one choice for each.
+        Choice of neurons, as in `Mouse.positions`; for several mice a list with one choice for each.
     normalize
         ``field``: what the field's `NeuroNormalizer` does; or a mapping from variables to `ScaleByStd`,
         `Standardize` and `DivideByStd`. By default nothing.
+    dtype
+        Data type of the values of variables: ``float16``, ``float32`` or ``float64``; ``stored`` for the one that each
+        is stored with, so that uint8 videos stay uint8; or a mapping from variables to one of these, with float32 for
+        the others. What is normalized, becomes channels or gets channels has to be a float.
     shuffle
         A new random order of all samples in each epoch; else trials ascend.
     seed
@@ -76,7 +82,7 @@ class TrialLoader:
     output
         ``torch`` or ``numpy``.
     threads
-        That read and decode; one a core by default, 16 at most.
+        Number of threads that read and decode; one a core by default, 16 at most.
     memory
         Bytes that are held beside the batches in the consumer's hands: what is kept, scratch, and batches read ahead.
     cache
@@ -92,7 +98,7 @@ class TrialLoader:
         another. Or the weight of each, by name or letter or in their order: mice are drawn at random, as many batches
         as all have together.
     report
-        Is given a line at the end of each epoch, such as `print`.
+        Function, such as `print`, that is called with one line at the end of each epoch.
 
     Raises
     ------
@@ -129,6 +135,7 @@ class TrialLoader:
         trials: Choice | None = None,
         neurons: Choice | Sequence[Choice | None] | None = None,
         normalize: Normalize = None,
+        dtype: Dtype = DEFAULT_DTYPE,
         shuffle: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -148,7 +155,8 @@ class TrialLoader:
         order = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else names(variables)
-        selections = select(self.mice, Content(tier, trials, neurons, chosen, names(channels), normalize))
+        content = Content(tier, trials, neurons, chosen, names(channels), normalize, dtype)
+        selections = select(self.mice, content)
         self._sampler = make_sampler(self.mice, selections, order)
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)

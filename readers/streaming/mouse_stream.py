@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
+from ...store.layout import Variable
 from ..direct import (
     FLOAT32,
     Affine,
@@ -63,6 +64,11 @@ class Selection:
         """Variables that have to be read, those that become channels behind the others."""
         return tuple(dict.fromkeys((*self.variables, *self.channels)))
 
+    @property
+    def read_normalized(self) -> tuple[str, ...]:
+        """Variables that are read and normalized."""
+        return tuple(name for name in self.read if name in self.affines)
+
 
 class MouseStream:
     """Reads batches of one mouse.
@@ -70,7 +76,7 @@ class MouseStream:
     Parameters
     ----------
     mouse
-        From `open_mouse`.
+        Mouse from `open_mouse`.
     selection
         What of it is streamed.
 
@@ -98,6 +104,12 @@ class MouseStream:
             for name in selection.read
         }
         self._readers: dict[str, VariableReader] = dict(self._streamed)
+        # What each batch asks for again.
+        self._extended = self._stimulus.name if self._stimulus is not None and selection.channels else None
+        self._channel_place, self._own_count = self._stimulus_channels()
+        variables = {name: recording.variable(name) for name in self._streamed}
+        self._one_channel = {n for n, one in variables.items() if one.has_pictures and one.channel_dimension is None}
+        self._permutations = {name: self._permuted(one) for name, one in variables.items()}
         n_frames = recording.n_frames
         self._frames = 0 if n_frames is None else int(n_frames[selection.rows].max())
 
@@ -165,7 +177,7 @@ class MouseStream:
         frames = [Frames(start, plan.frames, plan.stride) for start in plan.starts[part].tolist()]
         for name, reader in self._readers.items():
             out = arrays[name][part]
-            reader.read(rows, frames, self._own_channels(out) if self._is_extended(name) else out, scratch)
+            reader.read(rows, frames, self._own_channels(out) if name == self._extended else out, scratch)
         if self._selection.channels:
             with scratch.tally.timed("copy_seconds"):
                 self._add_channels({name: array[part] for name, array in arrays.items()})
@@ -186,30 +198,28 @@ class MouseStream:
 
     def _shapes(self, samples: int, frames: int) -> dict[str, tuple[int, ...]]:
         shapes = {name: (samples, *one.shape(frames)) for name, one in self._streamed.items()}
-        for name in filter(self._is_extended, self._streamed):
-            place, own, shape = self._channel_place, self._own_count, shapes[name]
-            count = own + sum(self._channel_count(channel) for channel in self._selection.channels)
-            rest = shape[place:] if self.adds_channel_axis(name) else shape[place + 1 :]
-            shapes[name] = (samples, *shape[1:place], count, *rest)
+        if self._extended is not None:
+            place, shape = self._channel_place, shapes[self._extended]
+            count = self._own_count + sum(self._channel_count(channel) for channel in self._selection.channels)
+            rest = shape[place:] if self.adds_channel_axis(self._extended) else shape[place + 1 :]
+            shapes[self._extended] = (samples, *shape[1:place], count, *rest)
         return shapes
 
-    def _is_extended(self, name: str) -> bool:
-        """Return whether other variables become further channels of a variable."""
-        return bool(self._selection.channels) and self._stimulus is not None and name == self._stimulus.name
+    def _stimulus_channels(self) -> tuple[int, int]:
+        """Return which axis of a slot's stimulus with further channels they are, and how many it has of its own.
 
-    @property
-    def _channel_place(self) -> int:
-        """Which axis of a slot's stimulus with further channels they are: its own, or the first of a sample."""
-        assert self._stimulus is not None
-        own = self._stimulus.channel_dimension
-        return 1 if own is None else 1 + self._streamed[self._stimulus.name].axes.index(own)
+        The axis is its own one, or the first of a sample.
+        """
+        own = None if self._stimulus is None else self._stimulus.channel_dimension
+        if self._stimulus is None or self._stimulus.name not in self._streamed or own is None:
+            return 1, 1
+        one = self._streamed[self._stimulus.name]
+        return 1 + one.axes.index(own), one.shape(1)[one.axes.index(own)]
 
-    @property
-    def _own_count(self) -> int:
-        """How many channels the stimulus has of its own."""
-        assert self._stimulus is not None
-        one, own = self._streamed[self._stimulus.name], self._stimulus.channel_dimension
-        return 1 if own is None else one.shape(1)[one.axes.index(own)]
+    def _permuted(self, variable: Variable) -> tuple[int, ...]:
+        """Return, for each axis of a variable in a batch, which axis it is in a slot."""
+        given = self._streamed[variable.name].axes
+        return (0, *(1 + given.index(axis) for axis in variable.batch_dimensions))
 
     def _channel_count(self, name: str) -> int:
         one = self._streamed[name]
@@ -217,15 +227,14 @@ class MouseStream:
 
     def _own_channels(self, stimulus: Array) -> Array:
         """Return the part of a slot's stimulus that is recorded, as the reader knows it."""
-        assert self._stimulus is not None
-        if self.adds_channel_axis(self._stimulus.name):
+        if self._extended in self._one_channel:
             return stimulus[:, 0]
         return np.moveaxis(np.moveaxis(stimulus, self._channel_place, 0)[: self._own_count], 0, self._channel_place)
 
     def _add_channels(self, arrays: Mapping[str, Array]) -> None:
         """Repeat other variables over all pixels, as further channels of the stimulus."""
-        assert self._stimulus is not None
-        place, stimulus = self._own_count, np.moveaxis(arrays[self._stimulus.name], self._channel_place, 1)
+        assert self._extended is not None
+        place, stimulus = self._own_count, np.moveaxis(arrays[self._extended], self._channel_place, 1)
         for name in self._selection.channels:
             values = arrays[name].transpose(self.permutation(name))
             # Values of a whole trial are those of all its frames.
@@ -236,8 +245,7 @@ class MouseStream:
 
     def adds_channel_axis(self, name: str) -> bool:
         """Return whether a batch shows a variable with an axis of one channel, which the store does not have."""
-        variable = self.mouse.recording.variable(name)
-        return variable.has_pictures and variable.channel_dimension is None
+        return name in self._one_channel
 
     def axes(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the dimensions of a trial of a variable in the store, and as they lie in a slot."""
@@ -245,11 +253,10 @@ class MouseStream:
 
     def permutation(self, name: str) -> tuple[int, ...]:
         """Return, for each axis of a variable in a batch, which axis it is in a slot."""
-        given = self._streamed[name].axes
-        return (0, *(1 + given.index(axis) for axis in self.mouse.recording.variable(name).batch_dimensions))
+        return self._permutations[name]
 
     def _view(self, name: str, array: Array) -> Array:
-        if not self._is_extended(name):
-            shown = array.transpose(self.permutation(name))
-            return shown[:, None] if self.adds_channel_axis(name) else shown
-        return np.moveaxis(array, self._channel_place, 1)
+        if name == self._extended:
+            return np.moveaxis(array, self._channel_place, 1)
+        shown = array.transpose(self._permutations[name])
+        return shown[:, None] if name in self._one_channel else shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,10 @@ from .normalization import Normalize
 
 LABEL = "TrialLoader"
 Output = Literal["torch", "numpy"]
+DtypeName = Literal["float16", "float32", "float64", "stored"]
+Dtype = DtypeName | Mapping[str, DtypeName]
+"""Data type of the values in a batch: of all variables, or of each that is named; float32 of those that are not."""
+DEFAULT_DTYPE: DtypeName = "float32"
 _MAX_THREADS = 16
 """More do not help: what they share is the memory's speed."""
 
@@ -27,7 +31,7 @@ class Content:
 
     Attributes
     ----------
-    tier, trials, neurons, normalize
+    tier, trials, neurons, normalize, dtype
         As of `TrialLoader`.
     variables, channels
         Names; None for all variables.
@@ -39,6 +43,7 @@ class Content:
     variables: tuple[str, ...] | None
     channels: tuple[str, ...]
     normalize: Normalize
+    dtype: Dtype = DEFAULT_DTYPE
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
     Raises
     ------
     OptionError
-        It is none, or too small.
+        It is no whole number, or too small.
     """
     try:
         number = operator.index(value)

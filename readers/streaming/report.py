@@ -17,7 +17,7 @@ class StreamStats:
     Attributes
     ----------
     batches, samples
-        That the consumer got.
+        Number of batches, and of samples, that the consumer got.
     seconds
         Since the epoch began, until its last batch was handed out.
     waited
@@ -27,7 +27,7 @@ class StreamStats:
         decoders, and in copies (conversion and normalization too). Batches that are read ahead count as they are
         handed out.
     threads
-        That read.
+        Number of threads that read.
     """
 
     threads: int = 1

@@ -17,6 +17,7 @@ from ..selection import Choice
 from .mouse_stream import Selection
 from .normalization import affines
 from .options import LABEL, Content, Order
+from .value_types import check_dtypes, dtypes_of
 
 
 def checked_mice(mice: Any) -> list[Mouse]:
@@ -81,7 +82,10 @@ def _select(mouse: Mouse, content: Content, neurons: Choice | None) -> Selection
         _check_responses(mouse, rows)
     positions = None if neurons is None else mouse.positions(neurons)
     n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
-    return Selection(rows, positions, variables, channels, affines(mouse, content.normalize, n_frames))
+    dtypes = dtypes_of(mouse, tuple(dict.fromkeys((*variables, *channels))), content.dtype)
+    found = Selection(rows, positions, variables, channels, affines(mouse, content.normalize, n_frames), dtypes)
+    check_dtypes(mouse, found)
+    return found
 
 
 def _check_channels(mouse: Mouse, variables: tuple[str, ...], channels: tuple[str, ...]) -> None:

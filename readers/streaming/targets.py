@@ -43,7 +43,7 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     Raises
     ------
     OptionError
-        There is no such device, or no torch.
+        There is no such device, or no torch, or tensors there cannot have the data types that are chosen.
     """
     check_word("output", output, ("torch", "numpy"))
     if output == "numpy":
@@ -51,11 +51,12 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
             raise OptionError(Problem(LABEL, f"numpy arrays cannot be on {device}", "choose output='torch'"))
         return Target(selections, _to_numpy)
     try:
-        from .tensors import SLOTS_IN_TRANSFER, checked_device, pinned, to_device, to_tensors
+        from .tensors import SLOTS_IN_TRANSFER, check_tensors, checked_device, pinned, to_device, to_tensors
     except ModuleNotFoundError as error:
         what = f"output='torch' needs torch ({error})"
         raise OptionError(Problem(LABEL, what, "install it, or choose output='numpy'")) from None
     place = checked_device(device)
+    check_tensors(place, selections)
     if place.type == "cpu":
         return Target(selections, to_tensors)
     # What a device does faster is left to it: normalization, and channels, which it need not be sent.

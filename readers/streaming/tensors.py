@@ -78,6 +78,22 @@ def checked_device(device: Any) -> torch.device:
     return found
 
 
+def check_tensors(device: torch.device, selections: Sequence[Selection]) -> None:
+    """Check that tensors on a device can have the data types of all variables.
+
+    Raises
+    ------
+    OptionError
+        This version of torch, or the device, lacks one.
+    """
+    for name, dtype in {(name, dtype) for one in selections for name, dtype in one.dtypes.items()}:
+        try:
+            torch.from_numpy(np.empty(0, dtype)).to(device)
+        except (TypeError, RuntimeError) as error:
+            what = f"tensors on {device} cannot be {dtype}, as {name} would be ({str(error).splitlines()[0]})"
+            raise OptionError(Problem("TrialLoader", what, "choose another dtype for it, or output='numpy'")) from None
+
+
 def pinned(nbytes: int) -> NDArray[np.uint8]:
     """Return fresh memory that a CUDA device copies from while the processor does something else."""
     return torch.empty(nbytes, dtype=torch.uint8, device="cpu", pin_memory=True).numpy()
@@ -89,7 +105,7 @@ def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable
     Parameters
     ----------
     selections
-        Of each mouse: what a batch has. The slots have the same variables as they are recorded.
+        Content of a batch of each mouse. The slots have the same variables as they are recorded.
     """
     finishers = dict[int, Finisher]()
     # One for all epochs: the allocator keeps memory for each stream that it has seen.
@@ -208,7 +224,7 @@ class Finisher:
     Parameters
     ----------
     stream
-        Of the mouse.
+        Stream of the mouse.
     selection
         What a batch has.
     """
@@ -239,7 +255,7 @@ class Finisher:
         for name in self._selection.channels:
             values = shown[name]
             # Values of a whole trial are those of all its frames.
-            values = values.reshape(*values.shape, *(1,) * (stimulus.ndim - values.ndim))
+            values = values.reshape(*values.shape, *(1,) * (stimulus.ndim - values.ndim)).to(stimulus.dtype)
             parts.append(values.expand(-1, -1, *stimulus.shape[2:]))
         return torch.cat(parts, 1)
 

@@ -18,11 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trialpack.convert import convert_mouse, open_source, plan_mouse
+from trialpack.convert import convert_mouse, export_mouse, open_source, plan_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.convert.schema import SCHEMA_FILE, parse_schema
+from trialpack.readers import open_mouse
 from trialpack.store import SourceError
+from trialpack.store.variables import RESERVED
 
-from ..mice import Array, edit, listing, trial_ids, trial_path, trim, variables, write_npy, zip_mouse
+from ..mice import Array, assert_same_tree, edit, listing, trial_ids, trial_path, trim, variables, write_npy, zip_mouse
 from .promises import Tally
 
 Mutation = Callable[[Path], object]
@@ -33,6 +36,7 @@ Size = Callable[[int, int], int]
 RESPONSE = "data/responses/9.npy"
 FIRST = "data/responses/0.npy"
 VIDEO = "data/videos/9.npy"
+LICK = "data/licks/9.npy"
 TIERS = "meta/trials/tiers.npy"
 UNITS = "meta/neurons/unit_ids.npy"
 BOTH = ("folder", "zip")
@@ -154,6 +158,22 @@ def every(variable: str, make: Callable[[Array], Array]) -> Mutation:
     return change
 
 
+def add_variable(name: str, make: Callable[[], Array]) -> Mutation:
+    """Add a variable to all trials."""
+
+    def add(folder: Path) -> None:
+        (folder / "data" / name).mkdir()
+        for trial in trial_ids(folder):
+            np.save(trial_path(folder, name, trial), make())
+
+    return add
+
+
+def own(make: Callable[[], Array] = lambda: np.ones((2, 324), "f4"), name: str = "licks") -> Mutation:
+    """Add a variable of a lab's own to mouse A, of 20 neurons and 324 frames."""
+    return add_variable(name, make)
+
+
 def both(*mutations: Mutation) -> Mutation:
     return lambda folder: [mutation(folder) for mutation in mutations]
 
@@ -222,6 +242,9 @@ def mixed_with_signalling_nan(folder: Path) -> None:
     np.save(folder / RESPONSE, values)
 
 
+NUMBERS = "expected bool, integers or floats of at most 64 bits"
+NO_VALUES = "expected values along every axis, found shape"
+TOML = "declare it in trialpack.toml"
 SHAPE = "(expected a shape of non-negative integers"
 DAMAGED = "the header is damaged"
 UNSAFE = "a name that a store cannot have"
@@ -244,15 +267,18 @@ KINDS: dict[str, Kind] = {
     "npz": Kind(lambda f: np.savez(f / "n.npz", a=1) or os.replace(f / "n.npz", f / RESPONSE), RESPONSE, ("PK",)),
     "records": Kind(save(RESPONSE, lambda a: np.zeros(3, "f4,f4")), RESPONSE, ("records with named fields",)),
     "records as text": Kind(descr(RESPONSE, "'f4,f4'"), RESPONSE, ("dtype 'f4,f4' is not supported",)),
-    "complex": Kind(save(RESPONSE, lambda a: a.astype("c8")), RESPONSE, ("expected float32 or float64", "<c8")),
+    "complex": Kind(save(RESPONSE, lambda a: a.astype("c8")), RESPONSE, (NUMBERS, "<c8")),
     "integers": Kind(save(RESPONSE, lambda a: np.nan_to_num(a).astype("i4")), RESPONSE, ("found <i4",)),
     "booleans": Kind(save(RESPONSE, lambda a: a > 0), RESPONSE, ("found |b1",)),
-    "half floats": Kind(save(RESPONSE, lambda a: a.astype("f2")), RESPONSE, ("found <f2",)),
-    "long doubles": Kind(save(RESPONSE, lambda a: a.astype(np.longdouble)), RESPONSE, ("expected float32 or float64",)),
+    "long doubles": Kind(save(RESPONSE, lambda a: a.astype(np.longdouble)), RESPONSE, (NUMBERS,)),
+    "integers of other widths": Kind(
+        both(every("responses", lambda a: np.nan_to_num(a).astype("i4")), save(RESPONSE, lambda a: a.astype("i2"))),
+        RESPONSE,
+        ("expected int32 as of the other trials", "found <i2"),
+    ),
     "words": Kind(save(RESPONSE, lambda a: np.full(a.shape, "a")), RESPONSE, ("found <U1",)),
     "times": Kind(save(RESPONSE, lambda a: np.zeros(a.shape, "M8[s]")), RESPONSE, ("found <M8[s]",)),
     "video of bytes": Kind(save(VIDEO, lambda a: np.zeros(a.shape, "u1")), VIDEO, ("found |u1",)),
-    "all videos of bytes": Kind(every("videos", lambda a: np.zeros(a.shape, "u1")), "data/videos/0.npy", ("|u1",)),
     "unknown dtype": Kind(descr(RESPONSE, "'<f5'"), RESPONSE, ("unknown dtype", "'<f5'")),
     "dtype that is no text": Kind(descr(RESPONSE, "4"), RESPONSE, ("named fields",)),
     "dtype with a shape": Kind(descr(RESPONSE, "'(2,)<f4'"), RESPONSE, ("is not supported",)),
@@ -265,7 +291,7 @@ KINDS: dict[str, Kind] = {
     "a frame less": Kind(save(RESPONSE, lambda a: a[:, 1:]), RESPONSE, (OTHER_SHAPE, "(20, 323)")),
     "a frame more": Kind(save(VIDEO, lambda a: np.dstack([a, a[..., :1]])), VIDEO, ("(6, 8, 324)", "(6, 8, 325)")),
     "a neuron less": Kind(save(RESPONSE, lambda a: a[1:]), RESPONSE, (OTHER_SHAPE, "(19, 324)")),
-    "no neurons": Kind(save(RESPONSE, lambda a: a[:0]), RESPONSE, (OTHER_SHAPE, "(0, 324)")),
+    "no neurons": Kind(save(RESPONSE, lambda a: a[:0]), RESPONSE, (NO_VALUES, "(0, 324)")),
     "transposed": Kind(save(RESPONSE, lambda a: a.T.copy()), RESPONSE, (OTHER_SHAPE, "(324, 20)")),
     "transposed video": Kind(save(VIDEO, lambda a: np.moveaxis(a, 2, 0).copy()), VIDEO, ("found (324, 6, 8)",)),
     "transposed first trial": Kind(save(FIRST, lambda a: a.T.copy()), FIRST, ("(324, 20)",)),
@@ -321,25 +347,57 @@ KINDS: dict[str, Kind] = {
     "frames of a whole variable": Kind(
         every("behavior", lambda a: a[:, :300]), "data/behavior", ("expected 324 frames as in videos", "found 300")
     ),
-    "axes of a whole variable": Kind(every("videos", lambda a: a[None]), "data/videos/0.npy", ("(1, 6, 8, 324)",)),
-    "images without channel": Kind(
-        every("images", lambda a: a[0]), "data/images/0.npy", ("image_channel", "(9, 16)"), mouse="static"
+    "axes of a whole variable": Kind(
+        every("videos", lambda a: a[None, None]), "data/videos", ("(video_channel, height, width, frame)", "324)")
     ),
-    "a whole variable of no neurons": Kind(every("responses", lambda a: a[:0]), FIRST, ("(0, 324)",)),
+    "images without height": Kind(
+        every("images", lambda a: a[0, 0]), "data/images", ("(height, width)", "found shape (16,)"), mouse="static"
+    ),
+    "a whole variable of no neurons": Kind(
+        every("responses", lambda a: a[:0]), "data/responses/", (NO_VALUES, "(0, 324)")
+    ),
     "trial missing in one variable": Kind(remove(VIDEO), VIDEO, ("missing",)),
     "trial missing in all": Kind(lose_trial, TIERS, ("trial 9", "'live_test_main'|'oracle'|'train'", "no file")),
     "trial extra in one variable": Kind(
         lambda f: shutil.copy(f / RESPONSE, trial_path(f, "responses", 1)), "1.npy", ("missing",)
     ),
     "trial behind the tiers": Kind(rename(VIDEO, "data/videos/999999999.npy"), TIERS, ("too short",), others=True),
-    "variable missing": Kind(remove("data/behavior"), "data/behavior", ("missing",)),
-    "variable empty": Kind(
-        both(remove("data/behavior"), lambda f: (f / "data/behavior").mkdir()), "data/behavior", ("missing",)
+    "responses missing": Kind(remove("data/responses"), "", ("expected responses of all trials", "copy the file")),
+    "variable of one trial": Kind(put_array("data/licks/9.npy", [1.0]), "data/licks/", ("missing", "optional")),
+    "both kinds of stimulus": Kind(
+        add_variable("images", lambda: np.ones((6, 8), "f4")),
+        "data/images",
+        ("second stimulus beside videos", "declare"),
     ),
-    "unknown variable": Kind(put_array("data/licks/9.npy", [1.0]), "data/licks/9.npy", ("unknown variable", "videos")),
-    "both kinds of stimulus": Kind(put_array("data/images/9.npy", [1.0]), "data/images", ("both", "data/videos")),
-    "no stimulus": Kind(remove("data/videos"), "data/videos", ("neither", "data/images")),
-    "no data": Kind(remove("data"), "data/videos", ("neither", "data/images")),
+    "no data": Kind(remove("data"), "", ("expected responses of all trials",)),
+    # A variable of a lab's own.
+    "own: shape": Kind(both(own(), save(LICK, lambda a: np.vstack([a, a]))), LICK, ("(2, 324)", "(4, 324)")),
+    "own: axes": Kind(both(own(), save(LICK, lambda a: a[0])), LICK, ("expected shape (2, 324)", "found (324,)")),
+    "own: frames": Kind(both(own(), save(LICK, lambda a: a[:, 1:])), LICK, ("(2, 324) as of the other", "(2, 323)")),
+    "own: dtype": Kind(both(own(), save(LICK, lambda a: a.astype("i4"))), LICK, ("expected float32", "found <i4")),
+    "own: of no size": Kind(own(lambda: np.ones((0, 324), "u1")), "data/licks/", (NO_VALUES, "(0, 324)")),
+    "own: one trial of no size": Kind(both(own(), save(LICK, lambda a: a[:, :0])), LICK, (NO_VALUES, "(2, 0)")),
+    "own: neurons twice": Kind(
+        own(lambda: np.ones((20, 20), "f4")),
+        "data/licks",
+        ("axis 0 of shape (20, 20) could be neuron or an axis", TOML),
+    ),
+    "own: frames first": Kind(
+        own(lambda: np.ones((324, 3), "f4")), "data/licks", ("axis 0 of shape (324, 3) could be frame or an axis", TOML)
+    ),
+    "own: neurons or frames": Kind(
+        both(every("responses", lambda a: np.resize(a, (324, 324))), remove("meta/neurons"), own(lambda: np.ones(324))),
+        "data/licks",
+        ("axis 0 of shape (324,) could be neuron or frame", TOML),
+    ),
+    **{
+        f"called {name}": Kind(own(name=name), f"data/{name}", ("a variable cannot be called", "rename it"))
+        for name in (*sorted(RESERVED), "zarr.json", "c", "__x", "ñ", ".x", "n" * 130)
+    },
+    **{
+        f"called {name}": Kind(own(name=name), f"data/{name}", (f"a dimension is called {name!r}, too", "rename it"))
+        for name in ("trial", "frame", "neuron", "height", "behavior_channel")
+    },
     "no mouse": Kind(no_mouse, "", ("no mouse here|expected one member meta/trials/tiers.npy, found 0",)),
     # Names.
     "backup among trials": Kind(put("data/videos/17.npy.bak", b"x"), "data/videos/17.npy.bak", ("not a trial",)),
@@ -465,9 +523,15 @@ def says(line: str, words: tuple[str, ...]) -> bool:
 
 
 def refused(
-    source: Path, tmp_path: Path, convert: Callable[..., object] = convert_mouse, **options: object
+    source: Path,
+    tmp_path: Path,
+    schema: Path | None = None,
+    convert: Callable[..., object] = convert_mouse,
+    **options: object,
 ) -> list[str]:
     """Convert; return the lines of the error, after checking that nothing was made anywhere."""
+    labels = (str(source), *(() if schema is None else (str(schema),)))
+    options |= {} if schema is None else {"schema": schema}
     before = listing(tmp_path)
     with pytest.raises(SourceError) as caught:
         convert(source, tmp_path / "stores", **options)
@@ -476,7 +540,7 @@ def refused(
     assert {name: after[name] for name in before} == before, "the source is as it was"
     lines = str(caught.value).split("\n")
     assert len(lines) == len(caught.value.problems), "one line for each problem"
-    assert all(line.startswith(str(source)) and line.isprintable() for line in lines), lines
+    assert all(line.startswith(labels) and line.isprintable() for line in lines), lines
     assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
     return lines
 
@@ -529,14 +593,14 @@ READ_BY_NUMPY = [
     "file twice",
     "integers",
     "booleans",
-    "half floats",
+    "integers of other widths",
     "complex",
-    "all videos of bytes",
     "frames of a whole variable",
     "trial missing in one variable",
     "trial extra in one variable",
-    "variable missing",
-    "no stimulus",
+    "own: dtype",
+    "own: frames first",
+    "called trials",
     "tiers too short",
     "tier nan",
     "too few units",
@@ -559,7 +623,7 @@ def test_a_loop_over_files_is_noticed(name: str, lean: Fresh, tmp_path: Path, ta
     folder = lean(kind.mouse)
     kind.spoil(folder)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
-        refused(folder, tmp_path, convert)
+        refused(folder, tmp_path, convert=convert)
     tally.notice()
 
 
@@ -572,6 +636,251 @@ def test_what_runs_when_it_is_unpickled_is_noticed(name: str, lean: Fresh, tally
     with pytest.raises(AssertionError, match="nothing of the input was run"):
         assert_nothing_ran(folder)
     tally.notice()
+
+
+# --- What was published otherwise, and is right -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Good:
+    """A mouse that is other than the published ones, and how its store describes what differs."""
+
+    change: Mutation
+    variable: str
+    described: tuple[object, ...]
+    warnings: tuple[str, ...] = ()
+    mouse: str = "dynamic"
+
+
+LACKS = "lacks {}, which the published mouse has"
+WIDER = "responses has trials of float16 and of float32; all are kept as float32"
+GOOD: dict[str, Good] = {
+    "half floats": Good(
+        save(RESPONSE, lambda a: a.astype("f2")), "responses", ("float32", "neuron", "frame"), (WIDER,)
+    ),
+    "big integers": Good(
+        every("responses", lambda a: np.nan_to_num(a).astype(">i8")), "responses", ("int64", "neuron", "frame")
+    ),
+    "videos of bytes": Good(
+        every("videos", lambda a: np.nan_to_num(a).astype("u1")), "videos", ("uint8", "frame", "height", "width")
+    ),
+    "colour videos": Good(
+        every("videos", lambda a: np.stack([a, a, a])),
+        "videos",
+        ("float32", "frame", "video_channel", "height", "width"),
+    ),
+    "images without channel": Good(
+        every("images", lambda a: a[0]), "images", ("float32", "height", "width"), mouse="static"
+    ),
+    "no behavior": Good(remove("data/behavior"), "behavior", (), (LACKS.format("behavior"),)),
+    "no stimulus": Good(remove("data/videos"), "videos", (), (LACKS.format("videos"),)),
+    "one of a lab": Good(own(), "licks", ("float32", "licks_channel", "frame")),
+    "of one number a trial": Good(own(lambda: np.array(True)), "licks", ("bool",)),
+    "of neurons": Good(own(lambda: np.ones(20, "i2")), "licks", ("int16", "neuron")),
+    "either byte order": Good(
+        both(own(lambda: np.ones(3, "<u2")), save(LICK, lambda a: a.astype(">u2"))),
+        "licks",
+        ("uint16", "licks_channel"),
+    ),
+    "with a space": Good(own(name="left eye"), "left eye", ("float32", "left eye_channel", "frame")),
+    "called like a column": Good(own(name="unit_ids"), "unit_ids", ("float32", "unit_ids_channel", "frame")),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_mouse_of_another_kind_is_packed_and_comes_back(name: str, lean: Fresh, tmp_path: Path) -> None:
+    good = GOOD[name]
+    folder = lean(good.mouse)
+    good.change(folder)
+    summary = convert_mouse(folder, tmp_path / "stores")
+    # Whether numbers are padding, only floats can say.
+    assert tuple(one for one in summary.warnings if "valid frames" not in one) == good.warnings
+    mouse = open_mouse(summary.store, check="full")
+    described = {one.name: (one.dtype, *one.dimensions) for one in mouse.recording.variables}
+    assert described.get(good.variable, ()) == good.described
+    assert set(mouse.to_xarray().data_vars) == set(variables(folder)) == set(described)
+    assert_same_tree(export_mouse(summary.store, tmp_path / "back").path, folder)
+
+
+def test_two_hundred_variables(small_mouse: Path, tmp_path: Path) -> None:
+    """From folder to store, to HDF5, and to a store that holds the same."""
+    dtypes = ("u1", "<i2", "f4", ">f8", "bool")
+    values = {f"v{n:03}": np.full(((), (3,), (2, 2))[n % 3], n % 251).astype(dtypes[n % 5]) for n in range(200)}
+    for name, array in values.items():
+        add_variable(name, lambda array=array: array)(small_mouse)
+    (small_mouse / SCHEMA_FILE).write_text(
+        "".join(f'[variables.{name}]\ndimensions = ["y", "x"]\n' for name, one in values.items() if one.ndim == 2)
+    )
+    mouse = open_mouse(convert_mouse(small_mouse, tmp_path / "stores", statistics=False).store)
+    assert mouse.variables[-200:] == tuple(values)
+    trial = mouse.trial(mouse.trials.index[-1])
+    assert all(
+        np.array_equal(trial[name], one) and trial[name].dtype == one.dtype.newbyteorder("=")
+        for name, one in values.items()
+    )
+    exported = export_mouse(mouse.path, tmp_path / "back", format="hdf5").path
+    again = open_mouse(convert_mouse(exported, tmp_path / "again", statistics=False).store)
+    assert again.index.manifest.store_id == mouse.index.manifest.store_id
+    assert again.index.manifest.values == mouse.index.manifest.values
+
+
+# --- Schemas ----------------------------------------------------------------------------------------------------------
+
+LICKS = "\n[variables.licks]\n"
+LONG = "9" * 5000
+SCHEMAS: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    # What cannot be read.
+    "not TOML": ("\n[variables\n", 2, ("not TOML",)),
+    "no value": ("\nframe_rate = \n", 2, ("not TOML",)),
+    "a key twice": (f'{LICKS}role = "input"\nrole = "input"\n', 4, ("not TOML",)),
+    "a table twice": (f"{LICKS}{LICKS}", 4, ("not TOML", "licks")),
+    "an open text": (f'{LICKS}role = "inp', 3, ("not TOML",)),
+    "a NUL": ('\nrole = "\0"\n', 2, ("not TOML", r"\x00")),
+    "5000 digits": (f"{LICKS}missing = {LONG}\n", 0, ("not TOML", "4300 digits")),
+    # Keys.
+    "unknown key": ("\nframes = 3\n", 2, ("frames: unknown key (known: frame_rate, variables)",)),
+    "unknown table": ('\n[variable.licks]\nrole = "input"\n', 2, ("variable: unknown key",)),
+    "unknown key of a variable": (f'{LICKS}unit = "x"\n', 3, ("variables.licks.unit: unknown key", "units")),
+    "no tables": ("\nvariables = 3\n", 2, ("variables: expected tables",)),
+    "no table": ("[variables]\n\nlicks = 3\n", 3, ("variables.licks: expected a table",)),
+    "a list of tables": ("\n[[variables.licks]]\n", 2, ("variables.licks: expected a table",)),
+    "no such folder": ('\n[variables.lick]\nunits = "x"\n', 2, ("variables.lick: there is no such folder",)),
+    # Names.
+    **{
+        f"called {name}": (f'\n[variables."{name}"]\nrole = "input"\n', 2, ("cannot have this name", name))
+        for name in ("", "../x", "a/b", "/etc", "zarr.json", "c", "__x", "ñ", *sorted(RESERVED))
+    },
+    # Dimensions.
+    "dimensions of text": (f'{LICKS}dimensions = "frame"\n', 3, ("licks.dimensions: expected a list of texts",)),
+    "dimensions of numbers": (f"{LICKS}dimensions = [1, 2]\n", 3, ("licks.dimensions: expected a list of texts",)),
+    "a dimension too few": (f'{LICKS}dimensions = ["frame"]\n', 3, ("1 dimensions are declared", "(2, 324)")),
+    "no dimensions": (f"{LICKS}dimensions = []\n", 3, ("0 dimensions are declared", "(2, 324)")),
+    "a dimension twice": (f'{LICKS}dimensions = ["frame", "frame"]\n', 3, ("more than once in frame, frame",)),
+    **{
+        f"dimension {name}": (f'{LICKS}dimensions = ["{name}", "frame"]\n', 3, (f"cannot be called {name!r}",))
+        for name in ("", "trial", "file_number", "train_trial", "a/b", "..", "zarr.json")
+    },
+    "dimension of its own name": (f'{LICKS}dimensions = ["licks", "frame"]\n', 2, ("a dimension is called 'licks'",)),
+    "swapped": (f'{LICKS}dimensions = ["frame", "side"]\n', 3, ("expected 324 frames as in videos, found 2",)),
+    "another size": (f'{LICKS}dimensions = ["neuron", "frame"]\n', 3, ("20 along neuron as in responses", "2")),
+    "size of a video": (f'{LICKS}dimensions = ["height", "frame"]\n', 3, ("expected 6 along height as in videos", "2")),
+    "responses of no neurons": (
+        '\n[variables.responses]\ndimensions = ["cell", "frame"]\n', 3, ("of all trials, with a dimension 'neuron'",)
+    ),
+    # Roles.
+    "unknown role": (f'{LICKS}role = "inputs"\n', 3, ("licks.role: expected stimulus, target, input",)),
+    "role in a list": (f'{LICKS}role = ["input"]\n', 3, ("licks.role: expected stimulus, target, input",)),
+    "role in one line": ('[variables]\n\nlicks = { role = "x" }\n', 3, ("licks.role: expected stimulus",)),
+    "dotted role": ('# licks\nvariables.licks.role = "x"\n', 2, ("licks.role: expected stimulus",)),
+    "two stimuli": (
+        f'{LICKS}role = "stimulus"\n[variables.behavior]\nrole = "stimulus"\n', 5, ("a second stimulus beside licks",)
+    ),
+    "stimulus beside the video": (f'{LICKS}role = "stimulus"\n', 3, ("a second stimulus beside videos",)),
+    # Channels, units, rates.
+    "channels of another count": (
+        f'{LICKS}channels = [{{ name = "a", units = "b" }}]\n', 3, ("1 channels are declared, but trials have 2",)
+    ),
+    "channels of texts": (f'{LICKS}channels = ["a", "b"]\n', 3, ("licks.channels: expected a list such as",)),
+    "channels without units": (f'{LICKS}channels = [{{ name = "a" }}]\n', 3, ("licks.channels: expected a list",)),
+    "channels of a grey video": (
+        '\n[variables.videos]\nchannels = [{ name = "a", units = "b" }]\n', 2, ("no dimension is one of channels",)
+    ),
+    "units of numbers": (f"{LICKS}units = 3\n", 3, ("licks.units: expected a text, found 3",)),
+    "long name of a date": (f"{LICKS}long_name = 1979-05-27\n", 3, ("licks.long_name: expected a text",)),
+    "negative rate": ("\nframe_rate = -1\n", 2, ("frame_rate: expected a number above 0 (Hz), found -1",)),
+    "rate of nan": ("\nframe_rate = nan\n", 2, ("frame_rate: expected a number above 0 (Hz), found nan",)),
+    "infinite rate": (f"{LICKS}frame_rate = inf\n", 3, ("frame_rate: expected a number above 0 (Hz), found inf",)),
+    "rate of truth": (f"{LICKS}frame_rate = true\n", 3, ("licks.frame_rate: expected a number above 0 (Hz)",)),
+    "rate without frames": (
+        f'{LICKS}dimensions = ["a", "b"]\nframe_rate = 3\n', 2, ("a frame rate is given, but there are no frames",)
+    ),
+    # What may be missing.
+    "optional 1": (f"{LICKS}optional = 1\n", 3, ("licks.optional: expected true or false, found 1",)),
+    "optional responses": ("\n[variables.responses]\noptional = true\n", 3, ("expected responses of all trials",)),
+    "missing text": (f'{LICKS}missing = "nan"\n', 3, ("licks.missing: expected a whole number",)),
+    "missing float": (f"{LICKS}missing = 3\n", 2, ("of integers only, and these are float32",)),
+}  # fmt: skip
+"""Text of the file, line that is at fault (0 where none is named), and what must be said."""
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("place", ["in the mouse", "given"])
+def test_bad_schema(name: str, place: str, lean: Fresh, tmp_path: Path, tally: Tally) -> None:
+    text, line, words = SCHEMAS[name]
+    folder = lean("dynamic")
+    own()(folder)
+    schema = folder / SCHEMA_FILE if place == "in the mouse" else tmp_path / "mine.toml"
+    tally.inject()
+    schema.write_text(text)
+    given = () if place == "in the mouse" else (schema,)
+    (found,) = refused(folder, tmp_path, *given)
+    label = f"{folder}: {SCHEMA_FILE}: " if place == "in the mouse" else f"{schema}: "
+    assert found.startswith(f"{label}line {line}: " if line else f"{label}not"), found
+    assert says(found, words), found
+    tally.survive()
+
+
+@pytest.mark.promise(7)
+def test_a_schema_that_is_nested_too_deeply(tally: Tally) -> None:
+    tally.inject()
+    with pytest.raises(SourceError, match="^mine.toml: not TOML "):
+        parse_schema("mine.toml", f"frame_rate = {'[' * 2000}{']' * 2000}")
+    tally.survive()
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize(
+    ("values", "text", "words"),
+    [
+        pytest.param("i1", "", ("optional int8 values need a value for missing",), id="no value"),
+        pytest.param("i1", "missing = 128\n", ("from -128 to 127, found 128",), id="too large"),
+        pytest.param("u1", "missing = -1\n", ("from 0 to 255, found -1",), id="negative"),
+        pytest.param("bool", "missing = 0\n", ("of integers only, and these are bool",), id="truths"),
+        pytest.param("bool", "", ("optional bool values need a value for missing",), id="truths without"),
+    ],
+)
+def test_missing_trials_need_a_value(
+    values: str, text: str, words: tuple[str, ...], lean: Fresh, tmp_path: Path, tally: Tally
+) -> None:
+    folder = lean("dynamic")
+    both(own(lambda: np.ones((2, 324), values)), remove(LICK))(folder)
+    tally.inject()
+    (folder / SCHEMA_FILE).write_text(f"{LICKS}optional = true\n{text}")
+    (line,) = refused(folder, tmp_path)
+    assert says(line, (f"{SCHEMA_FILE}: line 2: variables.licks: ", *words)), line
+    tally.survive()
+
+
+UNREADABLE_SCHEMAS: dict[str, tuple[Mutation, tuple[str, ...]]] = {
+    "not UTF-8": (lambda path: path.write_bytes(b"# \xff\n"), ("not UTF-8 text",)),
+    "UTF-16": (lambda path: path.write_text("frame_rate = 3\n", "utf-16"), ("not UTF-8 text",)),
+    "too large": (lambda path: path.write_bytes(b"#" * ((1 << 20) + 1)), ("too large",)),
+    "folder": (lambda path: (path.mkdir(), (path / "x").touch()), ("a folder|Is a directory",)),
+}
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("name", UNREADABLE_SCHEMAS)
+@pytest.mark.parametrize("place", ["folder", "zip", "given"])
+def test_unreadable_schema(name: str, place: str, lean: Fresh, tmp_path: Path, tally: Tally) -> None:
+    spoil, words = UNREADABLE_SCHEMAS[name]
+    folder = lean("dynamic")
+    schema = tmp_path / "mine.toml" if place == "given" else folder / SCHEMA_FILE
+    tally.inject()
+    spoil(schema)
+    given = (schema,) if place == "given" else ()
+    (line,) = refused(zip_mouse(folder) if place == "zip" else folder, tmp_path, *given)
+    assert says(line, (str(schema) if place == "given" else f": {SCHEMA_FILE}: ", *words)), line
+    tally.survive()
+
+
+@pytest.mark.promise(7)
+def test_no_schema_where_one_is_given(lean: Fresh, tmp_path: Path, tally: Tally) -> None:
+    tally.inject()
+    (line,) = refused(lean("dynamic"), tmp_path, tmp_path / "nowhere.toml")
+    assert line == f"{tmp_path / 'nowhere.toml'}: cannot be read (No such file or directory); check the path"
+    tally.survive()
 
 
 # --- Zips ------------------------------------------------------------------------------------------------------------
@@ -867,7 +1176,7 @@ def test_what_is_written_elsewhere_is_noticed(name: str, lean: Fresh, tmp_path: 
     path = HOSTILE_ZIPS[name][0](lean("dynamic"))
     assert isinstance(path, Path)
     with pytest.raises(AssertionError, match="nothing is left"):
-        refused(path, tmp_path, write_where_the_zip_says)
+        refused(path, tmp_path, convert=write_where_the_zip_says)
     tally.notice()
 
 

@@ -36,7 +36,7 @@ class Dataset:
     Attributes
     ----------
     path
-        In the file.
+        Path in the file.
     dtype
         Byte order as in the file; object for text.
     itemsize

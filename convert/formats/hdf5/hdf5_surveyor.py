@@ -152,7 +152,7 @@ def place_of_stack(
     Parameters
     ----------
     axes
-        For each axis of a row its axis in a published file.
+        Axis in a published file of each axis of a row.
     frame_axis
         Axis of a row along which trials may be shorter; None where all have the same shape.
     """

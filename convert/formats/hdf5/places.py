@@ -25,9 +25,9 @@ class TrialPlace:
     descr, fortran_order
         As of `SourceTrial`.
     nbytes
-        Of its values in the file.
+        Bytes of its values in the file.
     digest
-        Of its values; None if the file does not say.
+        Digest of its values; None if the file has none.
     """
 
     dataset: str
@@ -51,17 +51,17 @@ class VariablePlace:
     Attributes
     ----------
     shape
-        Of one trial as it is read; frames first where trials may be shorter than others.
+        Shape of one trial as it is read; frames first where trials may be shorter than others.
     dtype
         As of `TrialSpec`.
     axes
-        For each axis of the published array, the one of `shape`.
+        Axis of `shape` for each axis of the published array.
     unpacking
         Bytes that the library takes while it reads.
     together
         Rows of a dataset that are read at once, and kept until others are.
     trials
-        By trial_id.
+        Place of each trial, by trial_id.
     frame_axis
         The axis of `shape` along which trials may be shorter; None where all have the same shape.
     """
@@ -96,7 +96,7 @@ class SmallPlace:
     Attributes
     ----------
     array
-        As a published tree has it.
+        Array as a published tree has it.
     digest
         Digest of the dataset's values; None if the file has none.
     """

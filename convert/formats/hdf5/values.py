@@ -26,7 +26,7 @@ class Rows:
     Parameters
     ----------
     dataset
-        Of h5py's low-level interface, which for a small row takes a tenth of the time of the other one.
+        Dataset of h5py's low-level interface, which for a small row takes a tenth of the time of the other one.
     """
 
     def __init__(self, h5py: Any, dataset: Any) -> None:
@@ -40,7 +40,7 @@ class Rows:
         Parameters
         ----------
         out
-            As many rows as are wanted, C-contiguous, of the dataset's dtype; overwritten.
+            Array of as many rows as are wanted, C-contiguous, of the dataset's dtype; overwritten.
         """
         self._expect((len(out), *self._shape[1:]), out)
         self._file.select_hyperslab((start, *[0] * (len(self._shape) - 1)), out.shape)

@@ -43,7 +43,7 @@ class Surveyor:
         variables = self._variables(found, schema)
         ids = sorted({trial for trials in self._trials.values() for trial in trials})
         self._check_complete(ids, schema)
-        frames = self._count_frames(variables, found, ids)
+        frames = self._count_frames(variables, found, ids, schema)
         tiers = self._tiers(ids)
         specs = {
             one.name: self._spec(one, found[one.name], headers[one.name], ids, frames.longest) for one in variables
@@ -87,6 +87,9 @@ class Surveyor:
 
     def _check_names(self) -> None:
         """Every file has a place in the store, or the person is told: nothing is left behind in silence."""
+        folders = {name.partition("/")[0] for name in self._entries if "/" in name}
+        for name in sorted(folders & {CONFIG, SCHEMA_FILE}):
+            self._found.problem("a folder (expected a file)", REMOVE, name)
         for name in self._entries:
             if name.startswith(DATA):
                 if TRIAL_FILE.fullmatch(name) is None:
@@ -103,14 +106,18 @@ class Surveyor:
         self._found.check_complete(names, self._trials, ids, optional)
 
     def _count_frames(
-        self, variables: Sequence[Variable], found: Mapping[str, FoundTrials], ids: Sequence[int]
+        self, variables: Sequence[Variable], found: Mapping[str, FoundTrials], ids: Sequence[int], schema: Schema
     ) -> FrameCounts:
         files = {name: {trial: entry.name for trial, entry in trials.items()} for name, trials in self._trials.items()}
 
-        def report(what: str, member: str, trial: int | None) -> None:
-            self._found.problem(what, COPY_AGAIN, member, trial)
+        def report(what: str, variable: str, trial: int | None) -> None:
+            if trial is None:
+                folder = found[variable].folder
+                self._found.problems.append(schema.problem_of_shape(self._tree.label, what, variable, folder))
+            else:
+                self._found.problem(what, COPY_AGAIN, files[variable][trial], trial)
 
-        return count_frames(variables, found, files, ids, report)
+        return count_frames(variables, found, ids, report)
 
     def _tiers(self, ids: list[int]) -> dict[int, str]:
         values = self._array(TIERS)
@@ -124,7 +131,7 @@ class Surveyor:
         }
         if not sound:
             return None
-        usual = Counter(header.shape for header in sound.values()).most_common(1)[0][0]
+        usual = self._usual_shape(name, sound)
         for trial, header in list(sound.items()):
             if len(header.shape) != len(usual):
                 what = f"expected shape {usual} as of the other trials, found {header.shape}"
@@ -140,6 +147,12 @@ class Surveyor:
                     self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
         shapes = {trial: header.shape for trial, header in sound.items()}
         return FoundTrials(f"{DATA}{name}", shapes, usual, dtype, trials.keys())
+
+    def _usual_shape(self, name: str, headers: Mapping[int, Header]) -> tuple[int, ...]:
+        """Return the shape of all trials that were not looked at: that of the files of the usual size."""
+        size, trials = _usual_size(self._trials[name]), self._trials[name]
+        of_usual = [header.shape for trial, header in headers.items() if trials[trial].size == size]
+        return Counter(of_usual or [header.shape for header in headers.values()]).most_common(1)[0][0]
 
     def _is_sound(self, member: str, trial: int, header: Header) -> bool:
         """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
@@ -158,9 +171,9 @@ class Surveyor:
         if variable.frame_axis is not None:
             place = variable.axes[variable.frame_axis]
         for trial, shape in found.shapes.items():
-            expected = with_frames(found.usual, place, 0 if place is None else shape[place])
-            if shape != expected:
-                what = f"expected shape {expected} as of the other trials, found {shape}"
+            # Those with frames were compared when the frames were counted.
+            if shape != found.usual and place is None:
+                what = f"expected shape {found.usual} as of the other trials, found {shape}"
                 self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
         shape = with_frames(found.usual, place, frames)
         nbytes = max(trials[trial].size for trial in headers)
@@ -174,10 +187,10 @@ class Surveyor:
 
     def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
         """Read the headers of a few trials of the usual size, and of all trials of another one."""
-        usual = Counter(entry.size for entry in trials.values()).most_common(1)[0][0]
+        usual = _usual_size(trials)
         of_usual = sorted(trial for trial, entry in trials.items() if entry.size == usual)
         some = of_usual[:: max(1, len(of_usual) // _HEADERS_LOOKED_AT)]
-        others = (trial for trial, entry in trials.items() if entry.size != usual)
+        others = sorted(trial for trial, entry in trials.items() if entry.size != usual)
         found = dict[int, Header]()
         for trial in (*some, *others):
             entry = trials[trial]
@@ -235,3 +248,9 @@ class Surveyor:
                 yield
         except SourceError as error:
             self._found.problems += error.problems
+
+
+def _usual_size(trials: Mapping[int, Entry]) -> int:
+    """Return the size that most files have, of two the larger one."""
+    sizes = Counter(entry.size for entry in trials.values())
+    return max(sizes, key=lambda size: (sizes[size], size))

@@ -1,0 +1,122 @@
+"""The blocks of a figure without a time axis: what is drawn of each variable with one entry a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from . import panels, picture_panels
+from .shown import Shown, grey_limits, value_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
+
+Lines = list[tuple[str, str]]
+_PICTURES_IN_A_ROW = 4
+_COLUMNS, _LINE = 3, 0.19
+_MOST_LINES = 60
+_MOST_OF_ONE = 8
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of a figure, as wide as the page.
+
+    Attributes
+    ----------
+    names
+        Variables that it shows.
+    draw
+        Draws it into a place of a figure.
+    """
+
+    inches: float
+    names: list[str]
+    draw: Callable[[Figure, SubplotSpec], None]
+
+
+def blocks_of(shown: Sequence[Shown]) -> Iterator[Block]:
+    """Yield the blocks of the variables without frames: pictures and values, then neurons."""
+    yield from _still_blocks(
+        [one for one in shown if one.form == "still"], [one for one in shown if one.form == "values"]
+    )
+    for one in shown:
+        if one.form == "bars":
+            yield Block(0.7 if one.absent else 2.0, [one.variable.name], partial(_bars, shown=one))
+
+
+def _still_blocks(pictures: Sequence[Shown], values: Sequence[Shown]) -> Iterator[Block]:
+    """Yield rows of pictures; a few values stand beside the last, more below."""
+    stills = [(one, name, pixels) for one in pictures for name, pixels in picture_panels.pictures_of(one)]
+    rows = [stills[start : start + _PICTURES_IN_A_ROW] for start in range(0, len(stills), _PICTURES_IN_A_ROW)]
+    lines, names = _lines(values), [one.variable.name for one in values]
+    beside = bool(rows) and len(rows[-1]) < _PICTURES_IN_A_ROW and len(lines) <= panels.LISTED
+    for place, row in enumerate(rows):
+        listed = lines if beside and place == len(rows) - 1 else []
+        drawn = list(dict.fromkeys(one.variable.name for one, _, _ in row)) + (names if listed else [])
+        yield Block(2.7 if len(row) == 1 else 1.9, drawn, partial(_stills, row=row, lines=listed))
+    if lines and not beside:
+        height = -(-len(lines) // _COLUMNS)
+        yield Block(_LINE * height + 0.1, names, partial(_columns, lines=lines, height=height))
+
+
+def _lines(values: Sequence[Shown]) -> Lines:
+    """Return what is listed of values: names, and values with their units."""
+    found = [line for one in values for line in _lines_of(one)]
+    hidden = len(found) - _MOST_LINES
+    return found if hidden <= 0 else [*found[: _MOST_LINES - 1], (f"and {hidden + 1} more", "")]
+
+
+def _lines_of(shown: Shown) -> Lines:
+    if shown.absent:
+        return [(shown.name, value_text(shown, 0, ""))]
+    values = shown.values
+    if len(values) > _MOST_OF_ONE:
+        ends = " to ".join(value_text(shown, float(end), "") for end in (values.min(), values.max()))
+        return [(f"{shown.name}, {len(values)} values", f"{ends} {shown.unit}".rstrip())]
+    named = zip(shown.channels, values.tolist(), strict=True)
+    return [(name, value_text(shown, value, unit)) for (name, unit), value in named]
+
+
+def _stills(figure: Figure, place: SubplotSpec, row: Sequence[tuple[Shown, str, NDArray[Any]]], lines: Lines) -> None:
+    ratios = [*[2.0] * len(row), *([1.2] if lines else [])]
+    places = place.subgridspec(1, len(ratios), width_ratios=ratios)
+    for number, (shown, name, pixels) in enumerate(row):
+        axes = figure.add_subplot(places[number])
+        if shown.absent:
+            axes.set_axis_off()
+            panels.notice(axes, f"{name}: {shown.absent}")
+        else:
+            picture_panels.still(axes, pixels[0], grey_limits(shown), f"{name}, {picture_panels.scale_text(shown)}")
+    if lines:
+        panels.listing(figure.add_subplot(places[len(row)]), lines)
+
+
+def _columns(figure: Figure, place: SubplotSpec, lines: Lines, height: int) -> None:
+    """Write values in columns, each from top to bottom."""
+    places = place.subgridspec(1, _COLUMNS, wspace=0.15)
+    for number in range(_COLUMNS):
+        chosen = lines[number * height : (number + 1) * height]
+        panels.listing(figure.add_subplot(places[number]), chosen, height)
+
+
+def _bars(figure: Figure, place: SubplotSpec, shown: Shown) -> None:
+    if shown.absent:
+        axes = figure.add_subplot(place, xticks=[])
+        panels.plain(axes, shown.name)
+        panels.notice(axes, shown.absent)
+        return
+    left, right = place.subgridspec(1, 2, width_ratios=[3, 1])
+    each = figure.add_subplot(left)
+    label = f"{shown.name}\n({shown.unit})" if shown.unit else shown.name
+    panels.plain(each, label, "neuron, by position")
+    panels.each_neuron(each, shown.values)
+    panels.remark(each, shown.values)
+    ranked = figure.add_subplot(right, sharey=each)
+    panels.plain(ranked, xlabel="rank of the neuron")
+    panels.ranked_neurons(ranked, shown.values)
