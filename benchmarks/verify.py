@@ -162,7 +162,7 @@ def _opening(tree: Path, scale: Scale, scratch: Path) -> Table:
     row = {
         "what": "open_mouse",
         "trials": len(opened.recording.trial_ids),
-        "files": len(opened.index.manifest.files) + 1,
+        "files": opened.index.manifest.n_files,
         "best_ms": min(seconds) * 1e3,
         "median_ms": median * 1e3,
         "seconds": seconds,

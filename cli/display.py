@@ -195,9 +195,9 @@ def show_documents(documents: Sequence[Any]) -> None:
 def lines(error: BaseException) -> list[str]:
     """Return an error as lines, one a problem."""
     if isinstance(error, StoreFormatError):
-        from .sources import explain_mouse
+        from ..convert.formats.registry import explain_mouse
 
-        return [str(explain_mouse(problem)) for problem in error.problems]
+        return [explain_mouse(problem).text(spelled) for problem in error.problems]
     if isinstance(error, TrialpackError):
         return [problem.text(spelled) for problem in error.problems]
     return [str(error)]

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 from ..convert import find_sources
-from ..convert.formats.registry import find_format, mice_in
 from ..convert.formats.source import Source
 from ..store import Problem, SourceError
 from ..store.folder import stores_in
@@ -31,26 +30,6 @@ def named_sources(path: Path) -> list[Source]:
             raise
         what = "a folder of trialpack stores, not of mice to make them of"
         raise SourceError(Problem(str(path), what, _look(stores[0]))) from None
-
-
-def explain_mouse(problem: Problem) -> Problem:
-    """Return a problem with what was given in place of a store, with what to do if that is a mouse, or mice.
-
-    Parameters
-    ----------
-    problem
-        Problem of a `StoreFormatError`.
-    """
-    path = Path(problem.path)
-    if not path.exists() or is_store(path):
-        return problem
-    if form := find_format(path):
-        what = f"not a store, but a mouse to make one of ({form.noun})"
-    elif path.is_dir() and next(mice_in(path), None):
-        what = "a folder of mice to make stores of, not a store"
-    else:
-        return problem
-    return Problem(problem.path, what, f"pack it: trialpack convert {shlex.quote(problem.path)} --to DIR")
 
 
 def _look(store: Path) -> str:

@@ -20,7 +20,6 @@ from ..store.manifest import UNLISTED
 from . import rounding
 from .formats.published.names import TIERS
 from .formats.source import SmallArray, Source, Survey
-from .npy import COPY_AGAIN
 from .published_mice import PublishedMouse, find_published
 from .schema import Schema
 
@@ -312,10 +311,12 @@ def _name_problems(survey: Survey) -> Iterator[Problem]:
 
 
 def _tier_problems(survey: Survey) -> Iterator[Problem]:
-    """Yield that the tiers are missing among the tables of trials, whose length they tell."""
-    names = [array.name for array in survey.small if array.name.startswith("meta/trials/")]
-    if names and TIERS not in names:
-        yield Problem(survey.label, "missing (expected the tier of each trial)", COPY_AGAIN, TIERS)
+    """Yield that the tiers among the tables of trials, whose length they tell, are missing or no list."""
+    shapes = {array.name: array.shape for array in survey.small if array.name.startswith("meta/trials/")}
+    if shapes and len(shapes.get(TIERS, ())) != 1:
+        found = f"shape {shapes[TIERS]}" if TIERS in shapes else "none"
+        what = f"expected one text for each file number, found {found}"
+        yield Problem(survey.label, what, "give the source's tiers beside its other arrays", TIERS)
 
 
 def _path_problems(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..store import check_full, check_quick, layout
+from ..store import StoreFormatError, check_full, check_quick, layout
 from ..store.progress import Progress
 from ..store.tasks import available_cores
 from .compare import compare_with_source
-from .formats.registry import open_source
+from .formats.registry import explain_mouse, open_source
 from .formats.source import Source
 
 
@@ -106,7 +106,10 @@ def verify_mouse(
     """
     begun, threads = time.perf_counter(), workers or available_cores()
     opened = None if source is None else open_source(source)
-    index = check_quick(Path(store)) if quick else check_full(Path(store), workers=threads, progress=progress)
+    try:
+        index = check_quick(Path(store)) if quick else check_full(Path(store), workers=threads, progress=progress)
+    except StoreFormatError as error:
+        raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:
         compare_with_source(index.root, opened, workers=threads, progress=progress)
     return Verification(

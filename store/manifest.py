@@ -76,6 +76,11 @@ class Manifest:
         """Bytes of all files it lists."""
         return sum(record.size for record in self.files.values())
 
+    @property
+    def n_files(self) -> int:
+        """How many files the store has: those that it lists, itself, and the record of software."""
+        return len(self.files) + 2
+
 
 def values_digest(values: NDArray[Any]) -> str:
     """Return the digest of a trial's values, a C-contiguous array in native (little-endian) order."""

@@ -241,15 +241,15 @@ def test_an_installed_package_adds_to_the_command_line(mouse_store, tmp_path):
 class WithoutTiers(MouseTree):
     """A source with arrays of trials, but without their tiers among them."""
 
-    def survey(self):
-        found = super().survey()
+    def survey(self, schema=None):
+        found = super().survey(schema)
         kept = tuple(array for array in found.small if array.name != "meta/trials/tiers.npy")
         return dataclasses.replace(found, small=kept)
 
 
 class WithFlatTiers(MouseTree):
-    def survey(self):
-        found = super().survey()
+    def survey(self, schema=None):
+        found = super().survey(schema)
         tiers = SmallArray("meta/trials/tiers.npy", (), "<U5", False, 20)
         kept = (array for array in found.small if array.name != tiers.name)
         return dataclasses.replace(found, small=(*kept, tiers))

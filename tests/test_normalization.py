@@ -643,7 +643,8 @@ def filled_from(ring: BufferPool, number: int = 0) -> Filled:
     values = ring.take()[:24].view(np.float32).reshape(1, 2, 3)
     stream: Any = SimpleNamespace(
         labels=lambda plan: {"trial_id": plan.rows, "mouse": "m"},
-        mouse=SimpleNamespace(kind="dynamic"),
+        mouse=SimpleNamespace(kind="dynamic", recording=SimpleNamespace(stimulus=None)),
+        adds_channel_axis=lambda name: False,
         names=("responses",),
         permutation=lambda name: (0, 1, 2),
     )

@@ -83,7 +83,7 @@ def seal(store: Path) -> None:
     """Write a manifest of the files as they are."""
     manifest = read_manifest(store)
     (store / "manifest.json").unlink()
-    files = sorted(path for path in store.rglob("*") if path.is_file())
+    files = sorted(path for path in store.rglob("*") if path.is_file() and path.name != "software.json")
     records = {path.relative_to(store).as_posix(): record(path.read_bytes()) for path in files}
     (store / "manifest.json").write_bytes(Manifest(manifest.store_id, records, manifest.values).to_bytes())
 

@@ -15,8 +15,6 @@ from trialpack.store import SourceError
 
 from .mice import assert_holds_mouse, assert_same_tree
 
-pytestmark = pytest.mark.usefixtures("no_sync")
-
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 RESPONSE = "data/responses/9.npy"
 BLOCK = 512

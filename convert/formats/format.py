@@ -22,7 +22,7 @@ class Option:
     Attributes
     ----------
     name
-        Parameter of `export_mouse`; on the command line with dashes, such as ``--hdf5-filter``.
+        Parameter of `export_mouse`; on the command line an option, with dashes, such as that of ``hdf5_filter``.
     help
         One sentence for the command line.
     choices
@@ -78,7 +78,7 @@ class Format:
     Attributes
     ----------
     name
-        Name for ``--as`` and `export_mouse`.
+        Name by which `export_mouse` and the command line know it.
     noun
         What a mouse of the format is, such as "a zip of that folder"; for messages and help.
     suffixes

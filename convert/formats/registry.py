@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from ...store import OptionError, Problem, SourceError
+from ...store import Call, OptionError, Problem, SourceError
+from ...store.publish import is_store
 from . import hdf5
 from .format import Format
 from .published import npy_folder, tar, zip
@@ -179,6 +180,26 @@ def mice_in(folder: Path) -> Iterator[tuple[Path, Format]]:
         form = find_format(child)
         if form is not None:
             yield child, form
+
+
+def explain_mouse(problem: Problem) -> Problem:
+    """Return a problem with what was given in place of a store, with what to do if that is a mouse, or mice.
+
+    Parameters
+    ----------
+    problem
+        Problem of a `StoreFormatError`.
+    """
+    path = Path(problem.path)
+    if not path.exists() or is_store(path):
+        return problem
+    if form := find_format(path):
+        what = f"not a store, but a mouse to make one of ({form.noun})"
+    elif path.is_dir() and next(mice_in(path), None):
+        what = "a folder of mice to make stores of, not a store"
+    else:
+        return problem
+    return Problem(problem.path, what, ("pack it: ", Call("convert_mouse", problem.path)))
 
 
 def expected() -> str:

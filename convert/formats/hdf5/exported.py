@@ -59,10 +59,11 @@ class _Exported:
         frames = self._of_trials(layout.N_FILE_FRAMES, "i", len(ids))
         places = {v.name: self._place(v, found[v.name], ids, frames) for v in variables}
         self._beside_trials({variable.name for variable in variables})
-        contents = self._collecting.finish(ids, variables, places)
-        for name, place in places.items():
+        # Warnings come in the order of those of the published files, so that equal mice have equal ones.
+        for name, place in sorted(places.items()):
             distinct = {trial.descr for trial in place.trials.values()}
             self._found.widest(name, (np.dtype(descr).name for descr in distinct))
+        contents = self._collecting.finish(ids, variables, places)
         warnings, lengths = tuple(self._found.warnings), None if frames is None else tuple(frames)
         return replace(contents, verbatim=self._verbatim, warnings=warnings, n_file_frames=lengths, **facts)
 
