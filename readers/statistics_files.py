@@ -65,7 +65,7 @@ def _check_public(variables: Sequence[Variable], path: Path) -> None:
     axes = {one.name: len(one.dimensions) for one in variables if one.frame_axis is not None}
     if wrong := [name for name, count in _PUBLIC_AXES.items() if axes.get(name) != count]:
         what = (
-            f"the public pipeline has statistics.pkl only of dynamic mice with {', '.join(_PUBLIC_AXES)} as published"
+            f"the public pipeline has statistics.pkl of dynamic mice only, with {', '.join(_PUBLIC_AXES)} as published"
         )
         raise OptionError(Problem(str(path), f"{what} (lacking or of other axes: {', '.join(wrong)})", "use .npz"))
 
