@@ -8,7 +8,6 @@ numcodecs is.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import platform
 import sys
