@@ -228,14 +228,15 @@ def convert_mouse(
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
-        finish(stage, manifest, software(codec))
+        versions = software(codec)
+        finish(stage, manifest, versions)
         if verify:
             run.verify(stage)
         publish(stage, replace=replace)
     return ConversionSummary(
         plan=plan,
         store=plan.destination,
-        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(software())),
+        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(versions)),
         files=manifest.n_files,
         seconds=time.perf_counter() - begun,
         verified=verify,
