@@ -237,15 +237,15 @@ def _frame_rate_problems(variable: Variable) -> list[str]:
 
 def _missing_problems(variable: Variable) -> list[str]:
     """Return what is wrong with the value for missing trials: integers need one, floats have NaN."""
-    whole, value = np.dtype(variable.dtype).kind in "iu", variable.missing
+    kind, value = np.dtype(variable.dtype).kind, variable.missing
     if value is None:
-        needs = variable.optional and np.dtype(variable.dtype).kind != "f"
+        needs = variable.optional and kind != "f"
         return [f"optional {variable.dtype} values need a value for missing trials"] if needs else []
-    if not whole:
-        return [f"a value for missing trials is of integers only, and these are {variable.dtype}"]
-    limits = np.iinfo(variable.dtype)
-    if not limits.min <= value <= limits.max:
-        return [f"expected a value for missing trials from {limits.min} to {limits.max}, found {value}"]
+    if kind == "f":
+        return [f"a value for missing trials is of integers and bool only, and these are {variable.dtype}"]
+    limits = (0, 1) if kind == "b" else (np.iinfo(variable.dtype).min, np.iinfo(variable.dtype).max)
+    if not limits[0] <= value <= limits[1]:
+        return [f"expected a value for missing trials from {limits[0]} to {limits[1]}, found {value}"]
     return []
 
 

@@ -101,7 +101,7 @@ def test_axes_lead_back_to_the_published_file(variable: Variable):
         ({"dimensions": ("x", "height", "width")}, "a frame rate is given, but there are no frames"),
         ({"missing": None}, "optional uint8 values need a value for missing trials"),
         ({"missing": 256}, "expected a value for missing trials from 0 to 255, found 256"),
-        ({"dtype": "float16"}, "a value for missing trials is of integers only, and these are float16"),
+        ({"dtype": "float16"}, "a value for missing trials is of integers and bool only, and these are float16"),
         ({"dtype": "bool", "missing": None}, "optional bool values need a value for missing trials"),
         ({"units": 3}, "expected texts as name, units, long_name, dimensions and channels"),
     ],

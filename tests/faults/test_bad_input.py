@@ -798,7 +798,7 @@ SCHEMAS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "optional 1": (f"{LICKS}optional = 1\n", 3, ("licks.optional: expected true or false, found 1",)),
     "optional responses": ("\n[variables.responses]\noptional = true\n", 3, ("expected responses of all trials",)),
     "missing text": (f'{LICKS}missing = "nan"\n', 3, ("licks.missing: expected a whole number",)),
-    "missing float": (f"{LICKS}missing = 3\n", 2, ("of integers only, and these are float32",)),
+    "missing float": (f"{LICKS}missing = 3\n", 2, ("of integers and bool only, and these are float32",)),
 }  # fmt: skip
 """Text of the file, line that is at fault (0 where none is named), and what must be said."""
 
@@ -836,7 +836,7 @@ def test_a_schema_that_is_nested_too_deeply(tally: Tally) -> None:
         pytest.param("i1", "", ("optional int8 values need a value for missing",), id="no value"),
         pytest.param("i1", "missing = 128\n", ("from -128 to 127, found 128",), id="too large"),
         pytest.param("u1", "missing = -1\n", ("from 0 to 255, found -1",), id="negative"),
-        pytest.param("bool", "missing = 0\n", ("of integers only, and these are bool",), id="truths"),
+        pytest.param("bool", "missing = 2\n", ("from 0 to 1, found 2",), id="truths"),
         pytest.param("bool", "", ("optional bool values need a value for missing",), id="truths without"),
     ],
 )
