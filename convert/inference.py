@@ -304,7 +304,7 @@ def count_frames(
     # Where some variable is not optional, that it lacks a trial is reported already.
     for trial in ids if all(one.optional for one in variables if one.name in axes) else ():
         if trial not in told:
-            report(f"lacks trial {trial}, as does every variable with frames", found[next(iter(axes))].folder, trial)
+            report(f"lacks trial {trial}, as does every variable with frames", next(iter(axes)), trial)
     for name, frames in counts.items():
         one, place = found[name], axes[name]
         wrong = [trial for trial, count in frames.items() if count != told[trial]]

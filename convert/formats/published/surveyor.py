@@ -115,7 +115,7 @@ class Surveyor:
                 folder = found[variable].folder
                 self._found.problems.append(schema.problem_of_shape(self._tree.label, what, variable, folder))
             else:
-                self._found.problem(what, COPY_AGAIN, files[variable][trial], trial)
+                self._found.problem(what, COPY_AGAIN, files[variable].get(trial, found[variable].folder), trial)
 
         return count_frames(variables, found, ids, report)
 
