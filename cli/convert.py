@@ -26,7 +26,7 @@ from . import options
 from .display import (
     IN_JSON,
     bound_texts,
-    complain,
+    complain_of,
     grouped,
     lines,
     progress_bar,
@@ -53,7 +53,7 @@ Examples:
   trialpack convert lab/mouse7 --to stores --schema lab.toml
 
 Variables that cannot be told from the shapes of their files are declared in trialpack.toml beside data/, or with
---schema; docs/format.md has its keys. --dry-run prints the schema found, to be saved, edited and given:
+--schema; docs/own-mice.md has its keys. --dry-run prints the schema found, to be saved, edited and given:
 
 \b
   trialpack convert lab/mouse7 --to stores --dry-run | sed -n '/^# trialpack.toml/,$p' > lab.toml
@@ -79,13 +79,12 @@ class _Outcome:
     problems: list[str] = field(default_factory=list[str])
 
     def failed(self, error: BaseException, label: str = "") -> None:
-        """Report an error; what another mouse was refused for in the same words, as of a schema, only once."""
-        if label and self.problems and set(lines(error)) <= set(self.problems):
-            self.problems.append(f"{label}: not converted, for problems that are reported already")
-            click.echo(f"trialpack: {self.problems[-1]}", err=True)
-            return
-        complain(error, IN_JSON)
-        self.problems += lines(error)
+        """Report an error of a mouse; what another one was refused for in the same words, as of a schema, only once."""
+        new = [line for line in lines(error) if line not in self.problems]
+        if not new and label:
+            new = [f"{label}: not converted, for problems that are reported already"]
+        complain_of(new, IN_JSON)
+        self.problems += new
 
 
 @click.command(help=_HELP, epilog=_EPILOG)

@@ -33,7 +33,7 @@ _LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over", "role", "H
 
 
 class Bar:
-    """A progress bar that hears how far a conversion is; cheap to tell, for any number of threads and files."""
+    """Progress bar of a conversion; cheap to advance, for any number of threads and files."""
 
     def __init__(self, drawn: RichProgress, name: str) -> None:
         self._drawn, self._name, self._lock = drawn, name, threading.Lock()
@@ -211,7 +211,11 @@ def complain(error: BaseException, elsewhere: str = "") -> None:
     elsewhere
         Where all problems are to be had, such as `IN_JSON`.
     """
-    found = lines(error)
+    complain_of(lines(error), elsewhere)
+
+
+def complain_of(found: Sequence[str], elsewhere: str = "") -> None:
+    """Print lines, one a problem; parameters as of `complain`."""
     for line in found[:_SHOWN_PROBLEMS]:
         click.echo(f"trialpack: {line}", err=True)
     if more := len(found[_SHOWN_PROBLEMS:]):

@@ -153,7 +153,20 @@ def root_attributes(plan: Plan, merged: UnitRecord, digests: Mapping[str, str]) 
     }
     if options.bounds:
         described[layout.A_MAX_ERROR] = {name: bound.document for name, bound in options.bounds.items()}
-    content = [described, list(survey.trial_ids), list(survey.tiers), merged.values, dict(sorted(digests.items()))]
+    # How the source wrote the trials is content, too: what an export gives back.
+    written = [
+        survey.n_file_frames,
+        {name: sorted(spec.missing) for name, spec in survey.specs.items()},
+        merged.headers,
+    ]
+    content = [
+        described,
+        list(survey.trial_ids),
+        list(survey.tiers),
+        written,
+        merged.values,
+        dict(sorted(digests.items())),
+    ]
     return described | {
         layout.A_STORE_ID: hashlib.sha256(to_json(content)).hexdigest()[:32],
         layout.A_LETTER: plan.published.letter if plan.published else None,

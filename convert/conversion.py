@@ -19,7 +19,7 @@ from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
 from ..store.layout import CodecName, Precision
-from ..store.manifest import Manifest
+from ..store.manifest import UNLISTED, Manifest
 from ..store.progress import Progress, Silent
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
@@ -228,16 +228,15 @@ def convert_mouse(
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
-        versions = software(codec)
-        finish(stage, manifest, versions)
+        finish(stage, manifest, software(codec))
         if verify:
             run.verify(stage)
         publish(stage, replace=replace)
     return ConversionSummary(
         plan=plan,
         store=plan.destination,
-        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(versions)),
-        files=manifest.n_files,
+        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(software(codec))),
+        files=len(manifest.files) + len(UNLISTED),
         seconds=time.perf_counter() - begun,
         verified=verify,
         warnings=(*plan.warnings, *warnings),

@@ -16,6 +16,7 @@ from ..readers.reductions import needed_memory
 from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, StoreLayout, Variable, small_layout
+from ..store.manifest import UNLISTED
 from . import rounding
 from .formats.published.names import TIERS
 from .formats.source import SmallArray, Source, Survey
@@ -139,7 +140,7 @@ class Plan:
     def files(self) -> int:
         """How many files the store will consist of."""
         groups = {str(parent) for array in self.arrays for parent in Path(array.path).parents}
-        return sum(array.files + 1 for array in self.arrays) + len(groups) + len((layout.MANIFEST, layout.SOFTWARE))
+        return sum(array.files + 1 for array in self.arrays) + len(groups) + len(UNLISTED)
 
     @property
     def nbytes(self) -> int:

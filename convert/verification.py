@@ -25,7 +25,7 @@ class Verification:
     store
         Folder of the store.
     files, nbytes
-        Number of its files, and their bytes on disk, the manifest included.
+        Number of its files, and their bytes on disk, manifest and record of software included.
     every_value
         Whether every byte and value was compared with its digest; otherwise names, sizes and metadata only.
     source
@@ -114,7 +114,7 @@ def verify_mouse(
         compare_with_source(index.root, opened, workers=threads, progress=progress)
     return Verification(
         store=index.root,
-        files=index.manifest.n_files,
+        files=index.n_files,
         nbytes=index.nbytes,
         every_value=not quick,
         source=None if opened is None else opened.label,

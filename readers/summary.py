@@ -53,7 +53,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
         "bytes_source": facts[layout.A_SOURCE]["bytes"],
         "bytes_store": index.nbytes,
         "files_source": facts[layout.A_SOURCE]["files"],
-        "files_store": index.manifest.n_files,
+        "files_store": index.n_files,
         "ratio": round(index.nbytes / facts[layout.A_SOURCE]["bytes"], 4),
         "statistics": _statistics(index),
         "check": "names, sizes and metadata agree with the manifest",

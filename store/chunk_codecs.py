@@ -159,7 +159,7 @@ def seal(data: bytes) -> bytes:
 
 
 def parse_configuration(document: Chain, itemsize: int) -> ChunkCodec | None:
-    """Return the codec that a chain of Zarr metadata stands for; None without a checksum, or if nobody knows it."""
+    """Return the codec that a chain of Zarr metadata stands for; None without a checksum, or if no codec has it."""
     if document[-1:] != [_CHECKSUM]:
         return None
     order, chain = _split(document[:-1])

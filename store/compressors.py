@@ -261,7 +261,7 @@ COMPRESSORS: dict[str, Codec] = {
 
 
 def parse_chain(chain: Chain, itemsize: int) -> tuple[str, str] | None:
-    """Return name and settings of the codec that has just this metadata; None if nobody knows it."""
+    """Return name and settings of the codec that has just this metadata; None if there is no such codec."""
     for name, codec in COMPRESSORS.items():
         settings = codec.parse(chain, itemsize)
         if settings is not None:

@@ -16,7 +16,7 @@ from .bounds import Bound, parse_bound
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import StoreFolder
 from .layout import ArrayLayout
-from .manifest import Manifest
+from .manifest import UNLISTED, Manifest
 from .metadata import is_group, parse_array
 from .schema import are_root_attributes, parse_variables, schema_violations
 from .small import read_array
@@ -67,8 +67,13 @@ class StoreIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on disk of all files, the manifest and the record of software included."""
+        """Bytes on disk of all files."""
         return self.manifest.nbytes + len(self.manifest.to_bytes()) + len(software_record(self.software))
+
+    @property
+    def n_files(self) -> int:
+        """How many files the store has."""
+        return len(self.manifest.files) + len(UNLISTED)
 
     def stored_nbytes(self, path: str) -> int:
         """Return the bytes on disk of an array or group, metadata included."""

@@ -22,6 +22,8 @@ from .mistaken import explain_not_a_store
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
+UNLISTED = (layout.SOFTWARE, layout.MANIFEST)
+"""Files that a manifest does not list: they have digests of their own."""
 _SEAL = "sha256_of_manifest"
 
 
@@ -111,7 +113,7 @@ def read_manifest(root: Path) -> Manifest:
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     """Compare the files of a store with its manifest, by one walk that reads no data; what `is_junk` is no problem."""
     found = dict(_walk(root, ""))
-    for name in (layout.MANIFEST, layout.SOFTWARE):
+    for name in UNLISTED:
         found.pop(name, None)
     problems = [
         _problem(root, path, _size_text(record.size, found.get(path)), "copy or convert the mouse again")

@@ -18,7 +18,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Progress that nobody listens to."""
+    """Progress without a listener."""
 
     def start(self, phase: str, nbytes: int, files: int) -> None:
         """Do nothing."""

@@ -25,7 +25,7 @@ from typing import Any
 from . import files, layout
 from .errors import Argument, OptionError, Problem, StoreBusyError, StoreExistsError
 from .integrity import file_digest
-from .manifest import Manifest
+from .manifest import UNLISTED, Manifest
 from .metadata import to_json
 from .shards import FileRecord
 from .software import software_record
@@ -161,7 +161,7 @@ def finish(stage: Stage, manifest: Manifest, software: Mapping[str, str]) -> Non
     """
     files.write(stage.root / layout.SOFTWARE, software_record(software))
     files.write(stage.root / layout.MANIFEST, manifest.to_bytes())
-    for path in [*manifest.files, layout.SOFTWARE, layout.MANIFEST]:
+    for path in (*manifest.files, *UNLISTED):
         files.make_read_only(stage.root / path)
     folders = {stage.root / parent for path in manifest.files for parent in Path(path).parents}
     for folder in sorted(folders, key=lambda path: -len(path.parts)):
@@ -238,7 +238,7 @@ def _taken(destination: Path) -> Problem:
 
 
 def _holder(lock: Path) -> str | None:
-    """Return who holds a lock; None if that is nobody any more."""
+    """Return who holds a lock; None if it is free."""
     # The process that takes a lock writes its name into it a moment later.
     for _ in range(100):
         try:

@@ -24,10 +24,11 @@ def software_record(versions: Mapping[str, str]) -> bytes:
 
 def read_software(root: Path) -> tuple[dict[str, str], list[Problem]]:
     """Return the versions that made a store, and what is wrong with their record."""
-    try:
-        data = read_file(root, layout.SOFTWARE)
-    except OSError as error:
-        return {}, [_problem(root, f"missing or not readable ({error.strerror})")]
+    path = root / layout.SOFTWARE
+    # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+    if path.is_symlink() or not path.is_file():
+        return {}, [_problem(root, "missing or not a file")]
+    data = read_file(root, layout.SOFTWARE)
     versions = _parse(data)
     return versions or {}, [] if versions is not None else [_problem(root, "was changed (its own digest differs)")]
 

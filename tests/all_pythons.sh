@@ -9,6 +9,10 @@ for candidate in $(compgen -c python3. || true) "${PYENV_ROOT:-$HOME/.pyenv}"/ve
     minor=${version#3.}
     if [ "$minor" -ge 11 ] && [ "$version" != "$mine" ]; then found[$version]=$candidate; fi
 done
+# What each Python makes of the same mice, to be compared with what the others make of them.
+equal=$(mktemp -d)
+trap 'rm -rf "$equal"' EXIT
+[ ! -x "${VENV:-.venv}/bin/python" ] || "${VENV:-.venv}/bin/python" -m tests.equal_stores "$equal"
 versions=$(printf '%s\n' "${!found[@]}" | sort -V)
 newest=$(tail -1 <<<"$versions")
 for version in $versions; do
@@ -31,5 +35,6 @@ for version in $versions; do
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --upgrade ".[$extras]"
     "$venv/bin/python" -m pip list --disable-pip-version-check 2>/dev/null |
         awk '$1 ~ /^(zarr|numcodecs|numpy|torch|neuralpredictors)$/ { printf "%s %s  ", $1, $2 } END { print "" }'
+    "$venv/bin/python" -m tests.equal_stores "$equal"
     "$venv/bin/python" -m pytest -q -n auto --dist worksteal -m "not once" "${chosen[@]}"
 done

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from trialpack.cli.display import progress_bar
@@ -566,3 +568,150 @@ def test_progress_reaches_its_total(mice, tmp_path):
     listener = Listener()
     convert_mouse(next(mice.glob("dynamic*")), tmp_path, progress=listener)
     assert listener.phases == [["converting", 0, 0], ["statistics of", 0, 0], ["verifying", 0, 0]]
+
+
+FRAMES = 30
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Two mice: no pupil, counts, pictures in bytes, a variable of some trials, trials of different lengths."""
+    random = np.random.default_rng(5)
+    for name in ("lab1", "lab2"):
+        for trial in range(4):
+            frames = FRAMES + trial
+            values = {
+                "responses": random.normal(size=(5, frames)).astype(np.float32),
+                "odd": random.integers(0, 9, (5, 5)).astype(np.int16),
+                "spikes": random.integers(-9, 9, (5, frames)).astype(np.int16),
+                "face": random.integers(0, 255, (6, 7, frames)).astype(np.uint8),
+                "treadmill": random.normal(size=(2, frames)),
+                "lever": np.array(trial, np.int64),
+            }
+            for variable, array in values.items():
+                if (variable, trial) != ("face", 2):
+                    (tmp_path / "lab" / name / "data" / variable).mkdir(parents=True, exist_ok=True)
+                    np.save(tmp_path / "lab" / name / "data" / variable / f"{trial}.npy", array)
+        (tmp_path / "lab" / name / "meta/trials").mkdir(parents=True)
+        np.save(tmp_path / "lab" / name / "meta/trials/tiers.npy", np.array(["train"] * 3 + ["test"]))
+    return tmp_path / "lab"
+
+
+@pytest.fixture
+def schema(tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text("""
+frame_rate = 20
+[variables.odd]
+dimensions = ["neuron", "part"]
+[variables.face]
+optional = true
+missing = 7
+[variables.treadmill]
+channels = [{ name = "forward", units = "cm/s" }, { name = "yaw", units = "deg/s" }]
+""")
+    return file
+
+
+def test_a_schema_makes_ambiguous_mice_convertible(lab, schema, tmp_path):
+    refused = run("convert", lab, "--to", tmp_path / "to")
+    assert refused.returncode == 1 and not (tmp_path / "to").exists()
+    assert "could be" in refused.stderr or "missing" in refused.stderr
+    done = run("convert", lab, "--to", tmp_path / "to", "--schema", schema)
+    assert done.returncode == 0, done.stderr
+    for name in ("lab1", "lab2"):
+        store = tmp_path / "to" / f"{name}.zarr"
+        mouse = open_mouse(store)
+        assert mouse.recording.variable("odd").dimensions == ("neuron", "part")
+        assert (mouse.trial(2)["face"] == 7).all() and mouse.trial(2)["face"].shape == (32, 6, 7)
+        verified = run("verify", store, "--source", lab / name)
+        assert verified.returncode == 0 and "equal to" in verified.stdout, verified.stderr
+    again = run("convert", lab, "--to", tmp_path / "to", "--schema", schema, "--skip-existing", "--json")
+    assert again.returncode == 0 and len(json.loads(again.stdout)["skipped"]) == 2
+
+
+def test_the_schema_of_a_dry_run_can_be_saved_and_given(lab, schema, tmp_path):
+    done = run("convert", lab, "--to", tmp_path / "to", "--schema", schema, "--dry-run")
+    assert done.returncode == 0 and not (tmp_path / "to").exists()
+    comment = "# trialpack.toml of lab1, lab2\n"
+    assert done.stdout.count("# trialpack.toml") == 1 and "nothing was written" in done.stdout.split(comment)[0]
+    saved = tmp_path / "saved.toml"
+    saved.write_text(comment + done.stdout.split(comment)[1])
+    found = tomllib.loads(saved.read_text())["variables"]
+    assert found["face"]["missing"] == 7 and found["responses"]["frame_rate"] == 20
+    assert [one["name"] for one in found["treadmill"]["channels"]] == ["forward", "yaw"]
+    documents = [
+        json.loads(run("convert", lab, "--to", tmp_path / "to", "--schema", file, "--dry-run", "--json").stdout)["mice"]
+        for file in (schema, saved)
+    ]
+    assert documents[0] == documents[1]
+    assert {tomllib.loads(one["schema"])["variables"]["odd"]["dimensions"][1] for one in documents[0]} == {"part"}
+
+
+def test_different_schemas_are_printed_for_their_mice(mice, tmp_path):
+    done = run("convert", mice, "--to", tmp_path, "--dry-run")
+    for name in ("dynamic29156-11-10", "static26872-17-20"):
+        assert f"\n# trialpack.toml of {name}\n[variables." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[variables.odd]\nkind = 3\n", ["line 2: variables.odd.kind: unknown key"]),
+        ("[variables.odd\n", ["line 1: not TOML"]),
+        (None, ["cannot be read"]),
+        ("[variables.odds]\nunits = 'V'\n", ["line 1: variables.odds: there is no such folder under data"]),
+    ],
+)
+def test_what_is_wrong_with_a_schema_is_reported_once(lab, tmp_path, text, words):
+    file = tmp_path / "bad.toml"
+    if text is not None:
+        file.write_text(text)
+    done = run("convert", lab, "--to", tmp_path / "to", "--schema", file)
+    assert done.returncode == 1 and not (tmp_path / "to").exists()
+    for word in words:
+        assert sum(word in line for line in done.stderr.splitlines()) == 1, done.stderr
+    document = json.loads(run("convert", lab, "--to", tmp_path / "to", "--schema", file, "--json").stdout)
+    assert sum(words[0] in problem for problem in document["problems"]) == 1 and document["mice"] == []
+
+
+@pytest.fixture
+def lab_store(lab, schema, tmp_path):
+    return convert_mouse(lab / "lab1", tmp_path / "stores", schema=schema).store
+
+
+def test_info_shows_variables_and_versions(lab_store):
+    shown = run("info", lab_store).stdout
+    rows = {
+        line.split()[0]: line
+        for line in shown.partition("Variables\n")[2].partition("Arrays\n")[0].splitlines()
+        if line.strip()
+    }
+    assert re.search(r"input +frame × face_axis_0 × face_axis_1 +uint8 +– +20 +3 of 4 \(optional\)", rows["face"])
+    assert re.search(r"input +one value +int64 +– +– +4 of 4$", rows["lever"])
+    assert "forward (cm/s), yaw (deg/s)" in rows["treadmill"]
+    assert re.search(r"made by +.*numcodecs \d.*trialpack \d", shown)
+    assert re.search("frames +33 at most; 30 in 1 trial, 31 in 1 trial.*; valid 30 in 1 trial", shown)
+    document = json.loads(run("info", lab_store, "--json").stdout)
+    assert document["trials_with"] == {
+        "responses": 4, "face": 3, "lever": 4, "odd": 4, "spikes": 4, "treadmill": 4,
+    }  # fmt: skip
+    assert {"python", "trialpack", "numcodecs"} <= document["software"].keys()
+    assert document["file_frames_by_trial"] == {"30": 1, "31": 1, "32": 1, "33": 1}
+
+
+def test_stats_of_any_variables(lab_store, lab, tmp_path):
+    shown = run("stats", lab_store)
+    assert shown.returncode == 0, shown.stderr
+    for variable in ("responses", "face", "lever", "odd", "spikes", "treadmill"):
+        assert f"\n  {variable} " in shown.stdout
+    document = json.loads(run("stats", lab_store, "--json").stdout)["statistics"]
+    spikes = [np.load(lab / "lab1/data/spikes" / f"{trial}.npy") for trial in range(3)]
+    found = document["spikes"]["over_trials_and_frames"]
+    assert found["min"][0] == min(one.min() for one in spikes) and found["max"][1] == max(one.max() for one in spikes)
+    assert found["count"] == [93, 93]
+    assert document["face"]["over_trials"]["count"] == [0, 2] and document["lever"]["over_trials"]["mean"] == [1, 1]
+    assert run("stats", lab_store, "-o", tmp_path / "a.npz").returncode == 0
+    refused = run("stats", lab_store, "-o", tmp_path / "a.pkl")
+    assert refused.returncode == 1 and not (tmp_path / "a.pkl").exists()
+    assert "videos, behavior, pupil_center); use .npz" in refused.stderr and len(refused.stderr.splitlines()) == 1

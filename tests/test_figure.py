@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import rcParams
 from matplotlib.figure import Figure
+from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse, panels, trial_figure
 from trialpack.readers.figure import picture_formats
@@ -269,9 +270,8 @@ def test_odd_static_responses(opened, change):
     assert bool(each.get_title(loc="right")) == bool(np.isnan(mouse.trial(0)["responses"]).any())
 
 
-@pytest.mark.parametrize(("name", "trial_id"), [("dynamic_folder", 3), ("float64_folder", 2), ("static_folder", 0)])
-def test_nothing_overlaps_or_is_cut_off(opened, name, trial_id):
-    figure = drawn(opened(name), trial_id)
+def check_boxes(figure):
+    """Check that no panel overlaps another one, or is cut off."""
     page, whole = figure.bbox, figure.get_tightbbox().transformed(figure.dpi_scale_trans)
     assert page.x0 <= whole.x0 and whole.x1 <= page.x1 and page.y0 <= whole.y0 and whole.y1 <= page.y1
     boxes = [axes.get_tightbbox() for axes in figure.axes]
@@ -279,6 +279,11 @@ def test_nothing_overlaps_or_is_cut_off(opened, name, trial_id):
         for other in boxes[:place]:
             apart = box.x0 >= other.x1 - 1 or other.x0 >= box.x1 - 1 or box.y1 <= other.y0 + 1 or other.y1 <= box.y0 + 1
             assert apart, (box, other)
+
+
+@pytest.mark.parametrize(("name", "trial_id"), [("dynamic_folder", 3), ("float64_folder", 2), ("static_folder", 0)])
+def test_nothing_overlaps_or_is_cut_off(opened, name, trial_id):
+    check_boxes(drawn(opened(name), trial_id))
 
 
 def test_only_the_trial_is_read(opened, monkeypatch):
@@ -385,3 +390,153 @@ def test_a_full_disk_leaves_no_half_picture(store, tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr
     assert {path.name: path.read_bytes() for path in place.iterdir()} == {"a.png": b"the old one"}
+
+
+# Mice of other labs
+
+
+def write_lab(folder, trials, variables, schema="", lacking=()):
+    """Write a mouse: variables are functions of a trial's number; `lacking` are pairs of variable and trial."""
+    for trial in range(trials):
+        for name, make in variables.items():
+            if (name, trial) not in lacking:
+                (folder / "data" / name).mkdir(parents=True, exist_ok=True)
+                np.save(folder / "data" / name / f"{trial}.npy", make(trial))
+    (folder / "meta/trials").mkdir(parents=True)
+    np.save(folder / "meta/trials/tiers.npy", np.array(["train"] * trials))
+    (folder / "trialpack.toml").write_text(schema)
+    return folder
+
+
+def frames(trial):
+    return 20 + 5 * trial
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A mouse without stimulus, with every kind of variable, and trials of different lengths."""
+    place, random = tmp_path_factory.mktemp("lab"), np.random.default_rng(3)
+    variables = {
+        "responses": lambda trial: random.normal(size=(9, frames(trial))).astype(np.float32),
+        "spikes": lambda trial: random.integers(0, 4, (9, frames(trial))).astype(np.int16),
+        "eye_video": lambda trial: random.integers(0, 255, (6, 8, frames(trial))).astype(np.uint8),
+        "gaze": lambda trial: random.normal(size=(2, frames(trial))),
+        "treadmill": lambda trial: random.normal(size=(3, frames(trial))).astype(np.float16),
+        "lfp": lambda trial: random.normal(size=(11, frames(trial))).astype(np.float32),
+        "lick": lambda trial: np.arange(frames(trial)) % 2 == 0,
+        "face": lambda trial: random.integers(0, 255, (5, 7)).astype(np.uint8),
+        "depth": lambda trial: random.normal(size=9),
+        "lever": lambda trial: np.array(trial - 7, np.int64),
+        "rewarded": lambda trial: np.array(trial == 1),
+        "tensor": lambda trial: random.normal(size=(9, 3)),
+    }
+    schema = """
+frame_rate = 25
+[variables.eye_video]
+optional = true
+missing = 0
+[variables.gaze]
+channels = [{ name = "x", units = "deg" }, { name = "y", units = "deg" }]
+[variables.treadmill]
+channels = [{ name = "forward", units = "cm/s" }, { name = "body sway", units = "" }, { name = "yaw", units = "deg/s" }]
+[variables.lever]
+units = "mm"
+optional = true
+missing = -99
+"""
+    folder = write_lab(place / "lab7", 3, variables, schema, [("eye_video", 2), ("lever", 2)])
+    return open_mouse(convert_mouse(folder, place / "stores").store)
+
+
+def test_every_variable_is_drawn_by_what_it_is(lab):
+    figure, trial = drawn(lab, 1), lab.trial(1)
+    assert "valid length 25 of 25 frames" in figure.get_suptitle() and "zero" not in figure.get_suptitle()
+    strip = panel(figure, "eye video, grey level 0 to 255")
+    for caption, pixels in pictures(strip).items():
+        np.testing.assert_array_equal(pixels, trial["eye_video"][int(caption.split()[1])])
+    order = np.argsort(-trial["spikes"].mean(axis=1), kind="stable")
+    np.testing.assert_array_equal(panel(figure, "spikes").images[0].get_array(), trial["spikes"][order])
+    np.testing.assert_array_equal(panel(figure, "lfp, 11 channels").images[0].get_array(), trial["lfp"])
+    for axis in (0, 1):
+        np.testing.assert_array_equal(curve(panel(figure, "gaze (deg)"), axis), trial["gaze"][axis])
+    for channel, label in enumerate(["treadmill forward (cm/s)", "body sway", "treadmill yaw (deg/s)"]):
+        np.testing.assert_array_equal(curve(panel(figure, label)), trial["treadmill"][channel])
+    np.testing.assert_array_equal(curve(panel(figure, "lick")), trial["lick"])
+    heights = [segment[1, 1] for segment in panel(figure, "depth").collections[0].get_segments()]
+    np.testing.assert_allclose(heights, trial["depth"])
+    (face,) = [axes for axes in figure.axes if axes.get_title() == "face, grey level 0 to 255"]
+    np.testing.assert_array_equal(face.images[0].get_array(), trial["face"])
+    words = texts(figure)
+    for word in ("lever", "-6 mm", "rewarded", "True", "frame (25 Hz)", "not drawn: tensor", "x", "y"):
+        assert word in words
+
+
+def test_a_trial_that_lacks_variables_and_one_that_is_shorter(lab):
+    words = texts(drawn(lab, 2))
+    assert words.count("not recorded in this trial") == 1 and "not recorded" in words
+    figure = drawn(lab, 0)
+    assert shaded(panel(figure, "lick")) == (20, 30) and panel(figure, "lick").get_xlim() == (0, 30)
+    assert "longest trial:\n30 frames" in texts(figure)
+
+
+def test_colours_and_other_channels_of_pictures(tmp_path):
+    random = np.random.default_rng(4)
+    variables = {
+        "responses": lambda _: random.normal(size=(4, 30)),
+        "movie": lambda _: random.integers(0, 255, (3, 5, 8, 30)).astype(np.uint8),
+        "two_bands": lambda _: random.uniform(-2, 2, (2, 5, 8, 30)).astype(np.float32),
+    }
+    schema = "[variables.movie]\nrole = 'stimulus'\n"
+    mouse = open_mouse(convert_mouse(write_lab(tmp_path / "lab", 1, variables, schema), tmp_path / "to").store)
+    figure, trial = drawn(mouse, 0), mouse.trial(0)
+    for caption, pixels in pictures(panel(figure, "movie, colour level 0 to 255")).items():
+        frame = trial["movie"][int(caption.split()[1])]
+        np.testing.assert_allclose(pixels, frame.transpose(1, 2, 0) / 255, rtol=1e-6)
+    for channel in (0, 1):
+        strip = panel(figure, f"two bands {channel}")
+        for caption, pixels in pictures(strip).items():
+            np.testing.assert_array_equal(pixels, trial["two_bands"][int(caption.split()[1]), channel])
+        limits = strip.child_axes[0].images[0].get_clim()
+        assert limits == pytest.approx((trial["two_bands"].min(), trial["two_bands"].max()))
+
+
+def test_more_variables_than_fit_are_named(tmp_path):
+    random = np.random.default_rng(5)
+    traces = {f"trace{number:02}": lambda _: random.normal(size=30) for number in range(60)}
+    values = {f"value{number:02}": lambda _: random.normal() * np.ones(()) for number in range(70)}
+    variables = {"responses": lambda _: random.normal(size=(2, 30)), **traces, **values}
+    mouse = open_mouse(convert_mouse(write_lab(tmp_path / "lab", 1, variables), tmp_path / "to").store)
+    figure = drawn(mouse, 0)
+    assert figure.get_size_inches()[1] < 23
+    lines = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel().startswith("trace")]
+    left_out = [name for name in sorted(traces) if name not in lines]
+    (foot,) = [text for text in texts(figure) if text.startswith("not drawn")]
+    assert foot.replace("\n", " ") == f"not drawn: {', '.join(left_out[:40])}" + (
+        f" and {len(left_out) - 40} more" if len(left_out) > 40 else ""
+    )
+    words = texts(figure)
+    assert "value58" in words and "value59" not in words and "and 11 more" in words
+
+
+def test_a_static_mouse_of_a_lab(tmp_path):
+    random = np.random.default_rng(6)
+    variables = {
+        "responses": lambda _: random.normal(size=11),
+        "images": lambda _: random.uniform(0, 1, (4, 6)).astype(np.float32),
+        "pupil": lambda _: random.integers(0, 255, (5, 5)).astype(np.uint8),
+        "weights": lambda _: np.arange(12.0),
+    }
+    schema = "[variables.pupil]\noptional = true\nmissing = 0\n"
+    folder = write_lab(tmp_path / "lab", 2, variables, schema, [("pupil", 1)])
+    mouse = open_mouse(convert_mouse(folder, tmp_path / "to").store)
+    figure = drawn(mouse, 1)
+    assert figure.axes[0].get_title() == "images, grey level 0 to 1"
+    words = texts(figure)
+    for word in ("pupil: not recorded in this trial", "weights, 12 values", "0 to 11"):
+        assert word in words
+    assert panel(figure, "responses (a.u.)").get_xlabel() == "neuron, by position"
+
+
+@pytest.mark.parametrize("trial_id", [0, 2])
+def test_nothing_overlaps_in_a_figure_of_a_lab(lab, trial_id):
+    check_boxes(drawn(lab, trial_id))

@@ -1,12 +1,13 @@
 """A lab's own mice, end to end: from files to a store, to batches, and back, bit for bit."""
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from trialpack.convert import compare_with_source, convert_mouse, export_mouse
+from trialpack.convert import compare_with_source, convert_mouse, export_mouse, plan_mouse
 from trialpack.readers import Mouse, TrialLoader, open_mouse, train_statistics
 from trialpack.store import CorruptStoreError, OptionError, SourceError
 from trialpack.store.variables import DTYPES
@@ -474,3 +475,17 @@ def test_hundreds_of_variables_are_no_mistake(tmp_path: Path):
     mouse = convert(folder, statistics=False)
     assert len(mouse.variables) == 201
     assert_same_bits(mouse.trial(1)["v199"], np.load(file_of(folder, "v199", 1)))
+
+
+def test_lengths_and_missing_trials_are_counted_in_the_memory_of_a_unit(tmp_path: Path):
+    def memory(name: str, step: int, toml: str = "", lacking: Collection[tuple[str, int]] = ()) -> int:
+        made = {
+            "responses": lambda t: floats(50, 300 - step * t, seed=t),
+            "eye": lambda t: floats(2, 300 - step * t, seed=t),
+        }
+        folder = write_own(tmp_path / name, made, range(4), toml=toml, lacking=lacking)
+        return plan_mouse(folder, tmp_path / "stores").unit_memory
+
+    equal, trial = memory("equal", 0), 50 * 300 * 4
+    assert memory("shorter", 5) == equal + trial
+    assert memory("lacking", 0, "[variables.eye]\noptional = true\n", {("eye", 1)}) == equal + trial

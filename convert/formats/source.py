@@ -218,7 +218,7 @@ class Source(Protocol):
         ...
 
     def survey(self, schema: Schema | None = None) -> Survey:
-        """Find out what there is, without reading trials.
+        """Find out what the mouse consists of, without reading trials.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Memory for batches that is used again as soon as nobody looks at it any more."""
+"""Memory for batches, used again as soon as no view of it is left."""
 
 from __future__ import annotations
 

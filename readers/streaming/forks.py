@@ -1,4 +1,4 @@
-"""Threads do not survive a fork: check that nobody waits for them."""
+"""Threads do not survive a fork: check that nothing waits for them."""
 
 from __future__ import annotations
 

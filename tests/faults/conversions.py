@@ -19,7 +19,6 @@ import pytest
 from trialpack.convert import convert_mouse
 from trialpack.store import (
     files,
-    layout,
 )
 from trialpack.store.integrity import file_digest
 from trialpack.store.publish import Stage
@@ -33,6 +32,8 @@ layout.SHARD_BYTES = {shard_bytes}
 sync = files.sync
 """
 
+VARIABLES = {"videos": 3, "responses": 2, "behavior": 2, "pupil_center": 2}
+"""Those of `recording`, and how many dimensions a trial has."""
 Digests = dict[str, str]
 
 
@@ -302,8 +303,7 @@ def interrupt(faults: Faults, recording: Path, destination: Path, *, unit: int =
 def shards_written(faults: Faults) -> list[str]:
     """Return ``<variable>/<file>`` of the shards created since the faults were armed."""
     paths = [arguments[0] for name, arguments in faults.calls if name == "create" and arguments[0].name[:2] == "c."]
-    variables = {variable.name for variable in layout.VARIABLES["dynamic"]}
-    return sorted(f"{path.parent.name}/{path.name}" for path in paths if path.parent.name in variables)
+    return sorted(f"{path.parent.name}/{path.name}" for path in paths if path.parent.name in VARIABLES)
 
 
 Child = Callable[..., subprocess.Popen[str]]

@@ -25,6 +25,7 @@ from trialpack.store.chunks import EMPTY
 from trialpack.store.layout import ArrayLayout
 from trialpack.store.manifest import Manifest, read_manifest
 from trialpack.store.shards import FileRecord
+from trialpack.store.variables import KNOWN
 
 from ..command_line import run
 from ..mice import open_store
@@ -89,6 +90,17 @@ def copy_store(store: Path, to: Path) -> Path:
     for path in to.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return to
+
+
+def names_of(kind: str) -> list[str]:
+    """Return the variables of the tiny mice of a kind."""
+    return [name for name, known in KNOWN.items() if kind in known.kinds]
+
+
+def listed_files(store: Path) -> dict[str, int]:
+    """Return all files but the manifest, with their sizes, in the order of the manifest."""
+    sizes = {name: record.size for name, record in read_manifest(store).files.items()}
+    return {**sizes, layout.SOFTWARE: (store / layout.SOFTWARE).stat().st_size}
 
 
 def all_files(store: Path) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from trialpack.convert import convert_mouse, export_mouse, open_source
 from trialpack.convert.formats.hdf5.access import _OF_SCALES
-from trialpack.convert.formats.hdf5.values import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, attributes_digest
+from trialpack.convert.formats.hdf5.values import A_ATTRIBUTES_DIGEST, A_DIGEST, A_LAYOUT, attributes_digest, digest
 from trialpack.convert.sample import write_sample
 from trialpack.store import SourceError
 
@@ -204,6 +204,15 @@ def packed_text(file: Any, name: str, n_words: int, size: int, chunk: int) -> No
 
 
 TRIAL = "responses/9"
+
+
+def descending(file: Any) -> None:
+    """Turn the order of the trials around, with a digest that fits."""
+    ids = file["trials/trial_id"]
+    ids[...] = ids[...][::-1]
+    ids.attrs[A_DIGEST] = digest(ids[...])
+
+
 KINDS: dict[str, Kind] = {
     # Values that lie elsewhere.
     "external link": Kind(
@@ -337,7 +346,8 @@ KINDS: dict[str, Kind] = {
         lambda f: f["trials/tiers"].attrs.__setitem__("source_dtype", "<U99"), ("other attributes",), "exported"
     ),
     "no mouse": Kind(attribute("/", "mouse", None), ("lacks the attribute mouse",), "exported"),
-    "unknown kind": Kind(attribute("/", "kind", "fuzzy"), ("'fuzzy' (expected dynamic or static)",), "exported"),
+    "no variables": Kind(attribute("/", "variables", "[]"), ("the attribute variables",), "exported"),
+    "variables of no JSON": Kind(attribute("/", "variables", "fuzzy"), ("the attribute variables",), "exported"),
     "climbing name": Kind(
         attribute("trials/tiers", "source_name", "meta/../../evil.npy"), ("a name that a store cannot",), "exported"
     ),
@@ -358,9 +368,7 @@ KINDS: dict[str, Kind] = {
     "other tier": Kind(
         lambda f: f["trials/tiers"].__setitem__(0, "oracle"), ("trials/tiers: holds other",), "exported"
     ),
-    "unordered trials": Kind(
-        lambda f: f["trials/trial_id"].__setitem__(..., f["trials/trial_id"][...][::-1]), ("ascending",), "exported"
-    ),
+    "unordered trials": Kind(descending, ("expected numbers from 0 to 999999999, ascending",), "exported"),
     "other trial ids": Kind(
         lambda f: f["trials/trial_id"].__setitem__(0, f["trials/trial_id"][0] + 1),
         ("trials/trial_id: holds other values",),
@@ -563,9 +571,9 @@ def content(path):
         values = source.read_small(array.name)
         found.update(repr((array.name, values.dtype.str, values.shape, values.tolist())).encode())
     with source.part(survey.trial_ids).open() as reader:
-        for name in survey.variables:
+        for variable in survey.variables:
             for trial in survey.trial_ids:
-                found.update(np.ascontiguousarray(reader.read(name, trial).values).tobytes())
+                found.update(np.ascontiguousarray(reader.read(variable.name, trial).values).tobytes())
     return found.hexdigest()
 
 data, choose, counts = original.read_bytes(), np.random.default_rng(len(original.name)), {"read": 0, "refused": 0}

@@ -13,7 +13,6 @@ from trialpack.convert import compare_with_source, convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse, train_statistics
 from trialpack.store import CorruptStoreError, check_full, layout
-from trialpack.store.layout import VARIABLES
 
 from ..mice import Array, assert_holds_mouse, edit, trial_ids, trial_path, trim, variables, zip_mouse
 from ..streams import CUTS, quickly
@@ -150,7 +149,7 @@ def by_numpy(store: Path, folder: Path, ids: list[int]) -> Numbers:
     """Concatenate the files of some trials and let numpy reduce them, in float64 but for medians."""
     mouse, found = open_mouse(store), Numbers()
     withheld = dict(zip(mouse.recording.trial_ids.tolist(), mouse.recording.withheld.tolist(), strict=True))
-    for variable in VARIABLES[mouse.kind]:
+    for variable in mouse.recording.variables:
         used = [one for one in ids if variable.name != "responses" or not withheld[one]]
         trials = [np.load(trial_path(folder, variable.name, one)).transpose(variable.axes) for one in used]
         values = np.stack(trials).astype(mouse.recording.arrays[variable.name].dtype)

@@ -22,6 +22,7 @@ from .damages import (
     full,
     is_found,
     is_silent,
+    names_of,
     plain_copy,
     truncate,
     verify,
@@ -231,6 +232,22 @@ def test_every_fault_of_a_copy_is_found(
 
 
 @pytest.mark.promise(20)
+@pytest.mark.parametrize(
+    "fault", [left_out, cut, zeroed, flipped, in_capitals, with_conflict], ids=lambda f: f.__name__
+)
+def test_every_fault_of_the_record_of_versions_is_found(
+    stores: TinyStores, tmp_path: Path, tally: Tally, fault: Fault
+) -> None:
+    """By opening, too: it is not in the manifest, and has a digest of its own."""
+    store, to = stores("static"), tmp_path / "copy.zarr"
+    shutil.copytree(store, to)
+    tally.inject()
+    names = fault(Copied(to, store, [], to / layout.SOFTWARE))
+    assert all(is_found(to, check, names) for check in (check_quick, full, open_mouse)), complaints(to, full)
+    tally.survive()
+
+
+@pytest.mark.promise(20)
 @pytest.mark.parametrize("harmless", HARMLESS, ids=lambda fault: fault.__name__)
 def test_what_systems_leave_in_a_copy_is_no_damage(
     stores: TinyStores, tmp_path: Path, tally: Tally, size: Size, harmless: Fault
@@ -253,7 +270,7 @@ def test_what_systems_leave_in_a_copy_is_no_damage(
 def test_copies_of_plain_zarr_are_read_without_a_word(
     stores: TinyStores, tmp_path: Path, tally: Tally, fault: Fault
 ) -> None:
-    names = [variable.name for variable in layout.VARIABLES["static"]]
+    names = names_of("static")
     plain, other = (plain_copy(stores("static", seed=seed), names, tmp_path / f"{seed}.zarr") for seed in (0, 9))
 
     def read_all(store: Path) -> None:

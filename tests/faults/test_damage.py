@@ -10,8 +10,8 @@ import pytest
 import zarr
 from trialpack.readers import Mouse, open_mouse
 from trialpack.store import CorruptStoreError, StoreFormatError, check_full, check_quick, layout
-from trialpack.store.layout import VARIABLES, ArrayLayout
-from trialpack.store.manifest import read_manifest
+from trialpack.store.layout import ArrayLayout
+from trialpack.store.manifest import UNLISTED, read_manifest
 
 from .damages import (
     CODECS,
@@ -28,6 +28,8 @@ from .damages import (
     index_nbytes,
     is_found,
     is_silent,
+    listed_files,
+    names_of,
     plain_copy,
     remove,
     set_aside,
@@ -50,7 +52,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the 
 
 @pytest.mark.promise(9)
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize(("kind", "name"), [(kind, variable.name) for kind in KINDS for variable in VARIABLES[kind]])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in names_of(kind)])
 def test_no_flipped_byte_of_a_shard_is_read_as_a_number(
     stores: TinyStores, tmp_path: Path, tally: Tally, size: Size, kind: str, name: str, codec: str
 ) -> None:
@@ -146,7 +148,7 @@ def test_quick_and_opening_find_every_file_of_another_name_or_size(
 ) -> None:
     """Each file in turn: short, one kind of damage; long, all kinds."""
     kinds = list(DAMAGE.items())
-    for number, name in enumerate(read_manifest(store).files):
+    for number, name in enumerate(listed_files(store)):
         for kind, damage in kinds if size(0, 1) else [kinds[number % len(kinds)]]:
             tally.inject()
             with set_aside(store / name, tmp_path):
@@ -174,7 +176,7 @@ def test_every_damage_of_the_manifest_is_found(store: Path, tmp_path: Path, tall
 @pytest.mark.promise(10)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_quick_reports_all_damage_at_once(store: Path, tally: Tally, damage: str) -> None:
-    names = list(read_manifest(store).files)
+    names = list(listed_files(store))
     tally.inject(len(names))
     for name in names:
         DAMAGE[damage](store / name)
@@ -184,7 +186,7 @@ def test_quick_reports_all_damage_at_once(store: Path, tally: Tally, damage: str
 
 @pytest.mark.promise(10)
 def test_quick_finds_a_link_to_the_very_file(static_store: Path, tmp_path: Path, tally: Tally) -> None:
-    for number, name in enumerate(read_manifest(static_store).files):
+    for number, name in enumerate(listed_files(static_store)):
         path, target = static_store / name, tmp_path / f"moved{number}"
         tally.inject()
         path.rename(target)
@@ -203,6 +205,7 @@ def test_quick_finds_every_file_that_does_not_belong(store: Path, tally: Tally, 
     """In every folder of the store, and in a new one."""
     folders = sorted({Path(name).parent.as_posix() for name in all_files(store)})
     names = ["extra", "zarr.json.partial", ".hidden", "c.9", "c.99.0", "manifest.json.old", "new/zarr.json"]
+    names += ["software.json.old", "new/software.json"]
     for number, folder in enumerate(folders):
         for name in names if size(folder == ".", True) else [names[number % len(names)]]:
             extra = store / folder / name
@@ -233,13 +236,13 @@ def test_quick_finds_an_extra_link_and_pipe(store: Path, tally: Tally) -> None:
 @pytest.mark.promise(10)
 def test_every_pair_of_swapped_files_is_found(static_store: Path, tally: Tally, size: Size) -> None:
     """Short: neighbours in the order of size, so that pairs of one size are among them; only digests tell those."""
-    records, quiet = read_manifest(static_store).files, 0
-    names = sorted(records, key=lambda name: records[name].size)
+    sizes, quiet = listed_files(static_store), 0
+    names = sorted(sizes, key=lambda name: sizes[name])
     for one, other in combinations(names, 2) if size(0, 1) else pairwise(names):
-        if records[one].sha256 == records[other].sha256:
+        if (static_store / one).read_bytes() == (static_store / other).read_bytes():
             continue
-        same = records[one].size == records[other].size
-        metadata = {name for name in (one, other) if name.endswith(layout.METADATA)}
+        same = sizes[one] == sizes[other]
+        metadata = {name for name in (one, other) if is_metadata(name)}
         tally.inject()
         swap(static_store / one, static_store / other)
         # What the quick check finds is reported without reading the data.
@@ -295,10 +298,15 @@ def sweep(store: Path, places: Mapping[str, list[int]], check: Check, tally: Tal
 def places(store: Path, many: int, *, metadata: bool) -> Iterator[tuple[str, list[int]]]:
     """Yield so many places of every file that is metadata, or of those that are not; the first and the last too."""
     rng = np.random.default_rng(many)
-    for name, record in read_manifest(store).files.items():
-        if name.endswith(layout.METADATA) == metadata:
-            some = {0, record.size - 1, *rng.integers(record.size, size=min(many, 64)).tolist()}
-            yield name, sorted(range(record.size) if many >= record.size else some)
+    for name, nbytes in listed_files(store).items():
+        if is_metadata(name) == metadata:
+            some = {0, nbytes - 1, *rng.integers(nbytes, size=min(many, 64)).tolist()}
+            yield name, sorted(range(nbytes) if many >= nbytes else some)
+
+
+def is_metadata(name: str) -> bool:
+    """Return whether opening a store reads a file of it."""
+    return name == layout.SOFTWARE or name.endswith(layout.METADATA)
 
 
 @pytest.mark.promise(10)
@@ -327,20 +335,36 @@ def test_every_flipped_byte_of_the_manifest_is_found(store: Path, tally: Tally, 
 
 
 @pytest.mark.promise(10)
-def test_every_truncation_of_the_manifest_is_found(static_store: Path, tally: Tally, size: Size) -> None:
-    path = static_store / layout.MANIFEST
+@pytest.mark.parametrize("name", UNLISTED)
+def test_every_truncation_of_a_file_with_a_digest_of_its_own_is_found(
+    static_store: Path, tally: Tally, size: Size, name: str
+) -> None:
+    path = static_store / name
     intact = path.read_bytes()
-    for length in [*range(0, 200), *range(200, len(intact), size(61, 1)), len(intact) - 1]:
+    for length in {*range(min(200, len(intact))), *range(0, len(intact), size(61, 1)), len(intact) - 1}:
         tally.inject()
         path.write_bytes(intact[:length])
-        assert is_found(static_store, check_quick, [layout.MANIFEST]), f"{length} bytes"
+        assert is_found(static_store, check_quick, [name]), f"{length} bytes"
         tally.survive()
+
+
+@pytest.mark.promise(10)
+@pytest.mark.parametrize("check", [check_quick, full, open_mouse])
+@pytest.mark.parametrize("data", [b"{}\n", b"[]\n", b"null\n", b"\xff", b"{" * 9999, b'{"numpy":1}\n', b"\0" * 300])
+def test_other_records_of_versions_are_found(static_store: Path, tally: Tally, data: bytes, check: Check) -> None:
+    tally.inject()
+    (static_store / layout.SOFTWARE).write_bytes(data)
+    assert complaints(static_store, check) == {
+        layout.SOFTWARE: f"{static_store}: software.json: was changed (its own digest differs); "
+        "copy or convert the mouse again"
+    }
+    tally.survive()
 
 
 @pytest.mark.promise(10)
 def test_the_command_finds_what_it_is_to_find(store: Path, tmp_path: Path, tally: Tally, size: Size) -> None:
     """A sample of all of the above through ``trialpack verify``: quick and in full."""
-    rng, names = np.random.default_rng(4), list(read_manifest(store).files)
+    rng, names = np.random.default_rng(4), list(listed_files(store))
     for number in range(size(1, 10)):
         name = str(rng.choice(names))
         tally.inject(2)
@@ -358,7 +382,7 @@ def test_the_command_finds_what_it_is_to_find(store: Path, tmp_path: Path, tally
 @pytest.mark.promise(10)
 def test_plain_zarr_says_nothing_of_changed_files(stores: TinyStores, tmp_path: Path, tally: Tally) -> None:
     """Opening a plain store and reading all of it goes well whatever was done to its shards."""
-    names = [variable.name for variable in layout.VARIABLES["static"]]
+    names = names_of("static")
     plain, other = (plain_copy(stores("static", seed=seed), names, tmp_path / f"{seed}.zarr") for seed in (0, 9))
     shards = [name for name in all_files(plain) if not name.endswith(layout.METADATA)]
     changes: dict[str, Callable[[str], object]] = {

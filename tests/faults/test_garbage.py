@@ -21,7 +21,7 @@ from trialpack.convert.npy import NpyError
 from trialpack.convert.sample import write_sample
 from trialpack.readers import TrialLoader, open_mouse
 from trialpack.store import TrialpackError, check_full, layout
-from trialpack.store.manifest import read_manifest
+from trialpack.store.manifest import UNLISTED, read_manifest
 from trialpack.store.metadata import to_json
 from trialpack.store.publish import Stage
 
@@ -253,9 +253,9 @@ def read_all(path: Path) -> dict[str, bytes]:
     found = {array.name: source.read_small(array.name).tobytes() for array in survey.small}
     found |= {name: source.read_verbatim(name) for name in survey.verbatim}
     with source.part(survey.trial_ids).open() as reader:
-        for variable in survey.variables:
+        for name in (variable.name for variable in survey.variables):
             for trial in survey.trial_ids:
-                found[f"data/{variable}/{trial}.npy"] = reader.read(variable, trial).values.tobytes()
+                found[f"data/{name}/{trial}.npy"] = reader.read(name, trial).values.tobytes()
     return found | {"config.json": (survey.config or "").encode()}
 
 
@@ -388,7 +388,7 @@ def any_json() -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.promise(8)
-@pytest.mark.parametrize("name", [layout.MANIFEST, layout.METADATA, "responses/zarr.json", "trials/tier/zarr.json"])
+@pytest.mark.parametrize("name", [*UNLISTED, layout.METADATA, "responses/zarr.json", "trials/tier/zarr.json"])
 def test_any_bytes_as_a_document(
     name: str, store: Path, source: Path, tmp_path: Path, tally: Tally, size: Size
 ) -> None:
@@ -401,7 +401,7 @@ def test_any_bytes_as_a_document(
         tally.inject()
         with put_back(store / name), put_back(store / layout.MANIFEST):
             (store / name).write_bytes(data)
-            if name != layout.MANIFEST:
+            if name not in UNLISTED:
                 reseal(store, name)
             assert not is_read(lambda: use(store, source))
         tally.survive()

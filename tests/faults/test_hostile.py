@@ -256,6 +256,7 @@ HOSTILE: dict[str, Hostile] = {
     ),
     **{f"link of {name}": linked(name) for name in (SHARD, RESPONSES, "responses", "trials/tier", "zarr.json")},
     "link of the manifest": linked(layout.MANIFEST),
+    "link of the versions": linked(layout.SOFTWARE),
 }
 
 

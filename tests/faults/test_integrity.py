@@ -11,7 +11,7 @@ import pytest
 import zarr
 from trialpack.store import CorruptStoreError, StoreFormatError, TrialpackError, check_full, check_quick, layout
 from trialpack.store.chunk_codecs import seal
-from trialpack.store.manifest import read_manifest
+from trialpack.store.manifest import UNLISTED, read_manifest
 from trialpack.store.metadata import to_json
 from trialpack.store.shards import FileRecord
 
@@ -46,7 +46,9 @@ CHECKS = {"quick": check_quick, "full": full}
 @pytest.mark.parametrize("depth", CHECKS)
 def test_an_intact_store_passes(store: Path, depth: str) -> None:
     index = CHECKS[depth](store)
-    assert set(index.manifest.files) | {layout.MANIFEST} == set(all_files(store))  # type: ignore[attr-defined]
+    assert {*index.manifest.files, *UNLISTED} == set(all_files(store))  # type: ignore[attr-defined]
+    sizes = [(store / name).stat().st_size for name in all_files(store)]
+    assert (index.n_files, index.nbytes) == (len(sizes), sum(sizes))  # type: ignore[attr-defined]
 
 
 def test_a_full_check_reports_every_byte_and_file(store: Path) -> None:

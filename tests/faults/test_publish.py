@@ -25,6 +25,7 @@ from trialpack.store.publish import Stage
 
 from .conversions import (
     SHARD_BYTES,
+    VARIABLES,
     CrashError,
     Digests,
     Faults,
@@ -55,7 +56,7 @@ def test_finished_units_are_not_done_again(
     interrupt(faults, recording, destination, unit=unit)
     faults.arm(-1, CrashError)
     convert(recording, destination)
-    names = [name for name in reference if name.split("/")[0] in {v.name for v in layout.VARIABLES["dynamic"]}]
+    names = [name for name in reference if name.split("/")[0] in VARIABLES]
     wanted = sorted(name for name in names if any(f"/c.{number}." in name for number in range(unit, 3)))
     assert len(wanted) == 4 * (3 - unit)
     assert shards_written(faults) == wanted
@@ -126,9 +127,7 @@ def test_a_source_that_changed_is_read_again(recording: Path, tmp_path: Path, fa
     faults.arm(-1, CrashError)
     convert(source, destination)
     assert shards_written(faults) == sorted(
-        f"{variable.name}/c.{unit}" + ".0" * len(variable.dimensions)
-        for variable in layout.VARIABLES["dynamic"]
-        for unit in (0, 2)
+        f"{name}/c.{unit}" + ".0" * n_dimensions for name, n_dimensions in VARIABLES.items() for unit in (0, 2)
     )
     assert digests(destination) == digests(convert(source, tmp_path / "fresh" / destination.name))
 
@@ -208,8 +207,8 @@ def test_what_was_written_is_read_back_before_it_is_published(
     """A disk that keeps other bytes than it was given."""
     finish = conversion.finish
 
-    def damage(stage: Stage, manifest: Any) -> None:
-        finish(stage, manifest)
+    def damage(stage: Stage, manifest: Any, software: Any) -> None:
+        finish(stage, manifest, software)
         shard = stage.root / "videos" / "c.1.0.0.0"
         shard.chmod(0o644)
         data = shard.read_bytes()

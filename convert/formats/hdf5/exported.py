@@ -40,20 +40,21 @@ def read_exported(file: Hdf5Reader) -> Contents:
 
 
 class _Exported:
-    """One file while it is looked at."""
+    """One file while it is examined."""
 
     def __init__(self, file: Hdf5Reader) -> None:
         self._file, self._collecting = file, Hdf5Surveyor(file)
         self._found, self._verbatim = self._collecting.found, dict[str, SmallPlace]()
 
     def contents(self) -> Contents:
-        """Look at everything; return what there is, or raise all problems."""
+        """Examine everything; return the contents, or raise all problems."""
         with named_errors(self._found.label):
             variables, facts = self._facts()
         stacks = {v.name: self._collecting.stack(v.name, v.dimensions, (v.dtype,)) for v in variables}
         found = {name: stack for name, stack in stacks.items() if stack is not None}
         ids = self._ascending_ids()
-        self._collecting.check_rows(found, len(ids), _TRIAL_ID)
+        if ids:
+            self._collecting.check_rows(found, len(ids), _TRIAL_ID)
         self._found.raise_any()
         frames = self._of_trials(layout.N_FILE_FRAMES, "i", len(ids))
         places = {v.name: self._place(v, found[v.name], ids, frames) for v in variables}
@@ -87,11 +88,21 @@ class _Exported:
 
     def _ascending_ids(self) -> list[int]:
         with self._collecting.noting(_TRIAL_ID):
-            ids = self._of_trials(layout.TRIAL_ID, "i", None) or []
+            ids = self._required(layout.TRIAL_ID, "i", None)
+            if ids is None:
+                return []
             if not ids or ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] > _LAST_TRIAL_ID:
                 raise ReadError(f"expected numbers from 0 to {_LAST_TRIAL_ID}, ascending", EXPORT_AGAIN)
             return ids
         return []
+
+    def _required(self, name: str, kind: str, n_trials: int | None) -> list[Any] | None:
+        """Read what is known of each trial, and cannot be absent; None if it is damaged, which is noted."""
+        with self._collecting.noting(f"{layout.TRIALS}/{name}"):
+            if name not in self._file.kinds(layout.TRIALS):
+                raise ReadError("missing", EXPORT_AGAIN)
+            return self._of_trials(name, kind, n_trials)
+        return None
 
     def _of_trials(self, name: str, kind: str, n_trials: int | None) -> list[Any] | None:
         """Read what is known of each trial; None of what the file does not have, or what came with the source."""
@@ -126,7 +137,7 @@ class _Exported:
             if len(digests) != stack.shape[0]:
                 what = f"the attribute {A_DIGEST} is damaged (expected {stack.shape[0]} texts, found {len(digests)})"
                 raise ReadError(what, EXPORT_AGAIN)
-        has = self._of_trials(f"{layout.HAS}{variable.name}", "b", len(ids)) if variable.optional else None
+        has = self._required(f"{layout.HAS}{variable.name}", "b", len(ids)) if variable.optional else None
         rows = enumerate(zip(ids, headers, digests, has or [True] * len(ids), strict=False))
         nbytes = stack.row_nbytes
         trials = {
@@ -137,7 +148,7 @@ class _Exported:
         return place_of_stack(variable.axes, variable.frame_axis, stack, trials)
 
     def _beside_trials(self, recorded: set[str]) -> None:
-        """Look at all arrays that are none of the recorded variables."""
+        """Examine all arrays beside the recorded variables."""
         for name in self._file.kinds():
             if name in recorded or name == DIMENSIONS:
                 continue

@@ -82,6 +82,7 @@ class Hdf5Mouse:
     @cached_property
     def _known(self) -> tuple[Hdf5Path, Contents]:
         with named_errors(self.label):
+            self._path.stat()  # of a file that is gone, this says so
             if not is_hdf5(self._path):
                 raise ReadError("not an HDF5 file", "download or export it again, or give the file of a mouse")
         with Hdf5Path(self._path).open() as file, named_errors(self.label):

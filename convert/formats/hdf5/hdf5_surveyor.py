@@ -114,7 +114,7 @@ class Hdf5Surveyor:
     def finish(
         self, ids: Sequence[int], variables: Sequence[Variable], places: Mapping[str, VariablePlace]
     ) -> Contents:
-        """Check what depends on more than one array; return what there is, or raise all problems."""
+        """Check what depends on more than one array; return the contents, or raise all problems."""
         tiers = self._tiers(ids)
         complete = {name: place for name, place in places.items() if place.trials}
         of_neurons = {

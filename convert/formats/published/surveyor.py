@@ -35,7 +35,7 @@ class Surveyor:
             self._found.leave_out(name)
 
     def survey(self, given: Schema | None) -> Survey:
-        """Look at everything, then raise all problems or return what there is; see `Source.survey`."""
+        """Examine everything, then raise all problems or return the survey; see `Source.survey`."""
         self._check_names()
         schema = given or self._schema()
         headers = {name: self._headers(trials) for name, trials in sorted(self._trials.items())}
