@@ -228,8 +228,7 @@ def convert_mouse(
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
-        versions = software(codec)
-        finish(stage, manifest, versions)
+        finish(stage, manifest, software(codec))
         if verify:
             run.verify(stage)
         publish(stage, replace=replace)

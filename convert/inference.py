@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from ..store import Problem
@@ -140,12 +140,6 @@ class VariableFinder:
             for one in recording_problems(in_order(sound)):
                 self._complain(one.variable, one.what, one.key)
         return in_order(sound)
-
-    def warnings(self) -> Iterator[str]:
-        """Yield what the published mouse of this name has and this one lacks."""
-        if self._published is not None:
-            names = (name for name, known in KNOWN.items() if self._published.kind in known.kinds)
-            yield from (f"lacks {name}, which the published mouse has" for name in names if name not in self._found)
 
     def _is_declared(self, name: str) -> bool:
         return self._schema.declared(name).dimensions is not None
@@ -304,7 +298,7 @@ def count_frames(
     # Where some variable is not optional, that it lacks a trial is reported already.
     for trial in ids if all(one.optional for one in variables if one.name in axes) else ():
         if trial not in told:
-            report(f"lacks trial {trial}, as does every variable with frames", found[next(iter(axes))].folder, trial)
+            report(f"lacks trial {trial}, as does every variable with frames", next(iter(axes)), trial)
     for name, frames in counts.items():
         one, place = found[name], axes[name]
         wrong = [trial for trial, count in frames.items() if count != told[trial]]

@@ -17,6 +17,7 @@ from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, StoreLayout, Variable, small_layout
 from ..store.manifest import UNLISTED
+from ..store.variables import KNOWN
 from . import rounding
 from .formats.published.names import TIERS
 from .formats.source import SmallArray, Source, Survey
@@ -150,9 +151,13 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is unusual, but loses nothing."""
-        if layout.TRAIN_TIER in self.survey.tiers:
-            return self.survey.warnings
-        return (*self.survey.warnings, "there are no train trials, so no train statistics")
+        found, names = list(self.survey.warnings), {variable.name for variable in self.variables}
+        if self.published is not None:
+            known = (name for name, one in KNOWN.items() if self.published.kind in one.kinds)
+            found += [f"lacks {name}, which the published mouse has" for name in known if name not in names]
+        if layout.TRAIN_TIER not in self.survey.tiers:
+            found.append("there are no train trials, so no train statistics")
+        return tuple(found)
 
     def statistics_memory(self, at_once: int = 1) -> int:
         """Return the bytes below which the train statistics cannot be computed; 0 without them.

@@ -231,7 +231,10 @@ def test_what_is_declared_of_no_folder_is_named(tmp_path: Path):
             "line 2: variables.x.channels: 1 channels are declared, but trials have 2",
         ),
         ('dimensions = ["a", "b"]\nframe_rate = 3', "line 1: variables.x: a frame rate is given, but there are no"),
-        ("missing = 3", "line 1: variables.x: a value for missing trials is of integers and bool only, and these are float32"),
+        (
+            "missing = 3",
+            "line 1: variables.x: a value for missing trials is of integers and bool only, and these are float32",
+        ),
         ('dimensions = ["neuron", "frame"]', "data/x: expected 3 along neuron as in responses, found 2"),
     ],
 )

@@ -82,7 +82,6 @@ class Surveyor:
         finder = VariableFinder(self._tree.label, self._mouse, found, schema, ignore=self._trials.keys() - found)
         variables = finder.variables()
         self._found.problems += finder.problems
-        self._found.warnings += finder.warnings()
         return variables
 
     def _check_names(self) -> None:
@@ -115,7 +114,7 @@ class Surveyor:
                 folder = found[variable].folder
                 self._found.problems.append(schema.problem_of_shape(self._tree.label, what, variable, folder))
             else:
-                self._found.problem(what, COPY_AGAIN, files[variable][trial], trial)
+                self._found.problem(what, COPY_AGAIN, files[variable].get(trial, found[variable].folder), trial)
 
         return count_frames(variables, found, ids, report)
 
