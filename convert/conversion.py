@@ -228,7 +228,8 @@ def convert_mouse(
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
-        finish(stage, manifest, software(codec))
+        versions = software(codec)
+        finish(stage, manifest, versions)
         if verify:
             run.verify(stage)
         publish(stage, replace=replace)

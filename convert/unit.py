@@ -228,12 +228,14 @@ class _KnownTrial:
         Variable with frames -> frames up to the last one that holds a number; of integers, all of the file.
     members
         Variable -> what the source calls its file.
+    floats
+        Variables of floats, which are NaN where there is nothing.
     withheld
         Whether zeros stand in place of the responses; None before they were read.
     """
 
     def __init__(self, trial_id: int) -> None:
-        self.trial_id, self.withheld = trial_id, None
+        self.trial_id, self.floats = trial_id, set[str]()
         self.lengths, self.members = dict[str, int](), dict[str, str]()
         self.withheld: bool | None = None
 
@@ -241,6 +243,8 @@ class _KnownTrial:
         """Look at a variable that was read; return what is unusual about it."""
         self.members[variable.name], axis = trial.member, variable.frame_axis
         floats, n_frames = values.dtype.kind == "f", 0
+        if floats:
+            self.floats.add(variable.name)
         if axis is not None:
             # Integers have no NaN: every frame of the file is one.
             n_frames = valid_frames(values, axis) if floats else trial.values.shape[variable.axes[axis]]
@@ -259,7 +263,7 @@ class _KnownTrial:
         to the end. Else the longest: what was recorded beside them, such as the position of a pupil that closes, may
         be NaN at the end, or throughout.
         """
-        floats = {one.name for one in variables if np.dtype(one.dtype).kind == "f"} & self.lengths.keys()
+        floats = self.floats & self.lengths.keys()
         stimulus = stimulus_of(variables)
         if stimulus is not None and stimulus.name in floats:
             return stimulus.name
@@ -269,12 +273,12 @@ class _KnownTrial:
         return max(sorted(told), key=lambda name: self.lengths[name], default=None)
 
     def other_lengths(self, reference: str) -> list[str]:
-        """Return which variables have another valid length than the one that tells it."""
+        """Return which variables have another valid length than the one that tells it; integers show no padding."""
         n_frames, withheld = self.lengths[reference], {layout.RESPONSES} if self.withheld else set[str]()
         return [
             f"{name} of trial {self.trial_id} have {length} valid frames, its {reference} {n_frames}"
             for name, length in self.lengths.items()
-            if length != n_frames and name not in withheld
+            if length != n_frames and name in self.floats - withheld
         ]
 
 

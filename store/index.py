@@ -16,7 +16,7 @@ from .bounds import Bound, parse_bound
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import StoreFolder
 from .layout import ArrayLayout
-from .manifest import UNLISTED, Manifest
+from .manifest import Manifest
 from .metadata import is_group, parse_array
 from .schema import are_root_attributes, parse_variables, schema_violations
 from .small import read_array
@@ -73,7 +73,7 @@ class StoreIndex:
     @property
     def n_files(self) -> int:
         """How many files the store has."""
-        return len(self.manifest.files) + len(UNLISTED)
+        return self.manifest.n_files
 
     def stored_nbytes(self, path: str) -> int:
         """Return the bytes on disk of an array or group, metadata included."""

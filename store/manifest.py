@@ -79,7 +79,7 @@ class Manifest:
     @property
     def n_files(self) -> int:
         """How many files the store has: those that it lists, itself, and the record of software."""
-        return len(self.files) + 2
+        return len(self.files) + len(UNLISTED)
 
 
 def values_digest(values: NDArray[Any]) -> str:
