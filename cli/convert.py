@@ -37,10 +37,10 @@ from .display import (
     size,
     source_size,
     table,
+    with_space,
 )
 from .interrupts import advising
-from .sources import named_sources
-from .space import with_space
+from .options import named_sources
 
 _EPILOG = """
 \b

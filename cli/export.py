@@ -10,15 +10,13 @@ from typing import Any, TypeVar
 import click
 
 from ..convert import Exported, export_mouse
-from ..convert.destination import hidden_beside
-from ..convert.export import exported_path
+from ..convert.export import exported_path, hidden_beside
 from ..convert.formats import Option
 from ..convert.formats.registry import writable
 from ..store import check_quick, layout
 from . import options
-from .display import bound_texts, progress_bar, rate, show, show_json, size
+from .display import bound_texts, progress_bar, rate, show, show_json, size, with_space
 from .interrupts import advising
-from .space import with_space
 
 _EPILOG = """
 \b

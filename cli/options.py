@@ -9,9 +9,12 @@ from typing import Any
 import click
 from dask.utils import parse_bytes
 
-from ..store import Call, OptionError, Problem
+from ..convert import find_sources
+from ..convert.formats.source import Source
+from ..store import Call, OptionError, Problem, SourceError
 from ..store.errors import Code
-from ..store.publish import check_place
+from ..store.folder import stores_in
+from ..store.publish import check_place, is_store
 
 _OPTIONS: dict[tuple[str, object], str] = {
     ("replace", True): "--replace (--skip-existing leaves it as it is)",
@@ -69,3 +72,28 @@ def check_output(path: Path) -> None:
     check_place(path)
     if not path.parent.is_dir():
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
+
+
+def named_sources(path: Path) -> list[Source]:
+    """Find the mice at a path; see `find_sources`.
+
+    Raises
+    ------
+    SourceError
+        No mouse is there; the message names what is there instead, where that is known.
+    """
+    if is_store(path):
+        raise SourceError(Problem(str(path), "a trialpack store, not a mouse to make one of", _look(path)))
+    try:
+        return find_sources(path)
+    except SourceError:
+        stores = stores_in(path) if path.is_dir() else []
+        if not stores:
+            raise
+        what = "a folder of trialpack stores, not of mice to make them of"
+        raise SourceError(Problem(str(path), what, _look(stores[0]))) from None
+
+
+def _look(store: Path) -> str:
+    name = shlex.quote(str(store))
+    return f"look at it: trialpack info {name}; or give it back: trialpack export {name} --to DIR --as npy"

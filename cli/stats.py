@@ -12,9 +12,8 @@ from rich.table import Table
 
 from ..readers import Mouse, Statistics, open_mouse, train_statistics
 from ..readers.reductions import DEFAULT_MAX_MEMORY
-from ..readers.source_statistics import Difference, compare_with_published
-from ..readers.statistics_files import check_format, save_statistics
-from ..readers.stored_statistics import has_statistics
+from ..readers.statistics_files import Difference, check_format, compare_with_published, save_statistics
+from ..readers.trial_statistics import has_statistics
 from ..store import files
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
 from . import options

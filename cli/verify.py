@@ -14,7 +14,7 @@ from ..store import CorruptStoreError, TrialpackError
 from ..store.layout import short_name
 from . import options
 from .display import IN_JSON, bound_texts, complain, lines, progress_bar, show_documents, size
-from .sources import named_sources
+from .options import named_sources
 
 _EPILOG = """
 \b

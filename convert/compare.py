@@ -13,10 +13,9 @@ from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
-from ..store.progress import Progress, Silent
 from ..store.shards import ShardReader
-from ..store.tasks import Threads
-from .bounds import largest_errors, limits_of
+from ..store.tasks import Progress, Silent, Threads
+from .bounds import add_trial, largest_errors, limits_of
 from .contents import small_values
 from .formats.registry import open_source
 from .formats.source import Source, SourceTrial
@@ -24,7 +23,6 @@ from .npy import narrowed
 from .plan import Options, Plan, make_plan
 from .rounding import Excess, find_excess
 from .schema import parse_schema
-from .train_std import add_trial
 from .unit import stored_values
 
 _ADVICE = "convert the mouse again, or give the source that the store was made from"

@@ -20,13 +20,12 @@ from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
 from ..store.layout import CodecName, Precision
 from ..store.manifest import Manifest
-from ..store.progress import Progress, Silent
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.small import write_group
 from ..store.software import software_record
-from ..store.tasks import Cluster, Threads, Workers, available_cores, connected
-from .bounds import Largest, MaxError, largest_errors, limits_of, read_bounds, std_tasks
+from ..store.tasks import Cluster, Progress, Silent, Threads, Workers, available_cores, connected
+from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
 from .contents import (
     Results,
     merge,
@@ -42,7 +41,6 @@ from .formats.registry import open_source
 from .formats.source import Source
 from .plan import Options, Plan, describe, make_plan
 from .schema import read_schema
-from .train_std import measure
 from .unit import Unit, run_unit
 
 DEFAULT_MAX_MEMORY = 2 << 30

@@ -2,20 +2,68 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..readers import open_mouse
-from ..store import OptionError, Problem, StoreIndex, layout
-from ..store.progress import Progress, Silent
-from ..store.tasks import available_cores
-from .destination import atomic_destination
+from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout
+from ..store.publish import check_place
+from ..store.tasks import Progress, Silent, available_cores
 from .formats.format import EXPORTING, Format, Writer, WriteSettings
 from .formats.registry import formats, writable
+
+
+@contextlib.contextmanager
+def atomic_destination(destination: Path) -> Generator[Path]:
+    """Give a hidden path beside a destination, to make a file or folder there; once it is on disk, it gets its name.
+
+    Raises
+    ------
+    StoreExistsError
+        Something has the name.
+    StoreBusyError
+        Another export to the destination is under way.
+    OptionError
+        The destination lies inside a store.
+
+    Notes
+    -----
+    After any error the hidden path is removed. What a killed process left there is removed by the next export to the
+    same destination.
+    """
+    check_place(destination)
+    files.make_folder_durably(destination.parent)
+    hidden = hidden_beside(destination)
+    with files.locked(destination.with_name(f".{destination.name}.lock")) as held:
+        if not held:
+            what = "is being written by another export"
+            raise StoreBusyError(Problem(str(destination), what, "wait for it, or choose another folder"))
+        if destination.exists() or destination.is_symlink():
+            raise StoreExistsError(_taken(destination))
+        files.remove(hidden)
+        try:
+            yield hidden
+            files.sync_file_system(hidden)
+            files.rename_new(hidden, destination)
+            files.sync_folder(destination.parent)
+        except FileExistsError:
+            raise StoreExistsError(_taken(destination)) from None
+        finally:
+            files.remove(hidden)
+
+
+def hidden_beside(destination: Path) -> Path:
+    """Return where an export is made."""
+    return destination.with_name(f".{destination.name}.partial")
+
+
+def _taken(destination: Path) -> Problem:
+    return Problem(str(destination), "exists already", "move it away, or choose another folder")
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from ..store import Problem, SourceError, layout
 from ..store.layout import ArrayLayout, Precision, Variable
 from ..store.manifest import values_digest
 from ..store.metadata import array_document
-from ..store.progress import Progress, Silent
 from ..store.publish import Stage, record_unit, recorded_unit
 from ..store.shards import ShardWriter
+from ..store.tasks import Progress, Silent
 from ..store.variables import stimulus_of
 from .formats.source import SourcePart, SourceTrial, TrialReader
 from .npy import COPY_AGAIN

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store import StoreFormatError, check_full, check_quick, layout
-from ..store.progress import Progress
-from ..store.tasks import available_cores
+from ..store.tasks import Progress, available_cores
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
 from .formats.source import Source

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .figure import trial_figure
     from .mouse import Mouse
     from .opening import open_mice, open_mouse
+    from .recording import Trial
     from .statistics_files import save_statistics
     from .streaming import (
         Batch,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     )
     from .summary import summarize
     from .tier_statistics import train_statistics
-    from .trial import Trial
     from .trial_statistics import Statistics
 else:
     __getattr__, __dir__ = lazy_names(
@@ -53,7 +53,7 @@ else:
             "Standardize": ".streaming",
             "Statistics": ".trial_statistics",
             "StreamStats": ".streaming",
-            "Trial": ".trial",
+            "Trial": ".recording",
             "TrialLoader": ".streaming",
             "open_mice": ".opening",
             "open_mouse": ".opening",

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..store import OptionError, Problem, layout
 from . import panels
-from .figure_blocks import Block, blocks_of
-from .figure_rows import Row, rows_of
+from .figure_blocks import Block, Row, blocks_of, rows_of
 from .mouse import Mouse
+from .recording import Trial
 from .shown import Shown, readable, show_variable
-from .trial import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,15 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
-from .lazy import dask_array
-from .notebook import html_table
-from .recording import recording_of
-from .rows import read_rows
+from .recording import Trial, recording_of
+from .rows import dask_array, read_rows
 from .selection import Choice, Tier, choose
-from .stored_statistics import read_statistics
-from .tables import POSITION, as_table, neuron_columns, trial_columns
-from .trial import Trial
-from .trial_statistics import Statistics
+from .tables import POSITION, as_table, html_table, neuron_columns, trial_columns
+from .trial_statistics import Statistics, read_statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,7 +268,7 @@ class Mouse:
             of channels along theirs (``data_set.sel(behavior_channel="running speed")``), and where the frame rate is
             known ``time``, in seconds from a trial's first frame, along ``frame``.
         """
-        from .labelled import data_set
+        from .tables import data_set
 
         rows, positions = self.rows(tier=tier, trials=trials), self.positions(neurons)
         chosen = None if neurons is None else positions

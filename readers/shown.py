@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store.variables import FRAME, NEURON, RESPONSES, Variable
-from .recording import Recording
-from .trial import Trial
+from .recording import Recording, Trial
 
 Form = Literal["strip", "raster", "channels", "still", "bars", "values"]
 WITHHELD, NOT_RECORDED = "responses withheld by the publisher (zeros)", "not recorded in this trial"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..store.layout import TRAIN_TIER
-from ..store.progress import Progress
+from ..store.tasks import Progress
 from .mouse import Mouse
 from .reductions import DEFAULT_MAX_MEMORY, reduce_recording
 from .selection import Choice, Tier

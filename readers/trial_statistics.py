@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..store import OptionError, Problem, StoreIndex, layout
+from ..store.errors import lookup
 from ..store.layout import STATISTIC_NAMES, Kind, Reduction, Variable
 from ..store.variables import kind_of
-from .lookup import lookup
-from .notebook import html_table
 from .reductions import Summary
+from .tables import html_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +84,36 @@ class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
 
 def _range(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.4g} … {ends[1]:.4g}"
+
+
+def read_statistics(index: StoreIndex) -> Statistics:
+    """Read the train statistics of a store.
+
+    Raises
+    ------
+    OptionError
+        It has none.
+    CorruptStoreError
+        They are damaged.
+    """
+    if not has_statistics(index):
+        what = "no train statistics in the store: converted without them, or the mouse has no train trials"
+        raise OptionError(Problem(str(index.root), what, "compute them with train_statistics(mouse)"))
+    return Statistics(
+        mouse=index.attributes[layout.A_MOUSE],
+        variables=index.variables,
+        tier=layout.TRAIN_TIER,
+        trial_ids=index.small(layout.STATISTICS_TRIAL_ID),
+        by_variable={variable.name: dict(_read(index, variable)) for variable in index.variables},
+    )
+
+
+def has_statistics(index: StoreIndex) -> bool:
+    """Return whether a store has train statistics."""
+    return layout.STATISTICS_TRIAL_ID in index.arrays
+
+
+def _read(index: StoreIndex, variable: Variable) -> Iterator[tuple[Reduction, Summary]]:
+    for reduction in variable.reductions:
+        paths = {name: layout.statistic_path(variable.name, reduction, name) for name in STATISTIC_NAMES}
+        yield reduction, Summary(**{name: np.asarray(index.small(path)) for name, path in paths.items()})

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 
 def printable(text: str) -> str:
@@ -195,3 +196,24 @@ class StoreFormatError(TrialpackError, ValueError):
 
 class CorruptStoreError(TrialpackError, OSError):
     """The store is not what its manifest says it is."""
+
+
+_Value = TypeVar("_Value")
+
+
+def lookup(values: Mapping[str, _Value], name: str, label: str) -> _Value:
+    """Return what has a name.
+
+    Parameters
+    ----------
+    label
+        Name of the whole, for the error.
+
+    Raises
+    ------
+    UnknownNameError
+        Nothing has; says which names there are.
+    """
+    if name not in values:
+        raise UnknownNameError(Problem(label, f"no {name!r}", f"there are {', '.join(values)}"))
+    return values[name]

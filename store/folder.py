@@ -1,4 +1,4 @@
-"""The folder of a store: what is read from it is of one version, also when the store is replaced meanwhile."""
+"""The folder of a store, read in one version; and what systems leave in folders, or people give in its place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import layout
-from .errors import CorruptStoreError, Problem
+from .errors import Code, CorruptStoreError, Problem
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -93,3 +93,43 @@ def read_file(root: Path, name: str, folder: int | None = None) -> bytes:
 def stores_in(folder: Path) -> list[Path]:
     """Return the stores in a folder, by name."""
     return sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))
+
+
+JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+
+
+def is_junk(name: str) -> bool:
+    """Return whether a path is something that operating systems leave behind.
+
+    Examples
+    --------
+    >>> is_junk("responses/.DS_Store"), is_junk("responses/._c.0.0.0"), is_junk("responses/c.0.0.0")
+    (True, True, False)
+    """
+    return any(part in JUNK_NAMES or part.startswith("._") for part in name.split("/"))
+
+
+_NAMED = 3
+_Advice = str | tuple[str | Code, ...]
+
+
+def explain_not_a_store(path: Path) -> Problem:
+    """Return what a path without a manifest seems to be, and what to do with it."""
+    what, advice = _file(path) if not path.is_dir() else _folder(path)
+    return Problem(str(path), what, advice)
+
+
+def _file(path: Path) -> tuple[str, _Advice]:
+    if not path.exists():
+        return "no such store", "check the path"
+    return "not a folder", "give the folder of a .zarr store"
+
+
+def _folder(path: Path) -> tuple[str, _Advice]:
+    if stores := stores_in(path):
+        more = ", …" if len(stores) > _NAMED else ""
+        return f"a folder of {len(stores)} stores", f"give one of: {', '.join(map(str, stores[:_NAMED]))}{more}"
+    unfinished = f"no {layout.MANIFEST}: unfinished, or not a trialpack store"
+    if (path / layout.METADATA).exists():
+        return unfinished, "give a trialpack store, or convert the mouse again"
+    return unfinished, "give the folder of a .zarr store"

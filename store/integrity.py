@@ -18,11 +18,10 @@ from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
-from .progress import Progress, Silent
 from .shards import READ_AHEAD, ShardReader
 from .small import read_array
 from .software import read_software
-from .tasks import Threads
+from .tasks import Progress, Silent, Threads
 
 _BLOCK = 1 << 20
 _ADVICE = "copy or convert the mouse again"

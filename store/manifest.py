@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
-from .junk import is_junk
+from .folder import explain_not_a_store, is_junk
 from .metadata import to_json
-from .mistaken import explain_not_a_store
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from . import files
 from .chunk_codecs import flat_bytes, seal
-from .chunks import EMPTY, ChunkReader, chunk_spans, read_exactly
+from .chunks import EMPTY, ChunkReader, Scratch, chunk_spans, read_exactly
 from .errors import naming
 from .folder import open_file
 from .layout import ArrayLayout
-from .scratch import Scratch
 
 READ_AHEAD = 1 << 20
 """Bytes that are read at once of a shard that is read whole: its chunks may be small."""

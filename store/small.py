@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from . import files, layout
 from .chunk_codecs import ChunkError
-from .chunks import ChunkReader, damaged
+from .chunks import ChunkReader, Scratch, damaged
 from .folder import open_file
 from .layout import ArrayLayout
 from .metadata import array_document, group_document, to_json
-from .scratch import Scratch
 from .shards import FileRecord
 
 Records = dict[str, FileRecord]

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from .errors import Argument, OptionError, Problem, TrialpackError
 
@@ -212,3 +212,25 @@ def _caught(task: Task[_T], kind: type[TrialpackError]) -> _T | TrialpackError:
         return task()
     except kind as error:
         return error
+
+
+class Progress(Protocol):
+    """Listener to long work; `advance` is called from any thread."""
+
+    def start(self, phase: str, nbytes: int, files: int) -> None:
+        """Begin a phase, which is to advance by this many bytes and files."""
+        ...
+
+    def advance(self, nbytes: int, files: int) -> None:
+        """Count further bytes and files as done."""
+        ...
+
+
+class Silent:
+    """Progress without a listener."""
+
+    def start(self, phase: str, nbytes: int, files: int) -> None:
+        """Do nothing."""
+
+    def advance(self, nbytes: int, files: int) -> None:
+        """Do nothing."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from trialpack.convert import compare_with_source, conversion, convert_mouse, export_mouse, plan_mouse
-from trialpack.convert.train_std import trial_moments
+from trialpack.convert.bounds import trial_moments
 from trialpack.readers import TrialLoader, open_mouse
 from trialpack.store import (
     CorruptStoreError,

@@ -799,7 +799,7 @@ def test_dask_arrays_are_rows_of_the_source(
     ids = data.draw(st.none() | st.lists(st.sampled_from(original.ids), min_size=1))
     neurons = data.draw(st.none() | st.lists(st.integers(0, opened.n_neurons - 1), min_size=1))
     neurons = neurons if variable == "responses" else None
-    with mock.patch("trialpack.readers.lazy.BLOCK_BYTES", data.draw(st.sampled_from([1, 3000, 100_000, 1 << 30]))):
+    with mock.patch("trialpack.readers.rows.BLOCK_BYTES", data.draw(st.sampled_from([1, 3000, 100_000, 1 << 30]))):
         found = opened.dask(variable, trials=ids, neurons=neurons)
     expected = original.rows(variable, None if ids is None else sorted(set(ids)))
     if neurons is not None:
@@ -812,7 +812,7 @@ def test_dask_arrays_are_rows_of_the_source(
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_schedulers_agree(opened: Mouse, original: Original, scheduler: str) -> None:
-    with mock.patch("trialpack.readers.lazy.BLOCK_BYTES", 1):
+    with mock.patch("trialpack.readers.rows.BLOCK_BYTES", 1):
         for variable in original.variables:
             found = opened.dask(variable)
             assert found.numblocks[0] > 1
@@ -821,7 +821,7 @@ def test_schedulers_agree(opened: Mouse, original: Original, scheduler: str) -> 
 
 def test_parts_and_sums_of_dask_arrays(opened: Mouse, original: Original) -> None:
     """What dask does with blocks: slices, rechunking, reductions."""
-    with mock.patch("trialpack.readers.lazy.BLOCK_BYTES", 1):
+    with mock.patch("trialpack.readers.rows.BLOCK_BYTES", 1):
         found, expected = opened.dask("responses"), original.rows("responses")
     with dask.config.set(scheduler="synchronous"):
         assert_same_bits(found[2:5, ::2].compute(), expected[2:5, ::2])
@@ -832,7 +832,7 @@ def test_parts_and_sums_of_dask_arrays(opened: Mouse, original: Original) -> Non
 @pytest.mark.parametrize("block", [1, 30_000, 100_000])
 def test_blocks_are_whole_stored_chunks(opened: Mouse, original: Original, block: int) -> None:
     """No chunk is decoded twice."""
-    with mock.patch("trialpack.readers.lazy.BLOCK_BYTES", block):
+    with mock.patch("trialpack.readers.rows.BLOCK_BYTES", block):
         for variable in original.variables:
             found, array = opened.dask(variable), opened.recording.arrays[variable]
             ends = np.cumsum(found.chunks[0])[:-1]
@@ -845,7 +845,7 @@ def test_blocks_of_chosen_trials_share_no_chunk(packed: dict[str, Mouse]) -> Non
     opened = packed["static"]
     array, rows = opened.recording.arrays["images"], opened.rows(tier="train")
     assert array.chunk[0] == 2
-    with mock.patch("trialpack.readers.lazy.BLOCK_BYTES", 1):
+    with mock.patch("trialpack.readers.rows.BLOCK_BYTES", 1):
         found = opened.dask("images", tier="train")
     blocks = np.split(rows // 2, np.cumsum(found.chunks[0])[:-1])
     assert [len(set(block.tolist())) for block in blocks] == [1] * len(blocks)
@@ -859,7 +859,7 @@ def test_nothing_is_read_before_it_is_asked_for(dynamic: Mouse, tmp_path: Path) 
     assert array.shard is not None
     for number in range(1, array.files):
         (opened.path / array.shard_path(number)).unlink()
-    with mock.patch("trialpack.readers.lazy.BLOCK_BYTES", 1):
+    with mock.patch("trialpack.readers.rows.BLOCK_BYTES", 1):
         found = opened.dask("responses")
     assert_same_bits(found[: array.shard[0]].compute(), dynamic["responses"][: array.shard[0]])
 
@@ -934,7 +934,7 @@ def test_a_data_set_has_the_values_of_the_source(opened: Mouse, original: Origin
 
 
 def test_a_data_set_is_lazy(opened: Mouse) -> None:
-    with mock.patch("trialpack.readers.lazy.read_rows", side_effect=AssertionError("read")):
+    with mock.patch("trialpack.readers.rows.read_rows", side_effect=AssertionError("read")):
         found = opened.to_xarray(tier="train", neurons=[0, 2])
         assert repr(found) and found.isel(trial=0)["responses"].size
         with pytest.raises(AssertionError, match="read"):

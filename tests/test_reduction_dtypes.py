@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from trialpack.readers.reductions import Summary
-from trialpack.readers.reductions.dtypes import padding
 from trialpack.readers.reductions.exact_median import count_digits, median_by_bits, n_digits
 from trialpack.readers.reductions.in_memory import reduce_trials
-from trialpack.readers.reductions.summary import empty, pool_parts
+from trialpack.readers.reductions.summary import empty, padding, pool_parts
 from trialpack.store.layout import STATISTIC_NAMES
 from trialpack.store.tasks import Threads
 

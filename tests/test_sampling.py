@@ -23,7 +23,7 @@ from trialpack.readers.sampling import (
     parse,
     random_numbers,
 )
-from trialpack.readers.sampling.mixing import passes, turns
+from trialpack.readers.sampling.batches import passes, turns
 from trialpack.store import OptionError
 
 EVERY, RANDOM = "every", "random"

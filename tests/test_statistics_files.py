@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import zarr
 from trialpack.readers import open_mouse, summarize, train_statistics
-from trialpack.readers.source_statistics import compare_with_published
-from trialpack.readers.statistics_files import save_statistics
+from trialpack.readers.statistics_files import compare_with_published, save_statistics
 from trialpack.store import CorruptStoreError, OptionError
 
 from .command_line import run

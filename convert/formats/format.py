@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...readers import Mouse
-from ...store.progress import Progress
+from ...store.tasks import Progress
 from .source import Source
 
 EXPORTING = "exporting"

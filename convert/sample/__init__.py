@@ -14,12 +14,10 @@ from typing import Any, Literal
 
 from numpy.typing import DTypeLike, NDArray
 
-from ...store.progress import Progress, Silent
 from ...store.publish import check_place
-from .meta import neuron_arrays, trial_meta
-from .recipe import Recipe, make_recipe
-from .signals import trial_arrays
-from .targets import FolderTarget, Target, ZipTarget
+from ...store.tasks import Progress, Silent
+from .recipe import Recipe, make_recipe, neuron_arrays, trial_meta
+from .signals import FolderTarget, Target, ZipTarget, trial_arrays
 from .train import TrainTrials
 
 Array = NDArray[Any]

@@ -5,9 +5,9 @@ it is decoded into the batch, or into a thread's scratch and copied from there. 
 All of it may run in threads: the reads, checksums, decoders and copies release the interpreter's lock.
 """
 
-from ...store.scratch import Scratch, Tally
-from .affine import Affine
+from ...store.chunks import Scratch, Tally
 from .cached import CachedVariable, cached_nbytes
+from .copying import Affine
 from .store_files import StoreFiles
 from .variable import FLOAT32, Frames, StreamedVariable, VariableReader
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
-from ...store.scratch import Scratch
+from ...store.chunks import Scratch
 from .copying import copy_values
 from .variable import Frames, StreamedVariable
 

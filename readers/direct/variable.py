@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from ...store import Problem, StoreFormatError, layout
 from ...store.chunk_codecs import ChunkError
-from ...store.chunks import ChunkReader, chunk_spans, damaged
-from ...store.scratch import Scratch, scratch_nbytes
+from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
 from ..recording import Recording
-from .affine import Affine
-from .copying import copy_values, cut
+from .copying import Affine, copy_values, cut
 from .store_files import StoreFiles
 
 Array = NDArray[Any]

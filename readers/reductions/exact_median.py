@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import as_median, marks_gaps, middle, statistic_dtypes
+from .summary import as_median, marks_gaps, middle, statistic_dtypes
 
 _DIGIT = 16  # bits looked at in one pass
 _BLOCK = 1 << 17  # numbers counted at once

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store.tasks import HERE, Threads
-from .dtypes import as_median, marks_gaps, middle, plain, statistic_dtypes
 from .moments import moments_of, or_nan
-from .summary import Summary, empty, pool_parts
+from .summary import Summary, as_median, empty, marks_gaps, middle, plain, pool_parts, statistic_dtypes
 
 _CACHE_BYTES = 1 << 20
 """What is sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""

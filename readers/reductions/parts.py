@@ -15,9 +15,8 @@ from ...store.layout import ArrayLayout, Variable
 from ...store.tasks import HERE, Threads
 from ..recording import Recording
 from ..rows import read_rows
-from .dtypes import padding
 from .in_memory import reduce_memory
-from .summary import result_nbytes
+from .summary import padding, result_nbytes
 
 _POOLING_BYTES = 48
 """What pooling holds a value of the results: six float64."""

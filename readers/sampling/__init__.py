@@ -4,8 +4,7 @@
 together and knows the place in an epoch. Everything is a pure function of a seed and of the number of the epoch.
 """
 
-from .batches import BatchPlan, MouseBatches
-from .mixing import Mixing, parse
+from .batches import BatchPlan, Mixing, MouseBatches, parse
 from .sampler import EpochPosition, Sampler
 from .windows import Trials, WindowChoice, Windows
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...store import OptionError, Problem
 from . import random_numbers
 from .windows import Samples, Trials, Windows
 
@@ -97,3 +101,90 @@ class MouseBatches:
     def _plan(self, samples: Samples, chosen: NDArray[np.int64]) -> BatchPlan:
         frames = int(samples.frames[chosen[0]])
         return BatchPlan(self.mouse, samples.rows[chosen], samples.starts[chosen], frames, self.windows.stride)
+
+
+Mixing = Literal["cycle", "sequential"] | Mapping[str, float] | Sequence[float]
+"""``cycle``, ``sequential``, or the weight of each mouse, by its name or letter or in the order of the mice."""
+_MICE = 2  # what random numbers are for; others are in `batches`
+_ADVICE = "choose cycle, sequential, or a weight for each mouse"
+
+
+def turns(mixing: Literal["cycle", "sequential"] | NDArray[np.float64], sizes: Sequence[int], *key: int) -> list[int]:
+    """Return which mouse each batch of an epoch is of.
+
+    Parameters
+    ----------
+    mixing
+        As of `parse`.
+    sizes
+        Batches of a pass of each mouse.
+    *key
+        What the draws by weight depend on.
+
+    Examples
+    --------
+    >>> turns("cycle", [1, 3])
+    [0, 1, 0, 1, 0, 1]
+    >>> turns("sequential", [1, 3])
+    [0, 1, 1, 1]
+    """
+    if isinstance(mixing, str):
+        if mixing == "cycle":
+            return list(range(len(sizes))) * max(sizes)
+        return [mouse for mouse, size in enumerate(sizes) for _ in range(size)]
+    ends = np.cumsum(mixing / mixing.sum())
+    drawn = np.searchsorted(ends, random_numbers.uniform(sum(sizes), _MICE, *key), side="right")
+    # Rounding may leave the last end just below one.
+    return np.minimum(drawn, np.flatnonzero(mixing)[-1]).tolist()
+
+
+def passes(turns: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield, for each turn, the mouse, how often it was gone through before, and which batch of the pass it is.
+
+    Examples
+    --------
+    >>> list(passes([0, 1, 0, 1], [1, 2]))
+    [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 0, 1)]
+    """
+    counters = [itertools.count() for _ in sizes]
+    for mouse in turns:
+        yield mouse, *divmod(next(counters[mouse]), sizes[mouse])
+
+
+def parse(mixing: Mixing, names: Sequence[set[str]]) -> Literal["cycle", "sequential"] | NDArray[np.float64]:
+    """Return how mice are mixed, weights as an array in the order of the mice.
+
+    Parameters
+    ----------
+    names
+        What each mouse may be called.
+
+    Raises
+    ------
+    OptionError
+        It is no way of mixing, or does not have just one sound weight for each mouse.
+    """
+    if isinstance(mixing, str):
+        if mixing not in ("cycle", "sequential"):
+            raise OptionError(Problem("mixing", f"no way of mixing mice is called {mixing!r}", _ADVICE))
+        return mixing
+    try:
+        given = _by_name(mixing, names) if isinstance(mixing, Mapping) else list(mixing)
+        weights = np.array(given, np.float64)
+    except OptionError:
+        raise
+    except (TypeError, ValueError):
+        raise OptionError(Problem("mixing", f"{mixing!r} is no way of mixing mice", _ADVICE)) from None
+    if weights.shape != (len(names),) or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        what = f"weights {given} do not fit (expected {len(names)} numbers, none below zero and not all zero)"
+        raise OptionError(Problem("mixing", what, _ADVICE))
+    return weights
+
+
+def _by_name(mixing: Mapping[str, float], names: Sequence[set[str]]) -> list[float]:
+    if unknown := mixing.keys() - set[str]().union(*names):
+        raise OptionError(Problem("mixing", f"no mouse is called {sorted(unknown)[0]!r}", _ADVICE))
+    found = [[weight for name, weight in mixing.items() if name in known] for known in names]
+    if wrong := [sorted(known)[0] for known, weights in zip(names, found, strict=True) if len(weights) != 1]:
+        raise OptionError(Problem("mixing", f"mouse {wrong[0]} does not have just one weight", _ADVICE))
+    return [weights[0] for weights in found]

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem
-from .batches import BatchPlan, MouseBatches
-from .mixing import passes, turns
+from .batches import BatchPlan, MouseBatches, passes, turns
 
 _LABEL = "TrialLoader"
 

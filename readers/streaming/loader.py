@@ -10,9 +10,8 @@ from ...store import OptionError, Problem, layout
 from ..mouse import Mouse
 from ..sampling import EpochPosition, Mixing, WindowChoice
 from ..selection import Choice, Tier
-from .batch import Batch
+from .batch import Batch, make_target
 from .budget import Cache
-from .forks import Process
 from .normalization import Normalize
 from .options import (
     DEFAULT_DTYPE,
@@ -27,10 +26,9 @@ from .options import (
     names,
     whole_number,
 )
-from .reading import make_pipeline
+from .pipeline import Process, make_pipeline
 from .report import StreamStats
 from .selecting import checked_mice, make_sampler, select
-from .targets import make_target
 
 if TYPE_CHECKING:
     import torch

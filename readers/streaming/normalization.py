@@ -19,7 +19,7 @@ from ...store.layout import Reduction, Variable
 from ...store.variables import BEHAVIOR, IMAGES, PUPIL_CENTER, RESPONSES, VIDEOS
 from ..direct import Affine
 from ..mouse import Mouse
-from ..stored_statistics import has_statistics
+from ..trial_statistics import has_statistics
 
 StatisticsOf = Literal["train", "source"]
 Over = Literal["trials", "trials_and_frames", "trials_and_pixels"]

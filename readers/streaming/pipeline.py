@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -14,13 +15,46 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...store import Problem, TrialpackError
 from ...store.tasks import Threads
 from ..direct import Scratch, Tally
-from ..sampling import BatchPlan
-from .buffers import BufferPool
-from .forks import Process
+from ..mouse import Mouse
+from ..sampling import BatchPlan, MouseBatches, Sampler
+from .batch import Target
+from .budget import plan_memory
+from .buffers import BufferPool, mapped
 from .mouse_stream import MouseStream
+from .options import Resources
 from .report import StreamStats
+
+_ADVICE = (
+    "a TrialLoader has threads of its own: make it in the process that uses it; with torch's DataLoader, "
+    "num_workers=0 and batch_size=None"
+)
+
+
+class ForkedError(TrialpackError, RuntimeError):
+    """A loader is used in a process that was forked since it was made."""
+
+
+class Process:
+    """Remembers in which process it was made."""
+
+    def __init__(self) -> None:
+        self._number = os.getpid()
+
+    def check(self) -> None:
+        """Check that this is still the same process.
+
+        Raises
+        ------
+        ForkedError
+            It is a fork of it.
+        """
+        if os.getpid() != self._number:
+            what = f"made in process {self._number}, used in its fork {os.getpid()}"
+            raise ForkedError(Problem("TrialLoader", what, _ADVICE))
+
 
 Array = NDArray[Any]
 _TASKS_PER_THREAD = 4
@@ -120,3 +154,28 @@ class _Submit:
         if not hasattr(self._local, "scratch"):
             self._local.scratch = Scratch()
         return task(self._local.scratch)
+
+
+def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resources: Resources) -> Pipeline:
+    """Return threads that fill slots with the batches of a sampler.
+
+    Raises
+    ------
+    OptionError
+        The memory does not suffice for reading one batch ahead.
+    CorruptStoreError
+        A shard is missing or damaged, or the store was replaced since the mouse was opened.
+    """
+    streams = [MouseStream(mouse, one) for mouse, one in zip(mice, target.selections, strict=True)]
+    slot = mapped(max(_slot_nbytes(stream, one) for stream, one in zip(streams, sampler.mice, strict=True)))
+    threads = resources.threads
+    budget = plan_memory(resources.memory, streams, slot, threads, resources.cache, target.in_transfer)
+    for stream, kept in zip(streams, budget.kept, strict=True):
+        stream.keep(kept)
+    return Pipeline(streams, BufferPool(slot, budget.ahead + 1, target.allocate), threads, budget.ahead)
+
+
+def _slot_nbytes(stream: MouseStream, batches: MouseBatches) -> int:
+    """Return the bytes of the largest batch of a mouse."""
+    lengths = batches.windows.lengths(batches.trials)
+    return stream.slot_nbytes(min(batches.batch_size, len(lengths)), int(lengths.max()))

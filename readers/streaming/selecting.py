@@ -16,8 +16,7 @@ from ..sampling import MouseBatches, Sampler, Trials, parse
 from ..selection import Choice
 from .mouse_stream import Selection
 from .normalization import affines
-from .options import LABEL, Content, Order
-from .value_types import check_dtypes, dtypes_of
+from .options import LABEL, Content, Order, check_dtypes, dtypes_of
 
 
 def checked_mice(mice: Any) -> list[Mouse]:

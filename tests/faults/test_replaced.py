@@ -103,7 +103,7 @@ def two_epochs(mouse: Mouse, loader: TrialLoader) -> Iterator[NDArray[Any]]:
 
 def from_dask(mouse: Mouse) -> Iterator[NDArray[Any]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trialpack.readers.lazy.BLOCK_BYTES", 1)
+        patch.setattr("trialpack.readers.rows.BLOCK_BYTES", 1)
         lazy = [mouse.dask(name) for name in mouse.variables]
     for array in lazy:
         yield joined([array.compute(scheduler="threads", num_workers=2)])

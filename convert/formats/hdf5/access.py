@@ -18,8 +18,7 @@ from ...npy import COPY_AGAIN
 from ..findings import MAX_SMALL_FILE
 from ..source import ReadError
 from .dataset import Dataset, check_written, examine, is_number, read_texts, text_of
-from .library import READ_ERRORS, first_line, import_h5py
-from .storage import reading
+from .storage import READ_ERRORS, first_line, import_h5py, reading
 from .values import Rows, text_values
 
 Kind = Literal["dataset", "group", "link", "other"]

@@ -13,7 +13,7 @@ import numpy as np
 from ....store import OptionError
 from ...npy import COPY_AGAIN, MAX_AXES, MAX_SIZE
 from ..source import ReadError
-from .library import import_plugins
+from .storage import import_plugins
 from .values import Rows
 
 _SAVE_AGAIN = "save it again as numbers or text"

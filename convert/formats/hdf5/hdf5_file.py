@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ....readers import Mouse
 from ....store import CorruptStoreError, Problem, StoreIndex, TrialpackError, layout
 from ....store.integrity import intact_rows
 from ....store.layout import ArrayLayout
 from ....store.manifest import values_digest
-from ....store.progress import Progress
-from .library import READ_ERRORS, first_line, import_h5py, import_plugins
-from .storage import reading, writing
+from ....store.tasks import Progress
+from ..format import EXPORTING, Option, WriteSettings
+from .storage import READ_ERRORS, first_line, import_h5py, import_plugins, reading, writing
 from .values import (
     A_ATTRIBUTES_DIGEST,
     A_DIGEST,
@@ -292,3 +293,24 @@ def _packing(packing: Hdf5Filter) -> dict[str, Any]:
         return {**shuffled, "compression": "gzip", "compression_opts": _GZIP_LEVEL}
     plugin = import_plugins(f"the HDF5 filter {packing}")
     return {**shuffled, **(plugin.LZ4() if packing == "lz4" else plugin.Zstd(clevel=_ZSTD_LEVEL))}
+
+
+FILTER_OPTION = Option(
+    "hdf5_filter",
+    "How an HDF5 file is packed. gzip: readable everywhere, slow to write. lz4, zstd: fast, but readers need a plugin "
+    "(of Python: hdf5plugin). none: fastest, readable everywhere.",
+    HDF5_FILTERS,
+)
+
+
+def write_hdf5(mouse: Mouse, path: Path, settings: WriteSettings) -> None:
+    """Write a mouse, then read it back and compare; see `Format.write`."""
+    file = Hdf5File(mouse.index, settings.options[FILTER_OPTION.name])
+    settings.progress.start(EXPORTING, *file.extent)
+    file.write(path, settings.progress)
+    file.check(path, settings.progress)
+
+
+def check_hdf5(mouse: Mouse, options: Mapping[str, Any]) -> None:
+    """Check that the packages are there that writing needs; see `Format.check`."""
+    Hdf5File(mouse.index, options[FILTER_OPTION.name])

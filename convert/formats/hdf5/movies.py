@@ -1,4 +1,4 @@
-"""The older layout of dynamic mice: one group a variable, one dataset a trial, frames first."""
+"""The older layouts: of static mice one dataset a variable; of dynamic mice one a trial, frames first."""
 
 from __future__ import annotations
 
@@ -10,22 +10,69 @@ from typing import Any
 
 import numpy as np
 
-from ....store.variables import BEHAVIOR, FRAME, PUPIL_CENTER, RESPONSES, VIDEOS
+from ....store.variables import BEHAVIOR, FRAME, IMAGES, KNOWN, PUPIL_CENTER, RESPONSES, VIDEOS
 from ...npy import COPY_AGAIN
 from ..findings import REMOVE
-from ..published.names import NEURONS, NPY, STATISTICS, TRIALS
+from ..published.names import NEURONS, NPY, STATISTICS, TIERS, TRIALS
 from ..source import ReadError
 from .access import Hdf5Reader
 from .dataset import Dataset
-from .hdf5_surveyor import Hdf5Surveyor, check_dtype
+from .hdf5_surveyor import Hdf5Surveyor, check_dtype, place_of_stack
 from .places import Contents, TrialPlace, VariablePlace
-from .static import statistic_name
+
+_STATIC_AXES = {IMAGES: 3, RESPONSES: 1, BEHAVIOR: 1, PUPIL_CENTER: 1}
+"""Variable -> number of axes of one trial."""
+STATIC_DATASETS = (*_STATIC_AXES, "tiers")
+_STATIC_GROUPS = {"item_info": TRIALS, "neurons": NEURONS, "statistics": STATISTICS}
+
+
+def read_static(file: Hdf5Reader) -> Contents:
+    """Find out what a file of this layout holds.
+
+    Raises
+    ------
+    SourceError
+        With every problem that can be seen without reading trials.
+    """
+    collecting = Hdf5Surveyor(file)
+    found = {name: collecting.stack(name, KNOWN[name].forms[axes]) for name, axes in _STATIC_AXES.items()}
+    stacks = {name: stack for name, stack in found.items() if stack is not None}
+    stimulus = stacks.get(IMAGES)
+    if stimulus is not None:
+        collecting.check_rows(stacks, stimulus.shape[0], stimulus.path)
+    collecting.add_small(TIERS, "tiers")
+    for group, prefix in _STATIC_GROUPS.items():
+        collecting.add_group(group, prefix, statistic_name if group == "statistics" else str)
+    for name in file.kinds():
+        if name not in (*STATIC_DATASETS, *_STATIC_GROUPS):
+            collecting.found.leave_out(name)
+    ids = range(stimulus.shape[0] if stimulus is not None else 0)
+    places = {name: _static_place(stack, ids) for name, stack in stacks.items()}
+    return collecting.finish(ids, collecting.known_variables(places), places)
+
+
+def statistic_name(name: str) -> str:
+    """Return what a published tree calls a statistic.
+
+    Examples
+    --------
+    >>> statistic_name("images/stimulus.Frame/mean")
+    'images/stimulus_frame/mean'
+    """
+    return name.replace(".", "_").lower()
+
+
+def _static_place(stack: Dataset, ids: range) -> VariablePlace:
+    descr, nbytes = stack.dtype.str, stack.row_nbytes
+    trials = {trial: TrialPlace(stack.path, trial, None, descr, False, nbytes) for trial in ids}
+    return place_of_stack(range(len(stack.shape) - 1), None, stack, trials)
+
 
 NAMES = {VIDEOS: "inputs", RESPONSES: "responses", BEHAVIOR: "behavior", PUPIL_CENTER: "eye_position"}
 """Published name -> the group's; also of the statistics."""
-GROUPS = tuple(NAMES.values())
-DATASETS = ("tiers",)
-_AXES = {
+MOVIE_GROUPS = tuple(NAMES.values())
+MOVIE_DATASETS = ("tiers",)
+_MOVIE_AXES = {
     VIDEOS: ("channel", "frame", "height", "width"),
     RESPONSES: ("frame", "neuron"),
     BEHAVIOR: ("frame", "channel"),
@@ -63,7 +110,7 @@ def read_movies(file: Hdf5Reader) -> Contents:
     collecting.add_group("neurons", NEURONS)
     collecting.add_group("statistics", STATISTICS, _statistic_name)
     for name in top:
-        if name not in (*GROUPS, *_OF_TRIALS, "neurons", "statistics"):
+        if name not in (*MOVIE_GROUPS, *_OF_TRIALS, "neurons", "statistics"):
             collecting.found.leave_out(name)
     return collecting.finish(ids, collecting.known_variables(places), places)
 
@@ -85,7 +132,7 @@ def _trials(collecting: Hdf5Surveyor, variable: str) -> dict[int, _Trial]:
 
 
 def _trial(variable: str, dataset: Dataset) -> _Trial:
-    axes, shape = _AXES[variable], dataset.shape
+    axes, shape = _MOVIE_AXES[variable], dataset.shape
     if len(shape) != len(axes) or 0 in shape:
         raise ReadError(f"expected the axes ({', '.join(axes)}), found shape {shape}")
     if axes[0] != FRAME and shape[0] != 1:

@@ -13,10 +13,9 @@ import numpy as np
 
 from ....store import Problem, files
 from ....store.errors import naming
-from ....store.junk import is_junk
+from ....store.folder import is_junk
 from ....store.layout import ArrayLayout
-from ....store.progress import Progress
-from ....store.tasks import Threads
+from ....store.tasks import Progress, Threads
 from ..source import ReadError
 from .names import DATA, TRIALS
 from .published_files import PublishedFile, PublishedTree

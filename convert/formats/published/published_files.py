@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ....readers import Mouse, train_statistics
 from ....readers.recording import recording_of
 from ....readers.statistics_files import check_format, in_published_axes, public_pickle
-from ....readers.stored_statistics import has_statistics
+from ....readers.trial_statistics import has_statistics
 from ....store import StoreIndex, layout
 from ....store.chunk_codecs import flat_bytes
 from ....store.integrity import intact_rows
 from ....store.layout import ArrayLayout
 from ....store.metadata import to_json
-from ....store.progress import Progress
+from ....store.tasks import Progress
 from ...npy import as_published, header_bytes, narrowed
 from ...schema import SCHEMA_FILE
 from ..format import EXPORTING, Option, WriteSettings

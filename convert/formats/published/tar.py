@@ -19,12 +19,11 @@ import xxhash
 
 from ....store import Problem, SourceError, files
 from ....store.errors import naming
-from ....store.junk import is_junk
-from ....store.progress import Progress
+from ....store.folder import is_junk
+from ....store.tasks import Progress
 from ..source import ReadError
-from .members import MAKE_AGAIN, duplicates, find_root, is_unsafe, mouse_name
 from .published_files import PublishedFile, PublishedTree
-from .tree import Entry, Listing
+from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 """Compressed ones are recognised, too, and refused with what to do."""

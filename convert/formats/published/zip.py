@@ -16,12 +16,11 @@ import numpy as np
 
 from ....store import Problem, SourceError, files
 from ....store.errors import naming
-from ....store.junk import is_junk
-from ....store.progress import Progress
+from ....store.folder import is_junk
+from ....store.tasks import Progress
 from ..source import ReadError
-from .members import MAKE_AGAIN, duplicates, find_root, is_unsafe, mouse_name
 from .published_files import PublishedFile, PublishedTree
-from .tree import Entry, Listing
+from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
 
 _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
 _RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1
