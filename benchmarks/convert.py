@@ -23,7 +23,7 @@ import zarr
 from trialpack import convert_mouse, plan_mouse
 from trialpack.convert import Plan
 from trialpack.convert.conversion import DEFAULT_MAX_MEMORY
-from trialpack.store.small import write_metadata
+from trialpack.store.metadata import write_metadata
 
 from . import data
 from .measure import Case, Times, interleave, peak_memory, remove

@@ -22,7 +22,7 @@ import numpy as np
 import zarr
 from trialpack import convert_mouse, export_mouse, open_mouse, plan_mouse
 from trialpack.convert.formats.hdf5.hdf5_file import HDF5_FILTERS, Hdf5File
-from trialpack.store.small import write_metadata
+from trialpack.store.metadata import write_metadata
 from trialpack.store.tasks import Silent
 
 from . import data

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from ..readers.reductions import Summary
 from ..store import layout
 from ..store.layout import ArrayLayout, CodecName
-from ..store.metadata import to_json
-from ..store.small import Records, write_array, write_group, write_metadata
+from ..store.metadata import Records, to_json, write_array, write_group, write_metadata
 from .formats.source import Source
 from .plan import Plan, SmallPlan, with_shape
 from .unit import UnitRecord

@@ -14,17 +14,25 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..readers.memory import PROCESS_BYTES, parse_memory
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
 from ..store.layout import CodecName, Precision
-from ..store.manifest import Manifest
+from ..store.manifest import Manifest, software_record
+from ..store.metadata import write_group
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
-from ..store.small import write_group
-from ..store.software import software_record
-from ..store.tasks import Cluster, Progress, Silent, Threads, Workers, available_cores, connected
+from ..store.tasks import (
+    PROCESS_BYTES,
+    Cluster,
+    Progress,
+    Silent,
+    Threads,
+    Workers,
+    available_cores,
+    connected,
+    parse_memory,
+)
 from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
 from .contents import (
     Results,

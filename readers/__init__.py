@@ -26,7 +26,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .figure import trial_figure
     from .mouse import Mouse
-    from .opening import open_mice, open_mouse
+    from .opening import open_mice, open_mouse, summarize
     from .recording import Trial
     from .statistics_files import save_statistics
     from .streaming import (
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         StreamStats,
         TrialLoader,
     )
-    from .summary import summarize
     from .tier_statistics import train_statistics
     from .trial_statistics import Statistics
 else:
@@ -58,7 +57,7 @@ else:
             "open_mice": ".opening",
             "open_mouse": ".opening",
             "save_statistics": ".statistics_files",
-            "summarize": ".summary",
+            "summarize": ".opening",
             "train_statistics": ".tier_statistics",
             "trial_figure": ".figure",
         },

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..store.variables import RESPONSES
-from . import panels, picture_panels
+from . import panels
 from .shown import Shown, grey_limits, readable, value_text
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def blocks_of(shown: Sequence[Shown]) -> Iterator[Block]:
 
 def _still_blocks(pictures: Sequence[Shown], values: Sequence[Shown]) -> Iterator[Block]:
     """Yield rows of pictures; a few values stand beside the last, more below."""
-    stills = [(one, name, pixels) for one in pictures for name, pixels in picture_panels.pictures_of(one)]
+    stills = [(one, name, pixels) for one in pictures for name, pixels in panels.pictures_of(one)]
     rows = [stills[start : start + _PICTURES_IN_A_ROW] for start in range(0, len(stills), _PICTURES_IN_A_ROW)]
     lines, names = _lines(values), [one.variable.name for one in values]
     beside = bool(rows) and len(rows[-1]) < _PICTURES_IN_A_ROW and len(lines) <= panels.LISTED
@@ -95,7 +95,7 @@ def _stills(figure: Figure, place: SubplotSpec, row: Sequence[tuple[Shown, str, 
             axes.set_axis_off()
             panels.notice(axes, f"{name}: {shown.absent}")
         else:
-            picture_panels.still(axes, pixels[0], grey_limits(shown), f"{name}, {picture_panels.scale_text(shown)}")
+            panels.still(axes, pixels[0], grey_limits(shown), f"{name}, {panels.scale_text(shown)}")
     if lines:
         panels.listing(figure.add_subplot(places[len(row)]), lines)
 
@@ -170,10 +170,10 @@ def _what(shown: Shown) -> str:
 
 
 def _strips(shown: Shown, padded: int) -> Iterator[Row]:
-    limits, scale = grey_limits(shown), picture_panels.scale_text(shown).replace("level ", "level\n")
-    for name, pictures in picture_panels.pictures_of(shown):
-        height, _ = picture_panels.strip_inches(pictures)
-        draw = partial(picture_panels.strip, pictures=pictures, limits=limits, padded=padded)
+    limits, scale = grey_limits(shown), panels.scale_text(shown).replace("level ", "level\n")
+    for name, pictures in panels.pictures_of(shown):
+        height, _ = panels.strip_inches(pictures)
+        draw = partial(panels.strip, pictures=pictures, limits=limits, padded=padded)
         label = ",\n".join([_label(name), scale])
         yield Row(max(height, 0.15 * (label.count("\n") + 1)), label, draw, pictures)
 

@@ -16,11 +16,9 @@ from .bounds import Bound, parse_bound
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import StoreFolder
 from .layout import ArrayLayout
-from .manifest import Manifest
-from .metadata import is_group, parse_array
+from .manifest import Manifest, software_record
+from .metadata import is_group, parse_array, read_array
 from .schema import are_root_attributes, parse_variables, schema_violations
-from .small import read_array
-from .software import software_record
 from .variables import Variable
 
 

@@ -17,10 +17,9 @@ from .errors import CorruptStoreError, Problem, naming
 from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
-from .manifest import Manifest, check_names_and_sizes, read_manifest, values_digest
+from .manifest import Manifest, check_names_and_sizes, read_manifest, read_software, values_digest
+from .metadata import read_array
 from .shards import READ_AHEAD, ShardReader
-from .small import read_array
-from .software import read_software
 from .tasks import Progress, Silent, Threads
 
 _BLOCK = 1 << 20

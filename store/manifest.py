@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xxhash
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
-from .folder import explain_not_a_store, is_junk
+from .folder import explain_not_a_store, is_junk, read_file
 from .metadata import to_json
 from .shards import FileRecord
 
@@ -189,3 +189,39 @@ def _size_text(expected: int, found: int | None) -> str:
 
 def _problem(root: Path, member: str, what: str, advice: str) -> Problem:
     return Problem(str(root), what, advice, member)
+
+
+_SOFTWARE_SEAL = "sha256_of_record"
+
+
+def software_record(versions: Mapping[str, str]) -> bytes:
+    """Return the file: name of a package -> version, sealed with its own digest."""
+    body = dict(versions)
+    return to_json({**body, _SOFTWARE_SEAL: hashlib.sha256(to_json(body)).hexdigest()})
+
+
+def read_software(root: Path) -> tuple[dict[str, str], list[Problem]]:
+    """Return the versions that made a store, and what is wrong with their record."""
+    path = root / layout.SOFTWARE
+    # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+    if path.is_symlink() or not path.is_file():
+        return {}, [_software_problem(root, "missing or not a file")]
+    data = read_file(root, layout.SOFTWARE)
+    versions = _parse_software(data)
+    return versions or {}, [] if versions is not None else [
+        _software_problem(root, "was changed (its own digest differs)")
+    ]
+
+
+def _parse_software(data: bytes) -> dict[str, str] | None:
+    try:
+        document = cast("dict[str, Any]", json.loads(data))
+        versions = {name: value for name, value in document.items() if name != _SOFTWARE_SEAL}
+        sound = all(type(value) is str for value in versions.values()) and software_record(versions) == data
+    except (ValueError, RecursionError, AttributeError):
+        return None
+    return versions if sound else None
+
+
+def _software_problem(root: Path, what: str) -> Problem:
+    return Problem(str(root), what, "copy or convert the mouse again", layout.SOFTWARE)

@@ -25,10 +25,9 @@ from typing import Any
 from . import files, layout
 from .errors import Argument, OptionError, Problem, StoreBusyError, StoreExistsError
 from .integrity import file_digest
-from .manifest import UNLISTED, Manifest
+from .manifest import UNLISTED, Manifest, software_record
 from .metadata import to_json
 from .shards import FileRecord
-from .software import software_record
 
 _SEAL = "sha256_of_entry"
 _TAKEN_ADVICE = ("choose another folder, or replace it with ", Argument("replace", True))

@@ -1,4 +1,4 @@
-"""Run tasks: in the calling thread, on threads of this process, or on a dask.distributed cluster.
+"""Run tasks, in bounded memory: in the calling thread, on threads of this process, or on a dask.distributed cluster.
 
 Threads are enough on one machine: reading, compression, checksums and digests release the GIL, memory is shared, and
 nothing has to be started. They end with the run: a process that is forked later inherits no pool without threads.
@@ -234,3 +234,36 @@ class Silent:
 
     def advance(self, nbytes: int, files: int) -> None:
         """Do nothing."""
+
+
+PROCESS_BYTES = 160_000_000
+"""What Python and its modules take before any data: part of every bound on memory."""
+
+
+def parse_memory(label: str, value: int | str, name: str = "max_memory") -> int:
+    """Return a number of bytes, such as of ``"2GiB"``.
+
+    Parameters
+    ----------
+    label
+        The store or source, for messages.
+    name
+        Name of the argument, for messages.
+
+    Raises
+    ------
+    OptionError
+        It is no number of bytes.
+
+    Examples
+    --------
+    >>> parse_memory("mouse.zarr", "2GiB")
+    2147483648
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(value))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        what = f"{name} {value!r} is not a number of bytes"
+        raise OptionError(Problem(label, what, "give one such as 2GiB or 400MB")) from None

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from trialpack.store.chunk_codecs import ChunkCodec, ChunkError, parse_configuration, seal
 from trialpack.store.compressors import COMPRESSORS, Chain, Codec, Uncompressed, expect, flat_bytes
 from trialpack.store.layout import ArrayLayout
-from trialpack.store.metadata import array_document, parse_array
+from trialpack.store.metadata import array_document, parse_array, read_array, write_array, write_metadata
 from trialpack.store.shards import ShardWriter
-from trialpack.store.small import read_array, write_array, write_metadata
 
 from .test_shards import random_bits, read_shards, same_bits
 

@@ -21,9 +21,9 @@ from trialpack.readers.sampling import (
     WindowChoice,
     Windows,
     parse,
-    random_numbers,
 )
 from trialpack.readers.sampling.batches import passes, turns
+from trialpack.readers.sampling.windows import below, permutation, raw, uniform
 from trialpack.store import OptionError
 
 EVERY, RANDOM = "every", "random"
@@ -115,10 +115,10 @@ def on(sampler: Sampler, world_size: int) -> list[Sampler]:
 
 def test_random_numbers_are_these() -> None:
     """From numpy's raw streams, which it promises not to change."""
-    assert random_numbers.raw(3, 0, 1, 2).tolist() == [16264559523293538914, 5334366987962299574, 16067779506362230464]
-    assert random_numbers.permutation(10, 5, 1).tolist() == [7, 6, 1, 8, 5, 4, 2, 0, 3, 9]
-    assert random_numbers.uniform(3, 7).tolist() == [0.625095466604667, 0.8972138009695755, 0.7756856902451935]
-    assert random_numbers.below(np.array([1, 2, 10, 1000, 10**12]), 3, 4).tolist() == [0, 0, 1, 103, 510848976511]
+    assert raw(3, 0, 1, 2).tolist() == [16264559523293538914, 5334366987962299574, 16067779506362230464]
+    assert permutation(10, 5, 1).tolist() == [7, 6, 1, 8, 5, 4, 2, 0, 3, 9]
+    assert uniform(3, 7).tolist() == [0.625095466604667, 0.8972138009695755, 0.7756856902451935]
+    assert below(np.array([1, 2, 10, 1000, 10**12]), 3, 4).tolist() == [0, 0, 1, 103, 510848976511]
 
 
 GOLDEN_WINDOWS = [

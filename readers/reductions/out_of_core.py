@@ -22,8 +22,7 @@ from ...store.layout import (
     Reduction,
     Variable,
 )
-from ...store.tasks import HERE, Cluster, Progress, Silent, Threads, available_cores
-from ..memory import PROCESS_BYTES, parse_memory
+from ...store.tasks import HERE, PROCESS_BYTES, Cluster, Progress, Silent, Threads, available_cores, parse_memory
 from ..recording import Recording
 from .exact_median import count_digits, median_by_bits, n_digits
 from .in_memory import reduce_trials

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem
-from . import random_numbers
-from .windows import Samples, Trials, Windows
+from .windows import Samples, Trials, Windows, permutation, uniform
 
 _ORDER, _STARTS = 0, 1  # what random numbers are for
 
@@ -89,7 +88,7 @@ class MouseBatches:
         """
         key = (*key, self.mouse)
         samples = self.windows.samples(self.trials, _STARTS, *key)
-        order = random_numbers.permutation(len(samples), _ORDER, *key) if self.shuffle else np.arange(len(samples))
+        order = permutation(len(samples), _ORDER, *key) if self.shuffle else np.arange(len(samples))
         frames = samples.frames[order]
         found = list[NDArray[np.int64]]()
         for length in np.unique(frames):
@@ -133,7 +132,7 @@ def turns(mixing: Literal["cycle", "sequential"] | NDArray[np.float64], sizes: S
             return list(range(len(sizes))) * max(sizes)
         return [mouse for mouse, size in enumerate(sizes) for _ in range(size)]
     ends = np.cumsum(mixing / mixing.sum())
-    drawn = np.searchsorted(ends, random_numbers.uniform(sum(sizes), _MICE, *key), side="right")
+    drawn = np.searchsorted(ends, uniform(sum(sizes), _MICE, *key), side="right")
     # Rounding may leave the last end just below one.
     return np.minimum(drawn, np.flatnonzero(mixing)[-1]).tolist()
 

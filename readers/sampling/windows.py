@@ -9,7 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem
-from . import random_numbers
+
+
+def raw(n: int, *key: int) -> NDArray[np.uint64]:
+    """Return (n,) uniform 64-bit numbers that depend on the key only."""
+    return np.random.PCG64(np.random.SeedSequence(key)).random_raw(n)
+
+
+def permutation(n: int, *key: int) -> NDArray[np.int64]:
+    """Return (n,) the numbers below n in a random order that depends on the key only."""
+    return np.argsort(raw(n, *key), kind="stable")
+
+
+def uniform(n: int, *key: int) -> NDArray[np.float64]:
+    """Return (n,) numbers in [0, 1) that depend on the key only."""
+    return np.ldexp(raw(n, *key) >> np.uint64(11), -53)
+
+
+def below(limits: NDArray[np.int64], *key: int) -> NDArray[np.int64]:
+    """Return, for each limit, a whole number at least zero and less than it."""
+    return (uniform(len(limits), *key) * limits).astype(np.int64)
+
 
 WindowChoice = Literal["random", "every"]
 
@@ -124,7 +144,7 @@ class Windows:
             # With a stride, as many frames as there are from the first on.
             return Samples(trials.rows, np.zeros_like(trials.rows), -(-trials.n_frames // self.stride))
         if self.choice == "random":
-            starts = random_numbers.below(trials.n_frames - self.span + 1, *key)
+            starts = below(trials.n_frames - self.span + 1, *key)
             return Samples(trials.rows, starts, np.full(len(starts), self.frames))
         counts = self._every(trials.n_frames)
         rows, ends = np.repeat(trials.rows, counts), np.repeat(trials.n_frames, counts)

@@ -3,8 +3,7 @@
 from .batch import Batch
 from .loader import TrialLoader
 from .normalization import DivideByStd, ScaleByStd, Standardize, Transform
-from .pipeline import ForkedError
-from .report import StreamStats
+from .pipeline import ForkedError, StreamStats
 
 __all__ = [
     "Batch",

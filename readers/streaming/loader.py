@@ -26,8 +26,7 @@ from .options import (
     names,
     whole_number,
 )
-from .pipeline import Process, make_pipeline
-from .report import StreamStats
+from .pipeline import Process, StreamStats, make_pipeline
 from .selecting import checked_mice, make_sampler, select
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...store import OptionError, Problem
-from ...store.tasks import available_cores
-from ..memory import parse_memory
+from ...store.tasks import available_cores, parse_memory
 from ..mouse import Mouse
 from ..sampling import Mixing, WindowChoice, Windows
 from ..selection import Choice, Tier

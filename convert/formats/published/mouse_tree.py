@@ -15,9 +15,8 @@ from ....store.layout import Variable
 from ...schema import Schema
 from ..source import SourceTrial, Survey, TrialSpec, with_frames
 from .names import TRIAL_FILE
-from .npy_files import named_errors, read_array, trial_problem
 from .surveyor import Surveyor
-from .tree import Entry, Listing, Tree, TreeReader
+from .tree import Entry, Listing, Tree, TreeReader, named_errors, read_array, trial_problem
 
 
 class MouseTree:

@@ -18,8 +18,7 @@ from ...schema import SCHEMA_FILE, Schema, parse_schema
 from ..findings import MAX_SMALL_FILE, REMOVE, Findings
 from ..source import ReadError, SmallArray, Survey, TrialSpec, neuron_count, with_frames
 from .names import ANY_TRIAL, CONFIG, DATA, META, NEURONS, NPY, TIERS, TRIAL_FILE, trial_file
-from .npy_files import dtype_problem, named_errors, read_array
-from .tree import Entry, Listing, Tree, TreeReader
+from .tree import Entry, Listing, Tree, TreeReader, dtype_problem, named_errors, read_array
 
 _HEADERS_LOOKED_AT = 3
 
