@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..readers.streaming.normalization import THRESHOLD
+from ..readers.reductions.moments import THRESHOLD
 
 Floats = NDArray[np.float64]
 

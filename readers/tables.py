@@ -127,6 +127,8 @@ def data_set(
     Channels are labelled with their names, and have their units as the coordinate ``<dimension>_units``; frames have
     their ``time`` in seconds, where the frame rate is known.
     """
+    import xarray as xr
+
     coordinates = {**coordinates, **_channels(index.variables), **_times(index)}
     data = {
         name: (index.arrays[name].dimensions, values, _attributes(index, name)) for name, values in variables.items()

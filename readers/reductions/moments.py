@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+THRESHOLD = 0.01
+"""Share of the mean standard deviation below which neurons hardly vary: scales and bounds are not taken from them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:

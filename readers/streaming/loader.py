@@ -10,7 +10,7 @@ from ...store import OptionError, Problem, layout
 from ..mouse import Mouse
 from ..sampling import EpochPosition, Mixing, WindowChoice
 from ..selection import Choice, Tier
-from .batch import Batch, make_target
+from .batch import Batch
 from .budget import Cache
 from .normalization import Normalize
 from .options import (
@@ -26,8 +26,9 @@ from .options import (
     names,
     whole_number,
 )
-from .pipeline import Process, StreamStats, make_pipeline
+from .pipeline import Process, StreamStats
 from .selecting import checked_mice, make_sampler, select
+from .targets import make_pipeline, make_target
 
 if TYPE_CHECKING:
     import torch

@@ -19,6 +19,7 @@ from ...store.layout import Reduction, Variable
 from ...store.variables import BEHAVIOR, IMAGES, PUPIL_CENTER, RESPONSES, VIDEOS
 from ..direct import Affine
 from ..mouse import Mouse
+from ..reductions.moments import THRESHOLD
 from ..trial_statistics import has_statistics
 
 StatisticsOf = Literal["train", "source"]
@@ -30,9 +31,6 @@ _REDUCTIONS: Mapping[Over, Reduction] = {
 }
 _GROUP = "all"  # of the source's statistics: of all stimuli
 FIELD = "field"
-
-THRESHOLD = 0.01
-"""Of the mean standard deviation: neurons that hardly vary are not blown up."""
 
 
 @dataclass(frozen=True)
