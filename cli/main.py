@@ -23,9 +23,9 @@ Start with a sample, if you have no data at hand:
 COMMANDS = {
     "convert": "Pack mice into Zarr stores.",
     "verify": "Check that each STORE is what its manifest says.",
-    "info": "Show what is in each STORE: the mouse, its trials, arrays and sizes.",
+    "info": "Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.",
     "stats": "Show minimum, maximum, mean, median and standard deviation of STORE's trials.",
-    "show": "Draw one trial of STORE: stimulus, responses, behavior, pupil position.",
+    "show": "Draw one trial of STORE: every variable, by what it is; those that do not fit are named.",
     "export": "Make the published files of STORE's mouse again, or one HDF5 file.",
     "sample": "Write a made-up mouse in the published layout.",
 }

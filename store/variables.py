@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -270,7 +270,6 @@ def recording_problems(variables: Sequence[Variable]) -> list[VariableProblem]:
         if name in dimensions:
             problems.append(VariableProblem(name, "", f"a dimension is called {name!r}, too"))
     stimuli = [variable.name for variable in variables if variable.role == "stimulus"]
-    problems += _label_problems(variables)
     for name in stimuli[1:]:
         what = f"a second stimulus beside {stimuli[0]} (expected one at most)"
         problems.append(VariableProblem(name, "role", what))
@@ -280,18 +279,6 @@ def recording_problems(variables: Sequence[Variable]) -> list[VariableProblem]:
         what = f"expected {RESPONSES} of all trials, with a dimension {NEURON!r}"
         problems.append(VariableProblem(RESPONSES, key, what))
     return problems
-
-
-def _label_problems(variables: Sequence[Variable]) -> Iterator[VariableProblem]:
-    """Yield where channels along one dimension have different names: to xarray, they are labels of the dimension."""
-    labels = dict[str, tuple[str, list[str]]]()
-    for variable in variables:
-        if variable.channels and variable.channel_dimension is not None:
-            own = variable.name, [one.name for one in variable.channels]
-            other, known = labels.setdefault(variable.channel_dimension, own)
-            if known != own[1]:
-                what = f"channels are called {', '.join(own[1])}, those of {other} {', '.join(known)}"
-                yield VariableProblem(variable.name, "channels", what)
 
 
 def fill_value(dtype: str) -> Any:

@@ -166,10 +166,9 @@ def test_frames_are_counted_trial_by_trial():
     shapes["y"][2] = (3, 33)
     found = {name: trials_of(one) for name, one in shapes.items()}
     reports = list[tuple[str, str, int | None]]()
-    files = {name: {t: f"{name}/{t}" for t in one} for name, one in shapes.items()}
-    counts = count_frames(finder(found).variables(), found, files, range(4), lambda *one: reports.append(one))
+    counts = count_frames(finder(found).variables(), found, range(4), lambda *one: reports.append(one))
     assert (counts.longest, counts.of_trials) == (36, (30, 32, 34, 36))
-    assert reports == [("expected shape (3, 34) as of the other trials, found (3, 33)", "y/2", 2)]
+    assert reports == [("expected shape (3, 34) as of the other trials, found (3, 33)", "y", 2)]
 
 
 def planned(folder: Path) -> tuple[tuple[Variable, ...], tuple[int, ...] | None, dict[str, tuple[int, ...]]]:
@@ -210,7 +209,7 @@ def test_a_folder_whose_name_cannot_be_is_to_be_renamed(tmp_path: Path):
     with pytest.raises(SourceError) as raised:
         planned(write_own(tmp_path / "lab", made))
     lines = str(raised.value).splitlines()
-    assert len(lines) == 2 and all(line.endswith("give its folder another name") for line in lines)
+    assert len(lines) == 2 and all(line.endswith("rename it") for line in lines)
     assert "data/frame: a variable cannot be called 'frame'" in lines[0]
 
 

@@ -452,6 +452,7 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrialLoader]:
 
     to_device = tensors.to_device
     monkeypatch.setattr(tensors, "checked_device", lambda device: SimpleNamespace(type="elsewhere"))
+    monkeypatch.setattr(tensors, "check_tensors", lambda device, selections: None)
     monkeypatch.setattr(tensors, "to_device", lambda _, selections: to_device(torch.device("cpu"), selections))
     return lambda mice, **options: load(mice, output="torch", **options)
 

@@ -92,7 +92,7 @@ def test_what_is_written_reads_back(variables: tuple[Variable, ...]):
         ("frame_rate = true", ["line 1: frame_rate: expected a number above 0 (Hz), found True"]),
         ("frame_rate = nan", ["line 1: frame_rate: expected a number above 0 (Hz), found nan"]),
         ("variables = 3", ["line 1: variables: expected tables such as [variables.treadmill]"]),
-        ("[variables]\nx = 3", ["variables.x: expected a table"]),
+        ("[variables]\nx = 3", ["line 2: variables.x: expected a table"]),
         ("a = \n", ["line 1: not TOML (Invalid value)"]),
         ("[variables.x]\n[variables.x]", ["line 2: not TOML (Cannot declare ('variables', 'x') twice)"]),
         ("[variables.x", ["line 1: not TOML"]),
@@ -120,8 +120,8 @@ def test_what_is_written_reads_back(variables: tuple[Variable, ...]):
         ("[variables.x]\noptional = 1", ["line 2: variables.x.optional: expected true or false, found 1"]),
         ("[variables.x]\nmissing = 1.5", ["line 2: variables.x.missing: expected a whole number, found 1.5"]),
         ("[variables.x]\nmissing = true", ["line 2: variables.x.missing: expected a whole number, found True"]),
-        ('[variables."../x"]', ["line 1: variables.../x: a variable cannot have this name"]),
-        ("[variables.'a/b']", ["line 1: variables.a/b: a variable cannot have this name"]),
+        ('[variables."../x"]', ["line 1: variables.\"../x\": a variable cannot have this name"]),
+        ("[variables.'a/b']", ["line 1: variables.\"a/b\": a variable cannot have this name"]),
         ("[variables.neurons]", ["line 1: variables.neurons: a variable cannot have this name"]),
         (
             '[variables.a]\nrole = "stimulus"\n[variables.b]\nrole = "stimulus"',
@@ -235,7 +235,10 @@ def test_what_is_declared_of_no_folder_is_named(tmp_path: Path):
             "missing = 3",
             "line 1: variables.x: a value for missing trials is of integers and bool only, and these are float32",
         ),
-        ('dimensions = ["neuron", "frame"]', "data/x: expected 3 along neuron as in responses, found 2"),
+        (
+            'dimensions = ["neuron", "frame"]',
+            "line 2: variables.x.dimensions: expected 3 along neuron as in responses, found 2",
+        ),
     ],
 )
 def test_what_does_not_fit_the_trials_is_named(declared: str, problem: str, tmp_path: Path):

@@ -20,6 +20,7 @@ from trialpack.store.variables import (
     RESERVED,
     Channel,
     Variable,
+    VariableProblem,
     channel_dimension,
     in_order,
     is_safe_name,
@@ -126,22 +127,24 @@ def test_what_is_no_document_is_no_variable(document: Any):
 def test_what_is_wrong_with_variables_taken_together():
     one, other = (dataclasses.replace(EYE, name=name, role="stimulus") for name in ("a", "b"))
     assert recording_problems([RESPONSES, EYE]) == []
-    assert recording_problems([RESPONSES, one, other]) == ["expected one stimulus at most, found a and b"]
-    assert recording_problems([RESPONSES, EYE, EYE]) == ["two variables have the same name"]
-    needs = ["expected responses of all trials, with a dimension 'neuron'"]
-    for wrong in ({"name": "spikes"}, {"dimensions": ("x", "frame")}, {"optional": True}):
-        assert recording_problems([dataclasses.replace(RESPONSES, **wrong)]) == needs
+    second = VariableProblem("b", "role", "a second stimulus beside a (expected one at most)")
+    assert recording_problems([RESPONSES, one, other]) == [second]
+    assert recording_problems([RESPONSES, EYE, EYE]) == [VariableProblem(EYE.name, "", "two variables have this name")]
+    for wrong, key in ({"name": "spikes"}, ""), ({"dimensions": ("x", "frame")}, ""), ({"optional": True}, "optional"):
+        what = "expected responses of all trials, with a dimension 'neuron'"
+        expected = VariableProblem("responses", key or "dimensions", what)
+        assert recording_problems([dataclasses.replace(RESPONSES, **wrong)]) == [expected]
 
 
-def test_dimensions_do_not_have_the_names_of_variables_or_channels_of_two_names():
+def test_dimensions_do_not_have_the_names_of_variables():
     def tread(name: str, dimension: str, *channels: str) -> Variable:
         named = tuple(Channel(one, "cm/s") for one in channels)
         return Variable(name, "input", (dimension, "frame"), (0, 1), "float32", "", "", named)
 
     assert recording_problems([RESPONSES, tread("a", "side", "left", "right"), tread("b", "side")]) == []
-    assert recording_problems([RESPONSES, tread("a", "a")]) == ["a dimension of a has the name of the variable a"]
-    found = recording_problems([RESPONSES, tread("a", "side", "left", "right"), tread("b", "side", "up", "down")])
-    assert found == ["channels along side are called up, down in b, left, right in a"]
+    assert recording_problems([RESPONSES, tread("a", "a")]) == [
+        VariableProblem("a", "", "a dimension is called 'a', too")
+    ]
 
 
 def test_the_order_of_a_store_does_not_depend_on_the_order_of_folders():

@@ -396,7 +396,7 @@ KINDS: dict[str, Kind] = {
     },
     **{
         f"called {name}": Kind(own(name=name), f"data/{name}", (f"a dimension is called {name!r}, too", "rename it"))
-        for name in ("trial", "frame", "neuron", "height", "behavior_channel")
+        for name in ("height", "behavior_channel")
     },
     "no mouse": Kind(no_mouse, "", ("no mouse here|expected one member meta/trials/tiers.npy, found 0",)),
     # Names.
@@ -758,7 +758,7 @@ SCHEMAS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "a dimension twice": (f'{LICKS}dimensions = ["frame", "frame"]\n', 3, ("more than once in frame, frame",)),
     **{
         f"dimension {name}": (f'{LICKS}dimensions = ["{name}", "frame"]\n', 3, (f"cannot be called {name!r}",))
-        for name in ("", "trial", "file_number", "train_trial", "a/b", "..", "zarr.json")
+        for name in ("", "trial", "file_number", "train_trial", "a/b", "..")
     },
     "dimension of its own name": (f'{LICKS}dimensions = ["licks", "frame"]\n', 2, ("a dimension is called 'licks'",)),
     "swapped": (f'{LICKS}dimensions = ["frame", "side"]\n', 3, ("expected 324 frames as in videos, found 2",)),
