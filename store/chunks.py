@@ -121,7 +121,9 @@ class ChunkReader:
     """
 
     def __init__(self, layout: ArrayLayout) -> None:
-        self._codec, self._dtype, self._nbytes = layout.codec, layout.numpy_dtype, layout.chunk_nbytes
+        # Looked up once, not for each chunk.
+        self._decode = layout.codec.codec.decode
+        self._dtype, self._nbytes = layout.numpy_dtype, layout.chunk_nbytes
         self._uncompressed = layout.codec.uncompressed
         self.stored_shape = layout.codec.stored_shape(layout.chunk)
 
@@ -157,8 +159,16 @@ class ChunkReader:
         """
         if self._uncompressed:
             self._read_uncompressed(descriptor, span, flat_bytes(out), scratch)
-        else:
-            self.decode_into(self._fetch(descriptor, span, scratch), out, scratch)
+            return
+        begun, tally = time.perf_counter(), scratch.tally
+        data = scratch.stored(span[1])
+        read_exactly(descriptor, data, span[0])
+        read = time.perf_counter()
+        self._decode(check(data), out.reshape(self.stored_shape))
+        tally.read_seconds += read - begun
+        tally.decode_seconds += time.perf_counter() - read
+        tally.bytes_read += span[1]
+        tally.bytes_decoded += out.nbytes
 
     def decode(self, data: memoryview, scratch: Scratch) -> Array:
         """Return the chunk that bytes stand for: where they are if they are uncompressed, else in the scratch."""
@@ -175,7 +185,7 @@ class ChunkReader:
     def decode_into(self, data: memoryview, out: Array, scratch: Scratch) -> None:
         """Decode the bytes of a chunk into memory; see `read_into`."""
         begun = time.perf_counter()
-        self._codec.decode(data, out.reshape(self.stored_shape))
+        self._decode(check(data), out.reshape(self.stored_shape))
         _count_decoded(scratch, begun, out.nbytes)
 
     def _fetch(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> memoryview:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast, get_args
 
@@ -50,7 +52,13 @@ def are_root_attributes(found: Mapping[str, Any]) -> bool:
 
 def parse_variables(documents: Any) -> tuple[Variable, ...]:
     """Return the variables that a root's metadata lists; none at all unless they are a recording's, by role."""
-    found = [parse_variable(document) for document in cast("list[Any]", documents)]
+    return _parse_text(json.dumps(documents))
+
+
+@functools.lru_cache(maxsize=32)
+def _parse_text(text: str) -> tuple[Variable, ...]:
+    """Parse variables; cached, since each opening asks more than once."""
+    found = [parse_variable(document) for document in cast("list[Any]", json.loads(text))]
     variables = tuple(variable for variable in found if variable is not None)
     # Within a role any order will do: which variables are known by name is not the same in every version.
     roles = [get_args(Role).index(variable.role) for variable in variables]

@@ -120,8 +120,8 @@ def test_what_is_written_reads_back(variables: tuple[Variable, ...]):
         ("[variables.x]\noptional = 1", ["line 2: variables.x.optional: expected true or false, found 1"]),
         ("[variables.x]\nmissing = 1.5", ["line 2: variables.x.missing: expected a whole number, found 1.5"]),
         ("[variables.x]\nmissing = true", ["line 2: variables.x.missing: expected a whole number, found True"]),
-        ('[variables."../x"]', ["line 1: variables.\"../x\": a variable cannot have this name"]),
-        ("[variables.'a/b']", ["line 1: variables.\"a/b\": a variable cannot have this name"]),
+        ('[variables."../x"]', ['line 1: variables."../x": a variable cannot have this name']),
+        ("[variables.'a/b']", ['line 1: variables."a/b": a variable cannot have this name']),
         ("[variables.neurons]", ["line 1: variables.neurons: a variable cannot have this name"]),
         (
             '[variables.a]\nrole = "stimulus"\n[variables.b]\nrole = "stimulus"',

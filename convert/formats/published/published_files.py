@@ -135,8 +135,9 @@ class PublishedTree:
                 continue
             descr, fortran = _header(array, row)
             name = trial_file(variable.name, int(recording.trial_ids[row]))
-            published = in_published_axes(variable, values[recording.file_part(variable, row)])
-            yield _npy(name, published, descr, fortran=fortran, buffer=buffer)
+            if recording.n_file_frames is not None:
+                values = values[recording.file_part(variable, row)]
+            yield _npy(name, in_published_axes(variable, values), descr, fortran=fortran, buffer=buffer)
 
     @property
     def _texts(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager
@@ -153,8 +154,11 @@ def dtype_problem(header: Header) -> tuple[str, str] | None:
     return f"expected bool, integers or floats of at most 64 bits, found {header.descr}", "save it as one of them"
 
 
+@functools.lru_cache(maxsize=256)
 def trial_problem(header: Header, shape: tuple[int, ...], dtype: str) -> tuple[str, str] | None:
     """Return what is wrong with a trial of this header, and what to do; None if it is one of this shape and dtype.
+
+    Cached, since all trials of a variable have the same header, and numpy takes long to name a dtype.
 
     Parameters
     ----------
