@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -274,7 +274,7 @@ class _Conversion:
 
     def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
         """Return where the units run: on a cluster, or on as many threads as fit the bound on memory."""
-        return connected(scheduler) if scheduler else nullcontext(Threads(self._fitting, _NAME))
+        return connected(scheduler) if scheduler else Threads(self._fitting, _NAME).started()
 
     def write(self, stage: Stage, workers: Workers) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -134,6 +134,15 @@ class Threads(Workers):
             if os.getpid() == process:
                 executor.shutdown(cancel_futures=True)
 
+    @contextmanager
+    def started(self) -> Generator[Threads]:
+        """Give the same threads, started once for several runs: what one run has freed, the next one uses again."""
+        if self.count == 0:
+            yield self
+            return
+        with self.executor() as executor:
+            yield _StartedThreads(self.count, self.name, running=executor)
+
     @property
     def parts(self) -> int:
         """Number of tasks into which work is best divided."""
@@ -143,6 +152,16 @@ class Threads(Workers):
         """Cut a range into parts of about equal size, one for each task."""
         parts = min(n, self.parts)
         return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
+
+
+@dataclass(frozen=True)
+class _StartedThreads(Threads):
+    """Threads that are running already."""
+
+    running: Executor = field(kw_only=True)
+
+    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+        return _completed(self.running, tasks)
 
 
 HERE = Threads(0)

@@ -145,3 +145,15 @@ def test_a_cluster_runs_tasks_alike():
             there.run_all([partial(fail, SourceError("no trial 3")), partial(slow_square, 1)], SourceError)
         with pytest.raises(KeyError, match="wrong"):
             there.run([partial(fail, KeyError("wrong")), *[partial(slow_square, n) for n in range(9)]])
+
+
+def test_started_threads_serve_several_runs_and_end_with_the_block() -> None:
+    with Threads(2, "kept").started() as started:
+        seen = {name for _ in range(3) for name in started.run([lambda: threading.current_thread().name] * 6)}
+        assert len(seen) <= 2 and started.parts == Threads(2).parts
+        with pytest.raises(ZeroDivisionError):
+            started.run([lambda: 1 // 0])
+        assert started.run([lambda: 5]) == [5]
+    assert not [one for one in threading.enumerate() if one.name.startswith("kept")]
+    with HERE.started() as here:
+        assert here.run([threading.current_thread]) == [threading.current_thread()]

@@ -118,7 +118,9 @@ class _OnThreads:
         pieces = cut(part, self._limit, max(1, threads.count))
         # One piece after another in the same memory: to touch fresh memory takes as long as to decode into it.
         memory = np.empty(max(piece.size for piece in pieces), part.array.numpy_dtype)
-        return ((piece, _reduce_part(piece, threads, memory)) for piece in pieces)
+        with threads.started() as started:
+            for piece in pieces:
+                yield piece, _reduce_part(piece, started, memory)
 
     def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
         threads = _threads(min(self._threads, self._limit // (2 * _COUNTED_BYTES)))
