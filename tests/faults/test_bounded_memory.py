@@ -51,7 +51,7 @@ pytestmark = [
 PASS = """
 import re, sys
 from trialpack.convert import convert_mouse
-from trialpack.store.progress import Silent
+from trialpack.store.tasks import Silent
 from trialpack.store import layout
 layout.SHARD_BYTES = 10_000_000  # many pieces of work
 
@@ -72,7 +72,7 @@ convert_mouse(
 """
 ALL_AT_ONCE = """
 import trialpack.convert.conversion as conversion
-from trialpack.convert import train_std
+from trialpack.convert import bounds as train_std
 
 def measure(work, report=None):
     with work.part.open() as reader:
@@ -99,7 +99,7 @@ def test_memory_is_bounded_and_does_not_grow_with_trials(
     tmp_path: Path, container: Any, tally: Tally, size: Callable[[int, int], int]
 ) -> None:
     peaks = list[int]()
-    for trials in (16, size(48, 192)):
+    for trials in (48, size(96, 384)):  # two units for each worker, of few trials too
         source = write_sample(tmp_path / f"{trials}", mouse="A", trials=trials, neurons=2000, container=container)
         plan = plan_mouse(source, tmp_path)
         assert plan.unit_memory * 8 > LIMIT - 160_000_000, "eight workers must not fit, or the bound is not tested"
