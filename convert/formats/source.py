@@ -19,9 +19,6 @@ from ..schema import Schema
 TIERS = "meta/trials/tiers.npy"
 """What every source has: the tier of each number that a trial could have."""
 
-FLOATS = ("f4", "f8")
-"""What trials may be, as numpy calls it without the byte order."""
-
 
 @dataclass(frozen=True)
 class TrialSpec:
