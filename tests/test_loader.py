@@ -628,7 +628,8 @@ def test_memory_is_given_back_with_the_last_view(dynamic: Mouse) -> None:
     assert place not in others
     del held
     again = {start_of(batch["responses"][0, 0]) for _ in range(3) for batch in loader}
-    assert len(again | others) <= 4
+    # The three of an epoch, the one that was held, and those that were allocated before it was known to be kept.
+    assert len(again) <= 3 and len(again | others) <= 5
 
 
 @pytest.mark.parametrize("cache", ["auto", "none"])

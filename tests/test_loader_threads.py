@@ -486,6 +486,29 @@ def test_a_slot_returns_without_running_python() -> None:
     assert ring.take().ctypes.data == address
 
 
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_slots_are_used_again_while_the_consumer_keeps_some(kept: int) -> None:
+    """As one who compares each batch with the first: the memory of the others is not allocated for every batch."""
+    made = list[int]()
+
+    def allocate(nbytes: int) -> Any:
+        made.append(nbytes)
+        return np.zeros(nbytes, np.uint8)
+
+    ring = BufferPool(64, 2, allocate)
+    held, current, filling = list[Any](), None, ring.take()
+    for step in range(100):
+        following = filling
+        ring.hand_out()
+        filling = ring.take()
+        current = following
+        del following
+        if step < kept:
+            held.append(current)
+    assert current is not None
+    assert len(made) <= 2 * kept + 4
+
+
 def test_no_more_slots_are_kept_than_the_ring_has() -> None:
     """Those in the consumer's hands are not counted; when they come back together, some are given to the system."""
     made = list[int]()

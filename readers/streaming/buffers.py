@@ -78,12 +78,21 @@ class BufferPool:
             self._settle()
 
     def _settle(self) -> None:
-        """Let those in the consumer's hands return for which there is room, the first first; the others will not."""
-        self._handed_out = [one for one in self._handed_out if one() is not None]
+        """Let those in the consumer's hands return for which there is room, the first first; the others will not.
+
+        The first are likely to be let go of first. One that is kept while later ones go would take the room of all.
+        """
+        leases = [one() for one in self._handed_out]
+        last_dead = max((place for place, lease in enumerate(leases) if lease is None), default=0)
+        for lease in leases[:last_dead]:
+            if lease is not None:
+                lease.kept = True
+        alive = [lease for lease in leases if lease is not None]
+        alive.sort(key=lambda lease: lease.kept)
+        self._handed_out = [weakref.ref(lease) for lease in alive]
         room = self._limit - len(self._taken) - len(self._free)
-        for place, one in enumerate(self._handed_out):
-            if (lease := one()) is not None:
-                lease.give_back_to(self._free if place < room else None)
+        for place, lease in enumerate(alive):
+            lease.give_back_to(self._free if place < room else None)
 
 
 class _Returning(weakref.ref["_Lease"]):
@@ -96,10 +105,17 @@ class _Returning(weakref.ref["_Lease"]):
 
 
 class _Lease:
-    """Owns the memory of a slot while views of it live: numpy makes it the base of the first, and so of all of them."""
+    """Owns the memory of a slot while views of it live: numpy makes it the base of the first, and so of all of them.
+
+    Attributes
+    ----------
+    kept
+        Whether the consumer let go of a later one before this.
+    """
 
     def __init__(self, memory: NDArray[np.uint8]) -> None:
         self._memory = memory
+        self.kept = False
         self._returning: _Returning | None = None
 
     @property
