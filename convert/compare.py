@@ -16,13 +16,13 @@ from ..store.layout import ArrayLayout, Variable
 from ..store.shards import ShardReader
 from ..store.tasks import Progress, Silent, Threads
 from .bounds import add_trial, largest_errors, limits_of
-from .contents import small_values
 from .formats.registry import open_source
 from .formats.source import Source, SourceTrial
 from .npy import narrowed
 from .plan import Options, Plan, make_plan
 from .rounding import Excess, find_excess
 from .schema import parse_schema
+from .small_arrays import small_values
 from .unit import stored_values
 
 _ADVICE = "convert the mouse again, or give the source that the store was made from"
@@ -71,7 +71,7 @@ def compare_with_source(
         statistics=False,
         schema=None if schema is None else parse_schema(f"{index.root}: {layout.A_SCHEMA}", schema),
     )
-    plan = make_plan(opened, index.root.parent, options)
+    plan = make_plan(opened.survey(options.schema), index.root.parent, options)
     listener = progress or Silent()
     listener.start("comparing", plan.survey.nbytes, plan.survey.files)
     comparison = _Comparison(index, opened, plan, listener)

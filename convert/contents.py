@@ -19,7 +19,8 @@ from ..store import layout
 from ..store.layout import ArrayLayout, CodecName
 from ..store.metadata import Records, to_json, write_array, write_group, write_metadata
 from .formats.source import Source
-from .plan import Plan, SmallPlan, with_shape
+from .plan import Plan
+from .small_arrays import small_values
 from .unit import UnitRecord
 
 Results = Mapping[str, Mapping[layout.Reduction, Summary]]
@@ -33,20 +34,6 @@ def write_small(source: Source, root: Path, plan: Plan) -> tuple[Records, dict[s
         records |= write_array(root, array, values)
         digests[array.path] = _digest(values)
     return records, digests
-
-
-def small_values(source: Source, one: SmallPlan) -> tuple[ArrayLayout, NDArray[Any]]:
-    """Read an array beside the trials; return its layout and its values as the store holds them."""
-    if one.verbatim:
-        data = np.frombuffer(source.read_verbatim(one.source), np.uint8)
-        return with_shape(one.layout, data.shape), data
-    values = source.read_small(one.source)
-    if values.dtype.kind == "S":
-        plain = np.ascontiguousarray(values)
-        return one.layout, plain.view(np.uint8).reshape(one.layout.shape)
-    if values.dtype.kind in "mM":
-        values = values.astype(values.dtype.newbyteorder("=")).view(np.int64)
-    return one.layout, values
 
 
 def write_described(root: Path, plan: Plan, merged: UnitRecord) -> Records:

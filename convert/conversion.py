@@ -137,7 +137,8 @@ def plan_mouse(
     OptionError
         An option does not fit; of bounds, all that do not.
     """
-    return make_plan(open_source(source), Path(to), read_options(precision, max_error, codec, statistics, schema))
+    options = read_options(precision, max_error, codec, statistics, schema)
+    return make_plan(open_source(source).survey(options.schema), Path(to), options)
 
 
 def read_options(
@@ -227,8 +228,9 @@ def convert_mouse(
     store is the same to the byte as without the interruption.
     """
     begun, limit = time.perf_counter(), parse_memory("convert_mouse", max_memory)
+    options = read_options(precision, max_error, codec, statistics, schema)
     opened = open_source(source)
-    plan = make_plan(opened, Path(to), read_options(precision, max_error, codec, statistics, schema))
+    plan = make_plan(opened.survey(options.schema), Path(to), options)
     run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         with _abandoning(stage), run.workers(scheduler) as started:

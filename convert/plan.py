@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,15 @@ from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
 from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
-from ..store.layout import ArrayLayout, CodecName, Precision, StoreLayout, Variable, small_layout
+from ..store.layout import ArrayLayout, CodecName, Precision, Variable
 from ..store.manifest import UNLISTED
 from ..store.variables import KNOWN
 from . import rounding
 from .formats.published.names import TIERS
-from .formats.source import SmallArray, Source, Survey
+from .formats.source import Survey
 from .published_mice import PublishedMouse, find_published
 from .schema import Schema
-
-_VIEWS = {"S": "uint8", "m": "int64", "M": "int64"}
-_GROUPS = {"meta/trials/": "trials/", "meta/neurons/": "neurons/", "meta/statistics/": "statistics/source/"}
-
-
-@dataclass(frozen=True)
-class SmallPlan:
-    """One array or file beside the trials, and where the store has it."""
-
-    source: str
-    layout: ArrayLayout
-    verbatim: bool = False
+from .small_arrays import SmallPlan, plan_small_arrays, small_problems
 
 
 @dataclass(frozen=True)
@@ -84,8 +73,6 @@ class Plan:
         Arrays beside the trials, and files kept byte by byte.
     rows_per_shard
         Trials in a unit of work: one shard of every recorded variable.
-    unit_memory
-        Bytes that one worker holds at most.
     """
 
     survey: Survey
@@ -98,12 +85,22 @@ class Plan:
     statistics: tuple[ArrayLayout, ...]
     small: tuple[SmallPlan, ...]
     rows_per_shard: int
-    unit_memory: int
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
         size = f"{self.nbytes / 1e6:.1f} MB before compression in {self.files} files"
         return f"<Plan of {self.destination}: {len(self.survey.trial_ids)} trials, {size}>"
+
+    @property
+    def unit_memory(self) -> int:
+        """Bytes that one worker holds at most: reading one file, writing all variables, and scratch for rounding."""
+        survey = self.survey
+        reading = survey.overhead * max(spec.nbytes for spec in survey.specs.values())
+        writing = sum(_writing_memory(array) for array in self.recorded)
+        if survey.n_file_frames is not None or any(spec.missing for spec in survey.specs.values()):
+            # Trials are copied once more, into as many frames as the longest has, or are made up.
+            writing += max(array.trial_nbytes for array in self.recorded)
+        return reading + writing + bool(self.options.bounds) * rounding.SCRATCH_BYTES
 
     @property
     def small_memory(self) -> int:
@@ -198,11 +195,13 @@ class Plan:
         return dict(sorted(Counter(self.survey.tiers).items()))
 
 
-def make_plan(source: Source, to: Path, options: Options) -> Plan:
+def make_plan(survey: Survey, to: Path, options: Options) -> Plan:
     """Lay out the store of a mouse.
 
     Parameters
     ----------
+    survey
+        What was found in the source, given the schema of the options.
     to
         The folder that is to hold the store.
     options
@@ -211,17 +210,18 @@ def make_plan(source: Source, to: Path, options: Options) -> Plan:
     Raises
     ------
     SourceError
-        With every problem that can be seen without reading the trials; or two arrays cannot both have the place or the
-        dimensions in the store that they would have.
+        Two arrays cannot both have the place or the dimensions in the store that they would have, or a name or the
+        tiers cannot be stored.
     OptionError
         A bound is of what the mouse does not have, or the store would lie inside its source.
     """
-    survey = source.survey(options.schema)
     check_bounds(survey, options.bounds)
     _check_outside(survey, to)
     if survey.precision != "source":
         options = dataclasses.replace(options, precision=survey.precision)
     variables = tuple(_as_stored(variable, options) for variable in survey.variables)
+    place = destination(survey.mouse, to)
+    problems = [*_name_problems(survey), *_tier_problems(survey)]
     arrays = layout.lay_out_store(
         variables,
         [survey.stored_shape(variable) for variable in variables],
@@ -231,11 +231,13 @@ def make_plan(source: Source, to: Path, options: Options) -> Plan:
         codec=options.codec,
         bounds=options.bounds,
     )
-    small = _small_plans(survey, {array.path for array in arrays.coordinates})
-    _check(survey, arrays, small)
+    small = plan_small_arrays(survey, arrays)
+    problems += small_problems(survey, arrays, small)
+    if problems:
+        raise SourceError(problems)
     return Plan(
         survey=survey,
-        destination=destination(survey.mouse, to),
+        destination=place,
         options=options,
         variables=variables,
         recorded=arrays.recorded,
@@ -244,26 +246,7 @@ def make_plan(source: Source, to: Path, options: Options) -> Plan:
         statistics=arrays.statistics,
         small=small,
         rows_per_shard=arrays.rows_per_shard,
-        unit_memory=_unit_memory(source, survey, arrays.recorded, options),
     )
-
-
-def _check(survey: Survey, arrays: StoreLayout, small: tuple[SmallPlan, ...]) -> None:
-    """Check that all arrays and files of the source have places and dimensions of their own in the store."""
-    problems = [*_name_problems(survey), *_tier_problems(survey), *_path_problems(survey, arrays.coordinates, small)]
-    problems += _dimension_problems(survey, [*arrays.recorded, *arrays.coordinates], small)
-    if problems:
-        raise SourceError(problems)
-
-
-def _unit_memory(source: Source, survey: Survey, recorded: Sequence[ArrayLayout], options: Options) -> int:
-    """Return the bytes that one worker holds: reading one file, writing all variables, and scratch for rounding."""
-    reading = source.overhead * max(spec.nbytes for spec in survey.specs.values())
-    writing = sum(_writing_memory(array) for array in recorded)
-    if survey.n_file_frames is not None or any(spec.missing for spec in survey.specs.values()):
-        # Trials are copied once more, into as many frames as the longest has, or are made up.
-        writing += max(array.trial_nbytes for array in recorded)
-    return reading + writing + bool(options.bounds) * rounding.SCRATCH_BYTES
 
 
 def _as_stored(variable: Variable, options: Options) -> Variable:
@@ -324,95 +307,9 @@ def _tier_problems(survey: Survey) -> Iterator[Problem]:
         yield Problem(survey.label, what, "give the source's tiers beside its other arrays", TIERS)
 
 
-def _path_problems(
-    survey: Survey, coordinates: Sequence[ArrayLayout], small: tuple[SmallPlan, ...]
-) -> Iterator[Problem]:
-    """Yield whose path would be below another array's: a Zarr node is an array or a group, not both."""
-    owners = {one.layout.path: one.source for one in small}
-    taken = {array.path for array in coordinates} | owners.keys()
-    for path, source in owners.items():
-        for parent in map(str, Path(path).parents):
-            if parent in taken:
-                what = f"lies below {parent}, which is an array in the store"
-                yield Problem(survey.label, what, "rename one of them", source)
-
-
-def _dimension_problems(
-    survey: Survey, arrays: Sequence[ArrayLayout], small: tuple[SmallPlan, ...]
-) -> Iterator[Problem]:
-    """Yield whose dimensions would have the names of others of another size, as those of a/b and a.b may."""
-    known = {
-        name: (size, array.path) for array in arrays for name, size in zip(array.dimensions, array.shape, strict=True)
-    }
-    for one in small:
-        for name, size in zip(one.layout.dimensions, one.layout.shape, strict=True):
-            expected, other = known.setdefault(name, (size, one.source))
-            if size != expected:
-                what = f"would have {size} along {name}, of which {other} has {expected}"
-                yield Problem(survey.label, what, "rename one of them", one.source)
-
-
 def _writing_memory(array: ArrayLayout) -> int:
     """Return what writing an array holds: a group of rows, one mask of it, a chunk as it is stored and encoded."""
     return array.trial_nbytes * array.chunk[0] * 5 // 4 + 3 * array.chunk_nbytes
-
-
-def _small_plans(survey: Survey, taken: Set[str]) -> tuple[SmallPlan, ...]:
-    """Return where the store has all arrays and files beside the trials, given paths that are taken."""
-    arrays = (_small(survey, array, taken) for array in survey.small)
-    return (*arrays, *(_verbatim(name) for name in survey.verbatim))
-
-
-def _small(survey: Survey, array: SmallArray, taken: Set[str]) -> SmallPlan:
-    kind = np.dtype(array.dtype).kind
-    shape = (*array.shape, np.dtype(array.dtype).itemsize) if kind == "S" else array.shape
-    dtype = "string" if kind == "U" else _VIEWS.get(kind, np.dtype(array.dtype).name)
-    path = _path(array.name, taken)
-    attributes = {
-        layout.A_SOURCE_NAME: array.name,
-        layout.A_SOURCE_DTYPE: array.dtype,
-        layout.A_SOURCE_FORTRAN: array.fortran_order,
-    }
-    return SmallPlan(array.name, small_layout(path, shape, dtype, _dimensions(survey, path, shape), attributes))
-
-
-def _verbatim(name: str) -> SmallPlan:
-    path = f"{layout.FILES}/{name}"
-    array = small_layout(path, (0,), "uint8", (f"{name} byte",), {layout.A_SOURCE_NAME: name})
-    return SmallPlan(name, array, verbatim=True)
-
-
-def _path(name: str, taken: Set[str]) -> str:
-    """Return where the store has an array of the source: under its own name, in the group of its kind."""
-    bare = name.removesuffix(".npy")
-    for prefix, group in _GROUPS.items():
-        path = bare.replace(prefix, group, 1)
-        if bare.startswith(prefix) and path not in taken:
-            return path
-    return bare
-
-
-def _dimensions(survey: Survey, path: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Name the dimensions: those of the group where sizes agree, else names of the array's own, as xarray needs it."""
-    own = [f"{path.replace('/', '.')}.{axis}" for axis in range(len(shape))]
-    shared = _shared_dimensions(survey, path)
-    return tuple(shared.get((axis, size), name) for axis, (size, name) in enumerate(zip(shape, own, strict=True)))
-
-
-def _shared_dimensions(survey: Survey, path: str) -> Mapping[tuple[int, int], str]:
-    """Return (axis, size) -> dimension for the arrays of a group."""
-    group = path.split("/")[0]
-    if group == layout.TRIALS:
-        shapes = [array.shape for array in survey.small if array.name == TIERS]
-        return {(0, shape[0]): layout.FILE_NUMBER for shape in shapes if shape}
-    if group == layout.NEURONS:
-        return {(0, survey.n_neurons): layout.NEURON}
-    return {}
-
-
-def with_shape(array: ArrayLayout, shape: tuple[int, ...]) -> ArrayLayout:
-    """Return the layout of a small array with its shape, once that is known."""
-    return dataclasses.replace(array, shape=shape, chunk=tuple(max(1, size) for size in shape))
 
 
 def describe(plan: Plan) -> dict[str, Any]:

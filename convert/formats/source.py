@@ -93,6 +93,8 @@ class Survey:
         Frames of the files of each trial; None where all have as many.
     files, nbytes
         Number of files and bytes of the whole source.
+    overhead
+        How many bytes of memory reading one byte of it takes, at most.
     warnings
         What is unusual, but loses nothing.
     precision
@@ -110,6 +112,7 @@ class Survey:
     config: str | None
     files: int
     nbytes: int
+    overhead: int = 1
     warnings: tuple[str, ...] = ()
     precision: Precision = "source"
     schema: str | None = None
@@ -207,11 +210,6 @@ class Source(Protocol):
     @property
     def label(self) -> str:
         """The folder or file as the person knows it."""
-        ...
-
-    @property
-    def overhead(self) -> int:
-        """How many bytes of memory reading one byte takes, at most."""
         ...
 
     def survey(self, schema: Schema | None = None) -> Survey:

@@ -83,8 +83,6 @@ class Hdf5Mouse:
         The file.
     """
 
-    overhead = 1
-
     def __init__(self, path: Path) -> None:
         self._path = path
 

@@ -37,11 +37,6 @@ class MouseTree:
         """The folder or archive."""
         return self._tree.label
 
-    @property
-    def overhead(self) -> int:
-        """How many bytes of memory reading one byte takes, at most."""
-        return self._tree.overhead
-
     @cached_property
     def _listing(self) -> Listing:
         return self._tree.list()

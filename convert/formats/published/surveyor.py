@@ -63,6 +63,7 @@ class Surveyor:
             config=config,
             files=len(self._entries),
             nbytes=sum(entry.size for entry in self._entries.values()),
+            overhead=self._tree.overhead,
             warnings=tuple(self._found.warnings),
             schema=schema.text,
             n_file_frames=frames.of_trials,
