@@ -44,8 +44,8 @@ def cut(n_frames):
     return change
 
 
-def drawn(mouse, trial_id):
-    """Return the figure of a trial, rendered, so that whatever drawing warns about fails the test."""
+def rendered(mouse, trial_id):
+    """Return the figure of a trial, laid out, so that whatever that warns about fails the test."""
     figure = trial_figure(mouse, trial_id)
     figure.draw_without_rendering()
     return figure
@@ -79,7 +79,7 @@ def pictures(axes):
 
 def test_a_dynamic_trial(opened):
     mouse = opened("dynamic_folder")
-    figure, trial = drawn(mouse, 3), mouse.trial(3)
+    figure, trial = trial_figure(mouse, 3), mouse.trial(3)
     assert (trial.n_frames, mouse["videos"].shape[1]) == (300, 324)
     title = figure.get_suptitle()
     for word in ("mouse A", "dynamic29156-11-10", "trial 3", "tier train", "300 of 324 frames", "20 neurons"):
@@ -95,7 +95,7 @@ def test_a_dynamic_trial(opened):
 
 def test_what_is_drawn_is_what_was_recorded(opened):
     mouse = opened("dynamic_folder")
-    figure, trial = drawn(mouse, 3), mouse.trial(3)
+    figure, trial = trial_figure(mouse, 3), mouse.trial(3)
     responses = trial["responses"]
     (image,) = panel(figure, "neurons, most").images
     order = np.argsort(-responses.mean(axis=1, dtype=float), kind="stable")
@@ -112,7 +112,7 @@ def test_what_is_drawn_is_what_was_recorded(opened):
 
 
 def test_a_picture_stands_above_its_frame(opened):
-    figure = drawn(opened("dynamic_folder"), 3)
+    figure = rendered(opened("dynamic_folder"), 3)
     strip = panel(figure, "video")
     for one in strip.child_axes:
         box = one.get_window_extent().transformed(strip.transData.inverted())
@@ -122,7 +122,7 @@ def test_a_picture_stands_above_its_frame(opened):
 
 def test_traces_are_the_neurons_that_vary_most(opened):
     mouse = opened("dynamic_folder")
-    axes, responses = panel(drawn(mouse, 3), "neurons of"), mouse.trial(3)["responses"]
+    axes, responses = panel(trial_figure(mouse, 3), "neurons of"), mouse.trial(3)["responses"]
     chosen = sorted(np.argsort(-responses.var(axis=1))[:5])
     assert [label.get_text() for label in axes.get_yticklabels()] == [str(neuron) for neuron in chosen]
     for line, (neuron, offset) in enumerate(zip(chosen, axes.get_yticks(), strict=True)):
@@ -133,7 +133,7 @@ def test_traces_are_the_neurons_that_vary_most(opened):
 def test_many_neurons_are_averaged_in_groups(tmp_path, converted):
     folder = write_sample(tmp_path, mouse="A", trials=1, neurons=1001, image_shape=(6, 8))
     mouse = open_mouse(converted(folder))
-    axes, responses = panel(drawn(mouse, 0), "neurons, most"), mouse.trial(0)["responses"]
+    axes, responses = panel(trial_figure(mouse, 0), "neurons, most"), mouse.trial(0)["responses"]
     assert "mean of 3" in axes.get_ylabel()
     ordered = responses[np.argsort(-responses.mean(axis=1, dtype=float), kind="stable")]
     shown = axes.images[0].get_array()
@@ -146,7 +146,7 @@ def test_many_neurons_are_averaged_in_groups(tmp_path, converted):
 def test_withheld_responses_are_said_not_drawn(opened):
     mouse = opened("float64_folder")
     trial_id = int(mouse.recording.trial_ids[mouse.recording.withheld][0])
-    figure = drawn(mouse, trial_id)
+    figure = rendered(mouse, trial_id)
     assert "responses withheld" in figure.get_suptitle()
     assert mouse.trial(trial_id).tier in figure.get_suptitle()
     axes = panel(figure, "responses")
@@ -159,17 +159,17 @@ def test_the_broken_trial_has_no_padding(tmp_path, converted):
     """Trial 668 of mouse D alone is valid to the end, 403 frames; all others are padded."""
     folder = write_sample(tmp_path, mouse="D", trial_ids=[0, 668], neurons=5, image_shape=(6, 8))
     mouse = open_mouse(converted(folder))
-    figure = drawn(mouse, 668)
+    figure = trial_figure(mouse, 668)
     assert "valid length 403 of 403 frames" in figure.get_suptitle()
     assert {shaded(axes) for axes in figure.axes} == {None}
     assert not any("padding" in text for text in texts(figure))
     assert panel(figure, "neurons, most").images[0].get_array().shape == (5, 403)
-    assert {shaded(axes) for axes in drawn(mouse, 0).axes} == {(300, 403)}
+    assert {shaded(axes) for axes in trial_figure(mouse, 0).axes} == {(300, 403)}
 
 
 @pytest.mark.parametrize("n_frames", [1, 3])
 def test_a_few_valid_frames(opened, n_frames):
-    figure = drawn(opened("dynamic_folder", (3, ALL, cut(n_frames))), 3)
+    figure = rendered(opened("dynamic_folder", (3, ALL, cut(n_frames))), 3)
     assert f"valid length {n_frames} of 324 frames" in figure.get_suptitle()
     for axes in figure.axes:
         assert axes.get_xlim() == (0, 324) and shaded(axes) == (n_frames, 324)
@@ -189,7 +189,7 @@ def test_nan_among_valid_frames(opened):
         return values
 
     mouse = opened("dynamic_folder", (3, ALL, hole))
-    figure, trial = drawn(mouse, 3), mouse.trial(3)
+    figure, trial = rendered(mouse, 3), mouse.trial(3)
     shown = panel(figure, "neurons, most").images[0].get_array()
     assert shown.mask.sum() == np.isnan(trial["responses"]).sum() == 300 + 19 * 39
     assert shown.mask[-1].all(), "a neuron without any number is the last"
@@ -205,8 +205,8 @@ def test_zeros_are_pointed_out(opened):
         return np.where(np.isnan(values), values, 0)
 
     mouse = opened("dynamic_folder", (3, ["behavior", "pupil_center"], zero), (6, ["behavior"], zero))
-    assert "behavior and pupil center all zero" in drawn(mouse, 3).get_suptitle()
-    figure = drawn(mouse, 6)
+    assert "behavior and pupil center all zero" in trial_figure(mouse, 3).get_suptitle()
+    figure = trial_figure(mouse, 6)
     assert "zero" not in figure.get_suptitle()
     assert panel(figure, "running speed").get_title(loc="right") == "zero throughout"
     assert panel(figure, "pupil center").get_title(loc="right") == ""
@@ -220,7 +220,7 @@ def test_other_numbers_of_behavior_channels(opened, count, label):
     mouse = opened(
         "dynamic_folder", *((trial, ["behavior"], change) for trial in (0, 3, 6, 9, 10, 11, 12, 13, 14, 16, 17, 18))
     )
-    figure = drawn(mouse, 3)
+    figure = trial_figure(mouse, 3)
     assert len(figure.axes) == 4 + count
     panel(figure, label)
 
@@ -233,7 +233,7 @@ def test_a_static_trial(tmp_path, converted):
     mouse = open_mouse(converted(folder))
     trial = mouse.trial(0)
     assert not trial.withheld
-    figure = drawn(mouse, 0)
+    figure = trial_figure(mouse, 0)
     for word in ("mouse S1", "static27204-5-13", "trial 0", f"tier {trial.tier}", "60 neurons"):
         assert word in figure.get_suptitle()
     assert "frames" not in figure.get_suptitle()
@@ -255,7 +255,7 @@ def test_a_static_trial(tmp_path, converted):
 
 def test_a_withheld_static_trial(opened):
     mouse = opened("static_folder")
-    figure = drawn(mouse, int(mouse.recording.trial_ids[mouse.recording.withheld][0]))
+    figure = rendered(mouse, int(mouse.recording.trial_ids[mouse.recording.withheld][0]))
     assert "responses withheld, behavior and pupil center all zero" in figure.get_suptitle()
     assert "responses withheld by the publisher (zeros)" in texts(figure)
     assert len(figure.axes) == 3
@@ -266,7 +266,7 @@ def test_a_withheld_static_trial(opened):
 )
 def test_odd_static_responses(opened, change):
     mouse = opened("static_folder", (0, ["responses"], change))
-    each = panel(drawn(mouse, 0), "response")
+    each = panel(rendered(mouse, 0), "response")
     assert bool(each.get_title(loc="right")) == bool(np.isnan(mouse.trial(0)["responses"]).any())
 
 
@@ -283,7 +283,7 @@ def check_boxes(figure):
 
 @pytest.mark.parametrize(("name", "trial_id"), [("dynamic_folder", 3), ("float64_folder", 2), ("static_folder", 0)])
 def test_nothing_overlaps_or_is_cut_off(opened, name, trial_id):
-    check_boxes(drawn(opened(name), trial_id))
+    check_boxes(rendered(opened(name), trial_id))
 
 
 def test_only_the_trial_is_read(opened, monkeypatch):
@@ -299,7 +299,7 @@ def test_only_the_trial_is_read(opened, monkeypatch):
 def test_no_window_and_no_settings(opened, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     before = rcParams.copy()
-    assert type(drawn(opened("dynamic_folder"), 3)) is Figure
+    assert type(trial_figure(opened("dynamic_folder"), 3)) is Figure
     assert rcParams.copy() == before
 
 
@@ -449,7 +449,7 @@ missing = -99
 
 
 def test_every_variable_is_drawn_by_what_it_is(lab):
-    figure, trial = drawn(lab, 1), lab.trial(1)
+    figure, trial = trial_figure(lab, 1), lab.trial(1)
     assert "valid length 25 of 25 frames" in figure.get_suptitle() and "zero" not in figure.get_suptitle()
     strip = panel(figure, "eye video, grey level 0 to 255")
     for caption, pixels in pictures(strip).items():
@@ -472,9 +472,9 @@ def test_every_variable_is_drawn_by_what_it_is(lab):
 
 
 def test_a_trial_that_lacks_variables_and_one_that_is_shorter(lab):
-    words = texts(drawn(lab, 2))
+    words = texts(rendered(lab, 2))
     assert words.count("not recorded in this trial") == 1 and "not recorded" in words
-    figure = drawn(lab, 0)
+    figure = rendered(lab, 0)
     assert shaded(panel(figure, "lick")) == (20, 30) and panel(figure, "lick").get_xlim() == (0, 30)
     assert "longest trial:\n30 frames" in texts(figure)
 
@@ -488,7 +488,7 @@ def test_colours_and_other_channels_of_pictures(tmp_path):
     }
     schema = "[variables.movie]\nrole = 'stimulus'\n"
     mouse = open_mouse(convert_mouse(write_lab(tmp_path / "lab", 1, variables, schema), tmp_path / "to").store)
-    figure, trial = drawn(mouse, 0), mouse.trial(0)
+    figure, trial = trial_figure(mouse, 0), mouse.trial(0)
     for caption, pixels in pictures(panel(figure, "movie, colour level 0 to 255")).items():
         frame = trial["movie"][int(caption.split()[1])]
         np.testing.assert_allclose(pixels, frame.transpose(1, 2, 0) / 255, rtol=1e-6)
@@ -506,7 +506,7 @@ def test_more_variables_than_fit_are_named(tmp_path):
     values = {f"value{number:02}": lambda _: random.normal() * np.ones(()) for number in range(70)}
     variables = {"responses": lambda _: random.normal(size=(2, 30)), **traces, **values}
     mouse = open_mouse(convert_mouse(write_lab(tmp_path / "lab", 1, variables), tmp_path / "to").store)
-    figure = drawn(mouse, 0)
+    figure = trial_figure(mouse, 0)
     assert figure.get_size_inches()[1] < 23
     lines = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel().startswith("trace")]
     left_out = [name for name in sorted(traces) if name not in lines]
@@ -529,7 +529,7 @@ def test_a_static_mouse_of_a_lab(tmp_path):
     schema = "[variables.pupil]\noptional = true\nmissing = 0\n"
     folder = write_lab(tmp_path / "lab", 2, variables, schema, [("pupil", 1)])
     mouse = open_mouse(convert_mouse(folder, tmp_path / "to").store)
-    figure = drawn(mouse, 1)
+    figure = trial_figure(mouse, 1)
     assert figure.axes[0].get_title() == "images, grey level 0 to 1"
     words = texts(figure)
     for word in ("pupil: not recorded in this trial", "weights, 12 values", "0 to 11"):
@@ -539,4 +539,4 @@ def test_a_static_mouse_of_a_lab(tmp_path):
 
 @pytest.mark.parametrize("trial_id", [0, 2])
 def test_nothing_overlaps_in_a_figure_of_a_lab(lab, trial_id):
-    check_boxes(drawn(lab, trial_id))
+    check_boxes(rendered(lab, trial_id))
