@@ -9,7 +9,7 @@ NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 WHICH = import sys; print(sys.base_prefix, *sys.version_info[:2])
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint test-all torture clean FORCE
+.PHONY: demo test lint test-once test-all torture clean FORCE
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
 	rm -rf $(DEMO)/data $(DEMO)/stores
@@ -19,8 +19,11 @@ demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what cam
 	$(VENV)/bin/trialpack info $(DEMO)/stores/*.zarr
 	@echo "It works: $(DEMO)/stores holds the mouse. Next: $(VENV)/bin/trialpack --help"
 
-test: lint ## lint, types, tests
-	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal
+test: lint ## lint, types, and the tests that take seconds at most
+	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal -m "not once"
+
+test-once: $(VENV)/tested ## the long tests: memory at real sizes, kills, full disks, damage, documents
+	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal -m once
 
 lint: $(VENV)/tested
 	$(VENV)/bin/ruff check .

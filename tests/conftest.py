@@ -13,11 +13,12 @@ from hypothesis import settings
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import files
+from trialpack.store.tasks import available_cores
 
 FSYNC, SYNC, SYNCFS = os.fsync, os.sync, files._syncfs
 
 # ``pytest --hypothesis-profile=long`` looks further, at other examples every time.
-settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=10_000, deadline=None)
 settings.load_profile("quick")
 
@@ -27,6 +28,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell starts jobs in the background with interrupts ignored, and all that they start would ignore them too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more process than cores: tests wait for threads and processes of their own."""
+    return available_cores() + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

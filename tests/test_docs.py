@@ -83,7 +83,6 @@ for block in sys.argv[1:] * 2:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md"])
 def test_shown_code_runs(name, place):

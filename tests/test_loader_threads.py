@@ -409,7 +409,6 @@ if __name__ == "__main__":
 
 
 @needs_fork
-@pytest.mark.slow
 def test_workers_of_torch_fail_loudly(mouse: Mouse, tmp_path: Path) -> None:
     """With what to do instead, in words that can be read."""
     pytest.importorskip("torch", reason="torch is not installed")

@@ -140,7 +140,6 @@ needs_setuptools = pytest.mark.skipif(not can_build(), reason="builds a wheel, w
 
 
 @needs_setuptools
-@pytest.mark.slow
 def test_a_wheel_imports_from_any_folder_and_holds_every_module(wheel, tmp_path):
     """Also from the parent of a clone that is called trialpack."""
     for place in (tmp_path, wheel.parent, wheel.parent / "trialpack"):
@@ -154,7 +153,6 @@ def test_a_wheel_imports_from_any_folder_and_holds_every_module(wheel, tmp_path)
 
 
 @needs_setuptools
-@pytest.mark.slow
 def test_type_checkers_follow_the_public_names(wheel, tmp_path):
     checker = Path(sys.executable).with_name("basedpyright")
     if not checker.exists():

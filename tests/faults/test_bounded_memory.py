@@ -41,7 +41,6 @@ stacked = {folder.name: np.stack([np.load(path) for path in folder.iterdir()]) f
 print(int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) * 1024)
 """
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.once,
     pytest.mark.promise(18),
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc"),

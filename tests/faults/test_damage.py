@@ -44,7 +44,10 @@ Size = Callable[[int, int], int]
 ALL = 1 << 30
 
 # numcodecs' classes warn that they are outside of the Zarr specification; docs/format.md says so of `pcodec` too.
-pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification"),
+]
 
 
 # Reading

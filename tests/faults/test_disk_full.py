@@ -13,7 +13,7 @@ from .conversions import Digests, beside, digests
 from .forks import COMMAND, PRIVATE, QUICKLY, Fork, ForkServer, fork_server, is_private
 from .promises import Tally
 
-pytestmark = [pytest.mark.usefixtures("small_shards"), pytest.mark.promise(6)]
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("small_shards"), pytest.mark.promise(6)]
 
 BLOCK = 4096
 """A tmpfs gives whole pages."""

@@ -18,7 +18,6 @@ from .promises import Tally
 pytestmark = [
     pytest.mark.once,
     pytest.mark.promise(18),
-    pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory from /proc"),
 ]
 TRIALS, NEURONS = 80, 4000

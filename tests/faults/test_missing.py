@@ -33,7 +33,10 @@ from .reading import Way, attempt, is_padding, plain_ways, way, ways_to_shard, w
 Size = Callable[[int, int], int]
 
 # numcodecs' classes warn that they are outside of the Zarr specification; docs/format.md says so of `pcodec` too.
-pytestmark = pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification"),
+]
 
 
 @pytest.fixture(params=list(KINDS))

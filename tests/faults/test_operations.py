@@ -33,7 +33,7 @@ from .conversions import (
 )
 from .promises import Tally
 
-pytestmark = pytest.mark.usefixtures("small_shards")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("small_shards")]
 
 Scenes = Callable[[str], Scene]
 Size = Callable[[int, int], int]

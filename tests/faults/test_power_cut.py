@@ -16,7 +16,7 @@ from trialpack.store import CorruptStoreError, TrialpackError, check_full, files
 from .conversions import Faults, Scene, interrupt, noting
 from .promises import Tally
 
-pytestmark = [pytest.mark.usefixtures("small_shards"), pytest.mark.promise(5)]
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("small_shards"), pytest.mark.promise(5)]
 
 Scenes = Callable[[str], Scene]
 Size = Callable[[int, int], int]

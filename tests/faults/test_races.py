@@ -26,7 +26,7 @@ from .conversions import (
 from .forks import QUICKLY, Fork, ForkServer, fork_server
 from .promises import Tally
 
-pytestmark = pytest.mark.usefixtures("small_shards")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("small_shards")]
 
 Size = Callable[[int, int], int]
 

@@ -55,7 +55,6 @@ def pack(place: Path, trials: int, neurons: int, mouse: str = "A") -> tuple[Path
     return source, convert_mouse(source, place / f"stores{trials}", statistics=False, verify=False).store
 
 
-@pytest.mark.slow
 def test_memory_is_bounded_and_does_not_grow_with_trials(tmp_path: Path, tally: Tally) -> None:
     tally.inject()
     peaks = list[int]()
