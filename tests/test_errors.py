@@ -19,6 +19,7 @@ from trialpack.store.errors import (
     CorruptStoreError,
     OptionError,
     Problem,
+    ResourceError,
     SourceError,
     StoreBusyError,
     StoreExistsError,
@@ -37,6 +38,7 @@ TREE: dict[type[TrialpackError], tuple[type[Exception], ...]] = {
     StoreBusyError: (TrialpackError,),
     StoreFormatError: (ValueError,),
     CorruptStoreError: (OSError,),
+    ResourceError: (OSError,),
 }
 FULL = Problem("mouse.zip", "truncated (expected 20 bytes, found 19)", "copy the file again", "data/videos/7.npy", 7)
 BARE = Problem("/stores/mouse.zarr", "exists already")
