@@ -43,7 +43,7 @@ class GivenPath(click.Path):  # pyright: ignore[reportMissingTypeArgument, repor
     """A path as `read_path` reads it; what it refuses is named as it was typed."""
 
     def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
-        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
+        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
