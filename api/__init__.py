@@ -12,6 +12,7 @@ first asked for. `trialpack.readers`, `trialpack.convert` and `trialpack.store` 
 from typing import TYPE_CHECKING
 
 from .store.errors import (
+    AccessError,
     CorruptStoreError,
     OptionError,
     Problem,
@@ -26,6 +27,7 @@ from .store.errors import (
 from .store.lazy_names import lazy_names
 
 __all__ = [
+    "AccessError",
     "CorruptStoreError",
     "ForkedError",
     "Mouse",

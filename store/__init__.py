@@ -6,6 +6,7 @@ The lowest layer; it imports nothing else of trialpack.
 from typing import TYPE_CHECKING
 
 from .errors import (
+    AccessError,
     Argument,
     Call,
     CorruptStoreError,
@@ -22,6 +23,7 @@ from .errors import (
 from .lazy_names import lazy_names
 
 __all__ = [
+    "AccessError",
     "FORMAT_VERSION",
     "Argument",
     "Call",

@@ -10,7 +10,8 @@
     ├── StoreBusyError                     another converter holds the destination
     ├── StoreFormatError(ValueError)       not a store, or of an unknown version, codec or dtype
     ├── CorruptStoreError(OSError)         a store that is not what its manifest says
-    └── ResourceError(OSError)             the system does not give what is needed, such as permission or space
+    └── ResourceError(OSError)             the system does not give what is needed, such as space or one more open file
+        └── AccessError(PermissionError)   it may not be read
 
 Each error carries the independent problems it reports; its text has one line for each of them.
 """
@@ -204,6 +205,10 @@ class ResourceError(TrialpackError, OSError):
     """The system does not give what is needed: permission to read, one more open file, space. Nothing is damaged."""
 
 
+class AccessError(ResourceError, PermissionError):
+    """A file or folder may not be read."""
+
+
 _OPEN_FILES = "allow more open files, such as by ulimit -n 4096, or keep fewer mice open"
 _REFUSALS = {
     errno.EACCES: "make it readable",
@@ -218,7 +223,8 @@ def refusal(error: OSError, path: str, member: str | None = None, trial: int | N
     """Return what to raise in place of an error of the system that says nothing against the file; else None."""
     if error.errno not in _REFUSALS or isinstance(error, ResourceError):
         return error if isinstance(error, ResourceError) else None
-    made = ResourceError(Problem(path, os.strerror(error.errno), _REFUSALS[error.errno], member, trial))
+    kind = AccessError if isinstance(error, PermissionError) else ResourceError
+    made = kind(Problem(path, os.strerror(error.errno), _REFUSALS[error.errno], member, trial))
     made.errno = error.errno
     return made
 

@@ -17,7 +17,7 @@ class Space:
     Attributes
     ----------
     folder
-        Where it is to be made, or the nearest folder above that exists.
+        Where it is to be made, for messages; it need not exist.
     needed, files
         Bytes and files that it takes at most.
     least
@@ -85,9 +85,9 @@ def measure_space(path: Path, nbytes: int, files: int, least: int) -> Space:
     least
         Bytes that it takes in any case.
     """
-    folder = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    folder = path.parent
     try:
-        status = os.statvfs(folder)
+        status = os.statvfs(next(parent for parent in path.absolute().parents if parent.exists()))
     except OSError:
         return Space(folder, nbytes, files, least, None, None)
     # Some file systems in memory and on networks have no size, and some no table of files.
