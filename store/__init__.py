@@ -23,8 +23,8 @@ from .errors import (
 from .lazy_names import lazy_names
 
 __all__ = [
-    "AccessError",
     "FORMAT_VERSION",
+    "AccessError",
     "Argument",
     "Call",
     "CorruptStoreError",
