@@ -12,9 +12,11 @@ first asked for. `trialpack.readers`, `trialpack.convert` and `trialpack.store` 
 from typing import TYPE_CHECKING
 
 from .store.errors import (
+    AccessError,
     CorruptStoreError,
     OptionError,
     Problem,
+    ResourceError,
     SourceError,
     StoreBusyError,
     StoreExistsError,
@@ -25,11 +27,13 @@ from .store.errors import (
 from .store.lazy_names import lazy_names
 
 __all__ = [
+    "AccessError",
     "CorruptStoreError",
     "ForkedError",
     "Mouse",
     "OptionError",
     "Problem",
+    "ResourceError",
     "SourceError",
     "StoreBusyError",
     "StoreExistsError",

@@ -29,6 +29,7 @@ from .display import (
     complain_of,
     grouped,
     lines,
+    note,
     progress_bar,
     rate,
     shape_text,
@@ -88,8 +89,8 @@ class _Outcome:
 
 
 @click.command(help=_HELP, epilog=_EPILOG)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(path_type=Path))
-@click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the stores.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=options.GivenPath())
+@click.option("--to", required=True, metavar="DIR", type=options.GivenPath(), help="Folder for the stores.")
 @click.option(
     "--precision",
     type=click.Choice(["source", "float32"]),
@@ -127,7 +128,7 @@ class _Outcome:
 )
 @click.option(
     "--schema",
-    type=click.Path(path_type=Path),
+    type=options.GivenPath(),
     metavar="FILE",
     help="Declarations of the variables, in place of the mouse's own trialpack.toml.",
 )
@@ -172,7 +173,8 @@ def convert(
             elif dry_run:
                 outcome.done.append(plan_mouse(source, to, **kept))
             else:
-                outcome.done.append(_convert(source, to, declared, again, **kept, replace=replace, **settings))
+                plan = plan_mouse(source, to, **kept)
+                outcome.done.append(_convert(source, plan, to, again, **kept, replace=replace, **settings))
         except (TrialpackError, OSError) as error:
             outcome.failed(_with_space(error, source, to, kept, again), source.label)
     _report(outcome, as_json=as_json)
@@ -222,18 +224,16 @@ def _once(found: Sequence[Source], declared: Schema | None, outcome: _Outcome) -
     return () if twice else found
 
 
-def _convert(source: Source, to: Path, declared: Schema | None, again: str, **settings: Any) -> ConversionSummary:
-    unfinished = Stage(destination(source.survey(declared).mouse, to)).root
+def _convert(source: Source, plan: Plan, to: Path, again: str, **settings: Any) -> ConversionSummary:
+    if plan.space.shortage:
+        note(f"{short_name(plan.survey.mouse)}: {plan.space.shortage}")
+    unfinished = Stage(plan.destination).root
     with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
         return convert_mouse(source, to, progress=bar, **settings)
 
 
 def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any], again: str) -> BaseException:
-    def need() -> tuple[int, int]:
-        plan = plan_mouse(source, to, **kept)
-        return plan.nbytes, plan.files
-
-    return with_space(error, to, need, again)
+    return with_space(error, to, lambda: plan_mouse(source, to, **kept).space, again)
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
@@ -242,23 +242,34 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
         show_json({"mice": mice, "skipped": list(map(str, outcome.skipped)), "problems": outcome.problems})
         return
     for store in outcome.skipped:
-        click.echo(f"note: {store}: is there already, and stays as it is", err=True)
+        note(f"{store}: is there already, and stays as it is")
+    _show_notes(outcome.done)
     for one in outcome.done:
-        for warning in one.warnings:
-            click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
         if isinstance(one, Plan):
             show(_plan_table(one), *_plan_notes(one))
     show(*_schemas([one for one in outcome.done if isinstance(one, Plan)]))
     summaries = [one for one in outcome.done if isinstance(one, ConversionSummary)]
     if summaries:
-        notes = [note for one in summaries if (note := _missing(one.plan))]
+        notes = [text for one in summaries if (text := _missing(one.plan))]
         show(
             _summary_table(summaries),
             *filter(None, [_unpacked(summaries)]),
             *map(_trials, summaries),
             *notes,
-            f"Next: trialpack info {shlex.quote(str(summaries[0].store))}",
+            f"Next: trialpack info {shlex.quote(str(summaries[0].plan.destination))}",
         )
+
+
+def _show_notes(done: list[Plan | ConversionSummary]) -> None:
+    """Print what is unusual, one line for what is so of several mice; not again what was said before the work."""
+    by_text = dict[str, list[str]]()
+    for one in done:
+        said = one.plan.space.shortage if isinstance(one, ConversionSummary) else None
+        for text in one.warnings:
+            if text != said:
+                by_text.setdefault(text, []).append(short_name(_survey(one).mouse))
+    for text, (first, *others) in by_text.items():
+        note(f"{first}{f' and {len(others)} more' if others else ''}: {text}")
 
 
 def _plan_document(plan: Plan) -> dict[str, Any]:
@@ -338,5 +349,6 @@ def _plan_notes(plan: Plan) -> list[str]:
         f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
+        f"space: {plan.space.text}",
         *filter(None, [_missing(plan)]),
     ]

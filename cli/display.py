@@ -22,7 +22,9 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from ..store import StoreFormatError, TrialpackError, layout
+from ..store import StoreFormatError, TrialpackError, files, layout
+from ..store.errors import printable
+from ..store.space import Space
 from .interrupts import cleaning
 from .options import spelled
 
@@ -202,6 +204,8 @@ def lines(error: BaseException) -> list[str]:
         return [explain_mouse(problem).text(spelled) for problem in error.problems]
     if isinstance(error, TrialpackError):
         return [problem.text(spelled) for problem in error.problems]
+    if isinstance(error, OSError) and error.filename:
+        return [f"{printable(str(error.filename))}: {error.strerror}"]
     return [str(error)]
 
 
@@ -227,15 +231,15 @@ def complain_of(found: Sequence[str], elsewhere: str = "") -> None:
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def with_space(error: BaseException, to: Path, need: Callable[[], tuple[int, int]], advice: str) -> BaseException:
+def with_space(error: BaseException, to: Path, space: Callable[[], Space], advice: str) -> BaseException:
     """Return, for an error of the system, which file it is about; of a full disk, how much space is needed and free.
 
     Parameters
     ----------
     to
         The folder that was written to.
-    need
-        Returns the bytes and files that are written at most.
+    space
+        Returns what is written at most, and what is free.
     advice
         What to do when there is space.
     """
@@ -243,11 +247,18 @@ def with_space(error: BaseException, to: Path, need: Callable[[], tuple[int, int
         return error
     if error.errno not in _FULL:
         return OSError(f"{error.filename or to}: {error.strerror}")
-    folder = next(path for path in (to, *to.resolve().parents) if path.exists())
-    (nbytes, files), status = need(), os.statvfs(folder)
-    # Each file takes a block more than its bytes, and metadata.
-    needed, free = size(nbytes + files * status.f_frsize), size(status.f_bavail * status.f_frsize)
-    if status.f_files and status.f_favail < files:
-        needed, free = f"{needed} in {files} files", f"{free} and {status.f_favail} files"
-    space = f"up to {needed} are needed; {free} free in {folder}"
-    return OSError(f"{error.filename or to}: {error.strerror} ({space}); {advice}")
+    return OSError(f"{error.filename or to}: {error.strerror} ({space().text}); {advice}")
+
+
+def note(text: str) -> None:
+    """Print what is good to know on standard error."""
+    click.echo(f"note: {printable(text)}", err=True)
+
+
+@contextmanager
+def noting_shortfalls(folder: Path) -> Generator[None]:
+    """Note what the file system of a folder did not offer to what is in the block."""
+    with files.Shortfalls() as shortfalls:
+        yield
+    for text in shortfalls.warnings(folder):
+        note(text)

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from ..convert import Exported, export_mouse
-from ..convert.export import exported_path, hidden_beside
+from ..convert.export import export_space, exported_path, hidden_beside
 from ..convert.formats import Option
 from ..convert.formats.registry import writable
 from ..store import check_quick, layout
 from . import options
-from .display import bound_texts, progress_bar, rate, show, show_json, size, with_space
+from .display import bound_texts, note, progress_bar, rate, show, show_json, size, with_space
 from .interrupts import advising
 
 _EPILOG = """
@@ -48,7 +48,7 @@ def _options_of_formats(command: _Command) -> _Command:
 
 @click.command(epilog=_EPILOG)
 @options.existing_store
-@click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to make it in.")
+@click.option("--to", required=True, metavar="DIR", type=options.GivenPath(), help="Folder to make it in.")
 @click.option(
     "--as",
     "form",
@@ -73,33 +73,31 @@ def export(
     precision or with bounds on errors; rounded.json, or the attributes of the HDF5 file, then have the bounds. Each
     value is checked before it is written; DIR/<mouse> is there complete, or not at all.
     """
-    unfinished = hidden_beside(exported_path(check_quick(store), to, form))
+    index = check_quick(store)
+    unfinished, space = hidden_beside(exported_path(index, to, form)), export_space(index, to, form)
+    if space.shortage:
+        note(space.shortage)
     try:
         with advising(_AGAIN, unfinished), progress_bar(layout.short_name(store.name)) as bar:
             given = {name: value for name, value in settings.items() if value is not None}
             made = export_mouse(store, to, format=form, workers=workers, progress=bar, **given)
     except OSError as error:
-        raise with_space(error, to, lambda: _need(store, form), _AGAIN) from None
-    _report(made, writable()[form].packed, as_json=as_json)
+        raise with_space(error, to, lambda: export_space(index, to, form), _AGAIN) from None
+    _report(made, to, writable()[form].packed, as_json=as_json)
 
 
-def _need(store: Path, form: str) -> tuple[int, int]:
-    """Return the bytes and files that an export takes at most."""
-    arrays = check_quick(store).arrays.values()
-    nbytes, files = sum(array.nbytes for array in arrays), sum(array.shape[0] if array.shard else 1 for array in arrays)
-    return nbytes, 1 if writable()[form].suffix else files
-
-
-def _report(made: Exported, packed: bool, *, as_json: bool) -> None:
+def _report(made: Exported, to: Path, packed: bool, *, as_json: bool) -> None:
+    for text in made.warnings:
+        note(text)
     if as_json:
         show_json(made.describe())
         return
     files = "1 file" if made.files == 1 else f"{made.files} files"
-    nbytes = size(made.nbytes)
+    nbytes, path = size(made.nbytes), to / made.path.name
     if packed:
         nbytes += f" ({size(made.unpacked_nbytes)} unpacked)"
     show(
-        f"{made.path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
+        f"{path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
         *(f"Rounded: {text} of the published values" for text in bound_texts(made.max_error)),
-        f"To pack it again: trialpack convert {shlex.quote(str(made.path))} --to DIR",
+        f"To pack it again: trialpack convert {shlex.quote(str(path))} --to DIR",
     )

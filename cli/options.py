@@ -14,6 +14,7 @@ from ..convert.formats.source import Source
 from ..store import Call, OptionError, Problem, SourceError
 from ..store.errors import Code
 from ..store.folder import stores_in
+from ..store.paths import read_path
 from ..store.publish import check_place, is_store
 
 _OPTIONS: dict[tuple[str, object], str] = {
@@ -38,8 +39,19 @@ class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, r
             self.fail(f"{value!r} is not a number of bytes such as 2GiB or 400MB", param, ctx)
 
 
-existing_store = click.argument("store", type=click.Path(path_type=Path))
-existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=click.Path(path_type=Path))
+class GivenPath(click.Path):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
+    """A path as `read_path` reads it; what it refuses is named as it was typed."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(read_path(value), param, ctx)
+
+
+existing_store = click.argument("store", type=GivenPath())
+existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=GivenPath())
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"

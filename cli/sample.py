@@ -13,6 +13,7 @@ from ..store import Problem, StoreExistsError
 from ..store.layout import short_name
 from .display import progress_bar
 from .interrupts import advising
+from .options import GivenPath
 
 _EPILOG = """
 \b
@@ -24,7 +25,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=GivenPath(file_okay=False))
 @click.option("--mouse", default="A", show_default=True, help=f"One of {', '.join(published_mice())}, or its name.")
 @click.option("--trials", type=click.IntRange(min=1), default=24, show_default=True, help="The first so many trials.")
 @click.option(

@@ -13,6 +13,7 @@ from ..readers import Mouse, open_mouse, trial_figure
 from ..readers.figure import picture_formats
 from ..store import OptionError, Problem, files, layout
 from . import options
+from .display import noting_shortfalls
 from .interrupts import cleaning
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.GivenPath(dir_okay=False),
     metavar="PICTURE",
     help="Where to; the suffix says the format: png, pdf, svg, … Replaces PICTURE. "
     "[default: <mouse>-trial-<ID>.png in the current folder]",
@@ -49,7 +50,7 @@ def show(store: Path, trial: int | None, output: Path | None) -> None:
     path = output or Path(f"{layout.short_name(mouse.name)}-trial-{chosen}.png")
     options.check_output(path)
     picture = _drawn(trial_figure(mouse, chosen), path)
-    with cleaning(files.drop_unsaved):
+    with cleaning(files.drop_unsaved), noting_shortfalls(path.parent):
         files.save(path, picture)
     click.echo(path)
 

@@ -17,7 +17,7 @@ from ..readers.trial_statistics import has_statistics
 from ..store import files
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
 from . import options
-from .display import progress_bar, shape_text, show, show_json, table
+from .display import noting_shortfalls, progress_bar, shape_text, show, show_json, table
 from .interrupts import cleaning
 from .options import check_output
 
@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.GivenPath(dir_okay=False),
     metavar="FILE",
     help="Write them: .npz, or .pkl as the public pipeline of the 2023 mice reads it, of such mice. Replaces FILE.",
 )
@@ -65,7 +65,7 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
     found = _statistics(mouse, tier, workers, max_memory)
     differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
     if output:
-        with cleaning(files.drop_unsaved):
+        with cleaning(files.drop_unsaved), noting_shortfalls(output.parent):
             save_statistics(found, output)
     if as_json:
         show_json(_document(store, found, differences, output))

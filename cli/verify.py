@@ -27,9 +27,7 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @options.existing_stores
-@click.option(
-    "--source", type=click.Path(path_type=Path), help=f"Compare every array, too, with a mouse: {expected()}."
-)
+@click.option("--source", type=options.GivenPath(), help=f"Compare every array, too, with a mouse: {expected()}.")
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
 @options.json_output

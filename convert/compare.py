@@ -13,6 +13,7 @@ from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
+from ..store.paths import read_path
 from ..store.shards import ShardReader
 from ..store.tasks import Progress, Silent, Threads
 from .bounds import add_trial, largest_errors, limits_of
@@ -61,7 +62,7 @@ def compare_with_source(
     computed again. An export of the store is as good a source, if all is equal bit for bit. Each thread holds one group
     of trials of one variable.
     """
-    index, opened = check_quick(Path(store)), open_source(source)
+    index, opened = check_quick(read_path(store)), open_source(source)
     settings = index.attributes
     schema = settings[layout.A_SCHEMA]
     options = Options(
@@ -168,7 +169,7 @@ class _Comparison:
         """Compare the rows of one shard with their trials."""
         ids, problems = self._plan.survey.trial_ids, list[Problem]()
         try:
-            with ShardReader(self._index.root, array, number) as shard:
+            with ShardReader(self._index.folder.place, array, number) as shard:
                 part = self._source.part(ids[shard.rows.start : shard.rows.stop])
                 with part.open() as reader:
                     for start, rows in shard.groups():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +21,7 @@ from ..store import Argument, OptionError, Problem, SourceError, check_full, fil
 from ..store.layout import CodecName, Precision
 from ..store.manifest import Manifest, software_record
 from ..store.metadata import write_group
+from ..store.paths import read_path
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.tasks import (
@@ -73,13 +75,16 @@ class ConversionSummary:
     Attributes
     ----------
     store
-        Where the store is.
+        Where the store is, from the root of the file system.
     nbytes, files
         Size and number of files of the store, on disk.
     seconds
         Time from looking at the source to the published store.
     verified
         Whether every byte and value was read back and compared before publishing.
+    warnings
+        What is unusual in the source; what the file system did not offer, so that it was made without; and what could
+        not be removed afterwards.
     """
 
     plan: Plan
@@ -138,7 +143,7 @@ def plan_mouse(
         An option does not fit; of bounds, all that do not.
     """
     options = read_options(precision, max_error, codec, statistics, schema)
-    return make_plan(open_source(source).survey(options.schema), Path(to), options)
+    return make_plan(open_source(source).survey(options.schema), read_path(to), options)
 
 
 def read_options(
@@ -214,7 +219,10 @@ def convert_mouse(
     StoreExistsError, StoreBusyError
         The destination is taken, or held by another converter.
     OptionError
-        An option does not fit.
+        An option does not fit; or `to` is an address, or a place where nothing can be made.
+    ResourceError
+        There is less space than the store takes, as far as that is known before values are compressed; the source may
+        not be read, or too many files are open; or what would have to be replaced belongs to another user.
     CorruptStoreError
         What was written does not read back; nothing is published.
     OSError
@@ -230,9 +238,11 @@ def convert_mouse(
     begun, limit = time.perf_counter(), parse_memory("convert_mouse", max_memory)
     options = read_options(precision, max_error, codec, statistics, schema)
     opened = open_source(source)
-    plan = make_plan(opened.survey(options.schema), Path(to), options)
+    plan = make_plan(opened.survey(options.schema), read_path(to), options)
     run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
-    with staged(plan.destination, replace=replace) as stage:
+    if replace or not os.path.lexists(plan.destination):
+        plan.space.check(plan.destination)
+    with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)
         remove_leftovers(stage, manifest)
@@ -243,12 +253,12 @@ def convert_mouse(
         publish(stage, replace=replace)
     return ConversionSummary(
         plan=plan,
-        store=plan.destination,
+        store=stage.destination,
         nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(versions)),
         files=manifest.n_files,
         seconds=time.perf_counter() - begun,
         verified=verify,
-        warnings=(*plan.warnings, *warnings),
+        warnings=(*plan.warnings, *warnings, *shortfalls.warnings(plan.destination.parent)),
     )
 
 

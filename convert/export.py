@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -10,12 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..readers import open_mouse
+from ..readers.recording import recording_of
 from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout
+from ..store.paths import read_path
 from ..store.publish import check_place
+from ..store.space import Space, measure_space
 from ..store.tasks import Progress, Silent, available_cores
 from .formats.format import EXPORTING, Format, Writer, WriteSettings
 from .formats.registry import formats, writable
+from .npy import narrowed
 
 
 @contextlib.contextmanager
@@ -50,11 +58,12 @@ def atomic_destination(destination: Path) -> Generator[Path]:
             yield hidden
             files.sync_file_system(hidden)
             files.rename_new(hidden, destination)
-            files.sync_folder(destination.parent)
-        except FileExistsError:
-            raise StoreExistsError(_taken(destination)) from None
-        finally:
+        except BaseException as error:
             files.remove(hidden)
+            if isinstance(error, FileExistsError):
+                raise StoreExistsError(_taken(destination)) from None
+            raise
+        files.sync_folder(destination.parent)
 
 
 def hidden_beside(destination: Path) -> Path:
@@ -83,6 +92,8 @@ class Exported:
         Variable -> how far its values may be from those that the store was made from; of those that were rounded.
     seconds
         Time from opening the store to giving the export its name.
+    warnings
+        What the file system did not offer, so that it was made without.
     """
 
     path: Path
@@ -91,6 +102,7 @@ class Exported:
     files: int
     seconds: float
     max_error: Mapping[str, float | str]
+    warnings: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return it as a JSON document."""
@@ -101,6 +113,7 @@ class Exported:
             "files": self.files,
             "seconds": round(self.seconds, 3),
             layout.A_MAX_ERROR: dict(self.max_error),
+            "warnings": list(self.warnings),
         }
 
 
@@ -143,7 +156,9 @@ def export_mouse(
         The destination is taken, or being written.
     OptionError
         There is no such format, or it has no such option; no ``statistics.pkl`` of such a mouse; a package is missing;
-        or `to` lies inside a store.
+        or `to` lies inside a store, or is an address.
+    ResourceError
+        There is less space than the files take; the size of what is packed is known only in the end.
     OSError
         From the system, such as a full disk; nothing is left.
 
@@ -154,13 +169,16 @@ def export_mouse(
     float32. The bounds of the latter stand in ``rounded.json`` beside them, or in the attributes of the HDF5 file.
     Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
-    begun = time.perf_counter()
+    begun, store, to = time.perf_counter(), read_path(store), read_path(to)
     form, write = _writer(format)
     given = _checked_options(form, options)
     mouse, heard = open_mouse(store), _Counting(progress or Silent())
     form.check(mouse, given)
-    destination = exported_path(mouse.index, Path(to), format)
-    with atomic_destination(destination) as path:
+    destination = exported_path(mouse.index, to, format).absolute()
+    space = export_space(mouse.index, to, format)
+    if not os.path.lexists(destination):
+        space.check(destination)
+    with files.Shortfalls() as shortfalls, atomic_destination(destination) as path:
         write(mouse, path, WriteSettings(given, workers or available_cores(), heard))
     return Exported(
         path=destination,
@@ -169,6 +187,7 @@ def export_mouse(
         files=heard.files,
         seconds=time.perf_counter() - begun,
         max_error={name: bound.document for name, bound in mouse.index.bounds.items()},
+        warnings=shortfalls.warnings(destination.parent),
     )
 
 
@@ -181,6 +200,27 @@ def exported_path(index: StoreIndex, to: Path, form: str) -> Path:
         There is no such format, or it is only read.
     """
     return to / f"{index.attributes[layout.A_MOUSE]}{_writer(form)[0].suffix}"
+
+
+def export_space(index: StoreIndex, to: Path, form: str) -> Space:
+    """Return what an export of a mouse takes, and what is free; errors as of `exported_path`."""
+    destination, made, arrays = exported_path(index, to, form), _writer(form)[0], index.arrays.values()
+    count = 1 if made.suffix else sum(array.shape[0] if array.shard else 1 for array in arrays)
+    return measure_space(destination, sum(array.nbytes for array in arrays), count, 0 if made.packed else _least(index))
+
+
+def _least(index: StoreIndex) -> int:
+    """Return the bytes that the values of all trials take in files of their own."""
+    recording, total = recording_of(index), 0
+    for variable, array in zip(index.variables, index.recorded, strict=True):
+        itemsize = min(
+            np.dtype(narrowed(descr, array.numpy_dtype)).itemsize for descr, _ in array.attributes[layout.A_HEADERS]
+        )
+        lacking = recording.lacking.get(variable.name)
+        for row in range(array.shape[0]):
+            if lacking is None or not lacking[row]:
+                total += math.prod(part.stop for part in recording.file_part(variable, row)) * itemsize
+    return total
 
 
 def _writer(name: str) -> tuple[Format, Writer]:

@@ -17,6 +17,8 @@ from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
 from ..store.layout import ArrayLayout, CodecName, Precision, Variable
 from ..store.manifest import UNLISTED
+from ..store.publish import Stage
+from ..store.space import Space, measure_space
 from ..store.variables import KNOWN
 from . import rounding
 from .formats.published.names import TIERS
@@ -73,6 +75,8 @@ class Plan:
         Arrays beside the trials, and files kept byte by byte.
     rows_per_shard
         Trials in a unit of work: one shard of every recorded variable.
+    space
+        What the store takes, beside what is free where it is to be made.
     """
 
     survey: Survey
@@ -85,6 +89,14 @@ class Plan:
     statistics: tuple[ArrayLayout, ...]
     small: tuple[SmallPlan, ...]
     rows_per_shard: int
+    space: Space = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Measure the space; what an interrupted conversion left of the store is there already."""
+        uncompressed = sum(array.nbytes for array in self.recorded if array.codec.compressor == "none")
+        left = sum(path.stat().st_size for path in Stage(self.destination).root.rglob("*") if path.is_file())
+        needed, least = (max(0, nbytes - left) for nbytes in (self.nbytes, uncompressed))
+        object.__setattr__(self, "space", measure_space(self.destination, needed, self.files, least))
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -147,13 +159,15 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is unusual, but loses nothing."""
+        """What is unusual, but loses nothing; and that the disk may become full."""
         found, names = list(self.survey.warnings), {variable.name for variable in self.variables}
         if self.published is not None:
             known = (name for name, one in KNOWN.items() if self.published.kind in one.kinds)
             found += [f"lacks {name}, which the published mouse has" for name in known if name not in names]
         if layout.TRAIN_TIER not in self.survey.tiers:
             found.append("there are no train trials, so no train statistics")
+        if shortage := self.space.shortage:
+            found.append(shortage)
         return tuple(found)
 
     def statistics_memory(self, at_once: int = 1) -> int:
@@ -328,6 +342,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "arrays": [_describe_array(array) for array in plan.arrays],
         "bytes_before": plan.survey.nbytes,
         "bytes_raw": plan.nbytes,
+        **plan.space.document,
         "files_before": plan.survey.files,
         "files_after": plan.files,
         "units": len(plan.units),

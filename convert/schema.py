@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ..store import Problem, SourceError
+from ..store.paths import read_path
 from ..store.variables import Channel, Role, Variable, dimension_problems, is_variable_name
 from .npy import COPY_AGAIN
 
@@ -95,6 +96,7 @@ def read_schema(path: Path | str) -> Schema:
     SourceError
         With every problem of the file, one line each, with the line of the file.
     """
+    path = read_path(path)
     label = str(path)
     try:
         with open(path, "rb") as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store import StoreFormatError, check_full, check_quick, layout
+from ..store.paths import read_path
 from ..store.tasks import Progress, available_cores
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
@@ -103,10 +104,10 @@ def verify_mouse(
     --------
     trialpack.convert.compare_with_source : The comparison with a source alone.
     """
-    begun, threads = time.perf_counter(), workers or available_cores()
+    begun, threads, root = time.perf_counter(), workers or available_cores(), read_path(store)
     opened = None if source is None else open_source(source)
     try:
-        index = check_quick(Path(store)) if quick else check_full(Path(store), workers=threads, progress=progress)
+        index = check_quick(root) if quick else check_full(root, workers=threads, progress=progress)
     except StoreFormatError as error:
         raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:

@@ -57,8 +57,8 @@ class Mouse:
 
     @property
     def path(self) -> Path:
-        """Folder of the store."""
-        return self.index.root
+        """Folder of the store, from the root of the file system."""
+        return self.index.folder.place
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -119,7 +119,8 @@ class Mouse:
         """
         if name not in self.index.arrays:
             known = ", ".join(path for path in self.index.arrays if not path.startswith(layout.STATISTICS))
-            raise UnknownNameError(Problem(str(self.path), f"no array {name!r}", f"there are {known}, and statistics"))
+            advice = f"there are {known}, and statistics"
+            raise UnknownNameError(Problem(self.recording.label, f"no array {name!r}", advice))
         from .zarr_arrays import open_array
 
         return open_array(self.index, name)
@@ -153,7 +154,7 @@ class Mouse:
         OptionError
             There is no such tier, column, value or trial, or nothing is chosen.
         """
-        label = str(self.path)
+        label = self.recording.label
         found = choose(label, self._trial_columns, trials, by=layout.TRIAL_ID)
         if tier is None:
             return found
@@ -184,7 +185,7 @@ class Mouse:
         OptionError
             There is no such column, value or position, or nothing is chosen.
         """
-        return choose(str(self.path), self._neuron_columns, neurons, by=POSITION)
+        return choose(self.recording.label, self._neuron_columns, neurons, by=POSITION)
 
     def dask(self, name: str, *, tier: Tier = None, trials: Choice | None = None, neurons: Choice | None = None) -> Any:
         """Return a recorded variable as a lazy array.
@@ -217,7 +218,7 @@ class Mouse:
         if neurons is not None:
             if not self._has_neurons(name):
                 raise OptionError(
-                    Problem(str(self.path), f"{name} has no neurons", f"choose neurons of {self._with_neurons()}")
+                    Problem(self.recording.label, f"{name} has no neurons", f"choose neurons of {self._with_neurons()}")
                 )
             taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
@@ -238,7 +239,7 @@ class Mouse:
         CorruptStoreError
             It is damaged.
         """
-        label = str(self.path)
+        label = self.recording.label
         try:
             number = operator.index(trial_id)
         except TypeError:

@@ -16,6 +16,7 @@ from ..store import (
     CorruptStoreError,
     OptionError,
     Problem,
+    ResourceError,
     StoreFormatError,
     StoreIndex,
     TrialpackError,
@@ -25,6 +26,7 @@ from ..store import (
 )
 from ..store.folder import stores_in
 from ..store.manifest import VALUES_ALGORITHM
+from ..store.paths import read_path
 from ..store.tasks import available_cores
 from .mouse import Mouse
 from .recording import Recording, recording_of
@@ -49,6 +51,10 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
         Not a trialpack store, an unfinished one, or one of an unknown format version.
     CorruptStoreError
         Its files are not what its manifest says; every problem is named.
+    ResourceError
+        The system does not let it be read: no permission, or too many open files.
+    OptionError
+        There is no such check; or the path is an address, such as of a bucket: stores are read as files.
 
     Warns
     -----
@@ -65,7 +71,7 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
     """
     if check not in ("quick", "full"):
         raise OptionError(Problem(str(path), f"no check {check!r}", "choose quick or full"))
-    root = Path(path)
+    root = read_path(path)
     index = check_quick(root) if check == "quick" else check_full(root, workers=available_cores())
     if slow := [array.path for array in index.recorded if array.codec.compressor == "other"]:
         what = "has codecs that trialpack leaves to zarr-python: right, but slow"
@@ -92,17 +98,17 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     ------
     OptionError
         The folder holds no store.
-    StoreFormatError, CorruptStoreError
+    StoreFormatError, CorruptStoreError, ResourceError
         As `open_mouse`, with the problems of all stores; of the type of the first.
     """
-    stores = _stores(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    stores = _stores(read_path(paths)) if isinstance(paths, (str, Path)) else list(map(read_path, paths))
     if not stores:
         raise OptionError(Problem("open_mice", "no stores are given", "give at least one, or a folder of them"))
     mice, errors = list[Mouse](), list[TrialpackError]()
     for store in stores:
         try:
             mice.append(open_mouse(store, check))
-        except (StoreFormatError, CorruptStoreError) as error:
+        except (StoreFormatError, CorruptStoreError, ResourceError) as error:
             errors.append(error)
     if errors:
         raise type(errors[0])(problem for error in errors for problem in error.problems)
@@ -141,7 +147,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
     StoreFormatError, CorruptStoreError
         It is not a store, or its files are not what its manifest says.
     """
-    index = check_quick(Path(store))
+    index = check_quick(read_path(store))
     facts, recording = index.attributes, recording_of(index)
     return {
         "store": str(index.root),

@@ -26,7 +26,9 @@ class Recording:
     Attributes
     ----------
     root
-        Where the store is.
+        Where the store is, as a person gave it, for messages.
+    folder
+        The same in the version that was opened: by this it is read.
     variables
         The recorded variables, stimulus first.
     arrays
@@ -57,16 +59,16 @@ class Recording:
     lacking: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     n_file_frames: NDArray[np.int32] | None = None
     version: str = ""
+    folder: StoreFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the folder, whatever becomes the working folder."""
+        object.__setattr__(self, "folder", StoreFolder(self.root, self.version))
 
     @property
     def label(self) -> str:
         """The store, for messages."""
         return str(self.root)
-
-    @property
-    def folder(self) -> StoreFolder:
-        """The store's folder, in the version that was opened."""
-        return StoreFolder(self.root, self.version)
 
     @property
     def kind(self) -> layout.Kind:

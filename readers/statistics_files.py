@@ -24,6 +24,7 @@ from ..store.layout import (
     Reduction,
     Variable,
 )
+from ..store.paths import read_path
 from ..store.publish import check_place
 from .reductions import Summary
 from .trial_statistics import Statistics
@@ -51,7 +52,7 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
         The name ends in something else; the file is a ``.pkl`` and the mouse lacks what the public pipeline expects;
         or the file would lie inside a store.
     """
-    path = Path(path)
+    path = read_path(path)
     check_place(path)
     check_format(statistics.variables, path)
     files.save(path, _FORMATS[path.suffix.lower()](statistics))

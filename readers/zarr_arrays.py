@@ -12,7 +12,7 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteReques
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
-from ..store import CorruptStoreError, Problem, StoreIndex
+from ..store import CorruptStoreError, Problem, ResourceError, StoreIndex
 from ..store.folder import StoreFolder, open_file
 
 
@@ -24,7 +24,7 @@ class _ListedFiles(LocalStore):
     """
 
     def __init__(self, folder: StoreFolder, listed: frozenset[str]) -> None:
-        super().__init__(folder.root, read_only=True)
+        super().__init__(folder.place, read_only=True)
         self._folder, self._listed = folder, listed
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
@@ -39,19 +39,20 @@ class _ListedFiles(LocalStore):
             async for found in cast(Any, super()).get_ranges(*arguments, **options):
                 yield found
         except BaseExceptionGroup as group:
-            corrupt = group.subgroup(CorruptStoreError)
-            if corrupt is None:
-                raise
-            raise CorruptStoreError(dict.fromkeys(_problems(corrupt))) from None
+            for kind in (ResourceError, CorruptStoreError):
+                if found := group.subgroup(kind):
+                    raise kind(dict.fromkeys(_problems(found))) from None
+            raise
 
     def _find(self, key: str, prototype: Any, byte_range: Any) -> Any:
         try:
             with self._folder.opened() as folder:
-                data = _read_part(open_file(self.root, key, folder), byte_range)
+                data = _read_part(open_file(self._folder.root, key, folder), byte_range)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             if key in self._listed:
                 what = "missing (the manifest lists it)"
-                raise CorruptStoreError(Problem(str(self.root), what, "copy or convert the mouse again", key)) from None
+                label, advice = str(self._folder.root), "copy or convert the mouse again"
+                raise CorruptStoreError(Problem(label, what, advice, key)) from None
             return None
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 

@@ -6,11 +6,13 @@ The lowest layer; it imports nothing else of trialpack.
 from typing import TYPE_CHECKING
 
 from .errors import (
+    AccessError,
     Argument,
     Call,
     CorruptStoreError,
     OptionError,
     Problem,
+    ResourceError,
     SourceError,
     StoreBusyError,
     StoreExistsError,
@@ -22,11 +24,13 @@ from .lazy_names import lazy_names
 
 __all__ = [
     "FORMAT_VERSION",
+    "AccessError",
     "Argument",
     "Call",
     "CorruptStoreError",
     "OptionError",
     "Problem",
+    "ResourceError",
     "SourceError",
     "StoreBusyError",
     "StoreExistsError",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_bytes
-from .errors import CorruptStoreError, Problem
+from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
 
 _LEAST = 1 << 22
@@ -290,8 +290,12 @@ def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
         done += count
 
 
-def damaged(root: os.PathLike[str] | str, name: str, error: Exception, trial: int | None = None) -> CorruptStoreError:
+def damaged(
+    root: os.PathLike[str] | str, name: str, error: Exception, trial: int | None = None
+) -> CorruptStoreError | ResourceError:
     """Return the error that names the file of a store, and the trial, where chunks could not be read.
+
+    That is one of a damaged store, unless the system refused what may be intact.
 
     Parameters
     ----------
@@ -300,6 +304,8 @@ def damaged(root: os.PathLike[str] | str, name: str, error: Exception, trial: in
     trial
         The trial_id that was asked for.
     """
+    if isinstance(error, ResourceError):
+        return error
     what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
     what = what if trial is None else f"trial {trial}: {what}"
     return CorruptStoreError(Problem(os.fspath(root), what, "copy or convert the mouse again", name, trial))

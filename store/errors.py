@@ -9,7 +9,9 @@
     ├── StoreExistsError(FileExistsError)  the destination is taken
     ├── StoreBusyError                     another converter holds the destination
     ├── StoreFormatError(ValueError)       not a store, or of an unknown version, codec or dtype
-    └── CorruptStoreError(OSError)         a store that is not what its manifest says
+    ├── CorruptStoreError(OSError)         a store that is not what its manifest says
+    └── ResourceError(OSError)             the system does not give what is needed, such as space or one more open file
+        └── AccessError(PermissionError)   it may not be read
 
 Each error carries the independent problems it reports; its text has one line for each of them.
 """
@@ -17,6 +19,7 @@ Each error carries the independent problems it reports; its text has one line fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
@@ -196,6 +199,45 @@ class StoreFormatError(TrialpackError, ValueError):
 
 class CorruptStoreError(TrialpackError, OSError):
     """The store is not what its manifest says it is."""
+
+
+class ResourceError(TrialpackError, OSError):
+    """The system does not give what is needed: permission to read, one more open file, space. Nothing is damaged."""
+
+
+class AccessError(ResourceError, PermissionError):
+    """A file or folder may not be read."""
+
+
+_OPEN_FILES = "allow more open files, such as by ulimit -n 4096, or keep fewer mice open"
+_REFUSALS = {
+    errno.EACCES: "make it readable",
+    errno.EPERM: "make it readable",
+    errno.EMFILE: _OPEN_FILES,
+    errno.ENFILE: _OPEN_FILES,
+    errno.ENOMEM: "free some memory",
+}
+
+
+def refusal(error: OSError, path: str, member: str | None = None, trial: int | None = None) -> ResourceError | None:
+    """Return what to raise in place of an error of the system that says nothing against the file; else None."""
+    if error.errno not in _REFUSALS or isinstance(error, ResourceError):
+        return error if isinstance(error, ResourceError) else None
+    kind = AccessError if isinstance(error, PermissionError) else ResourceError
+    made = kind(Problem(path, os.strerror(error.errno), _REFUSALS[error.errno], member, trial))
+    made.errno = error.errno
+    return made
+
+
+@contextlib.contextmanager
+def explaining_refusals(path: Path) -> Generator[None]:
+    """Say of a file, or else of the path, what to do where the system refuses it."""
+    try:
+        yield
+    except OSError as error:
+        if refused := refusal(error, os.fspath(error.filename or path)):
+            raise refused from None
+        raise
 
 
 _Value = TypeVar("_Value")

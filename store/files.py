@@ -2,6 +2,9 @@
 
 Callers write ``files.append(...)``, never a bare imported name: replacing an attribute of this module replaces
 the operation everywhere.
+
+Calls that only add safety end no work where a file system does not have them: it goes on without, and `Shortfalls`
+collects what has to be said.
 """
 
 from __future__ import annotations
@@ -11,12 +14,15 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from .errors import naming
+from .errors import Problem, StoreBusyError, naming
 
 READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 TEMPORARY = ".writing"
@@ -27,14 +33,70 @@ _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2
 _SYSTEM = ctypes.CDLL(None, use_errno=True)
 _sync_file_range, _WRITE = getattr(_SYSTEM, "sync_file_range", None), 2
 _syncfs = getattr(_SYSTEM, "syncfs", None)
-_NOT_OFFERED = (errno.ENOSYS, errno.EINVAL)
+_ABSENT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What a call says that a file system, or the system, does not have."""
+_DENIED = frozenset({errno.EPERM, errno.EACCES})
+_NO_FOLDERS = _ABSENT | _DENIED | {errno.EBADF, errno.EISDIR}
+"""What opening or syncing a folder says where only files can be."""
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+
+
+class Shortfalls:
+    """Collects what file systems did not offer, and what was left undone of tidying up, while it is entered.
+
+    It hears of what any thread of this process does; only of what is entered at that moment.
+    """
+
+    _entered: ClassVar[list[Shortfalls]] = []
+
+    def __init__(self) -> None:
+        self._lacking, self._undone = dict[str, None](), dict[str, None]()
+
+    def __enter__(self) -> Shortfalls:
+        self._entered.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entered.remove(self)
+
+    @classmethod
+    def lacking(cls, what: str) -> None:
+        """Note what a file system does not offer."""
+        for one in cls._entered:
+            one._lacking[what] = None
+
+    @classmethod
+    def undone(cls, text: str) -> None:
+        """Note what was left undone, in one line."""
+        for one in cls._entered:
+            one._undone[text] = None
+
+    def warnings(self, folder: Path) -> tuple[str, ...]:
+        """Return one line on what the file system of a folder does not offer, and one for each thing undone."""
+        lacking = f"{folder}: the file system does not offer {', '.join(self._lacking)}"
+        return (*([lacking] if self._lacking else []), *self._undone)
+
+
+@contextlib.contextmanager
+def _if_offered(what: str, codes: Container[int | None] = _ABSENT) -> Generator[None]:
+    """Go on without what only adds safety, if the error says that the file system does not have it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in codes:
+            raise
+        Shortfalls.lacking(what)
 
 
 def create(path: Path, access: int = os.O_WRONLY) -> int:
     """Create a file, in place of one that is there, and return its descriptor."""
     # What an interrupted run left may be read-only, and whatever it is, it is not written into.
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        if path.is_dir():
+            raise
+        remove(path)
     return os.open(path, access | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
 
@@ -72,22 +134,23 @@ def start_sync(descriptor: int, offset: int, size: int) -> None:
 
 def sync(descriptor: int) -> None:
     """Return when the file is on disk."""
-    os.fsync(descriptor)
+    with _if_offered("to wait until files are on disk (fsync)"):
+        os.fsync(descriptor)
 
 
 def sync_file_system(path: Path) -> None:
     """Return when all files are on disk that were written to where a path is: one wait for thousands of files."""
-    if _syncfs is None:
-        os.sync()
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with naming(path):
-        try:
-            if _syncfs(descriptor) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
-        finally:
-            close(descriptor)
+    if _syncfs is not None:
+        with _if_offered("word of late errors of writing (syncfs; sync stands in)", _NO_FOLDERS), naming(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if _syncfs(descriptor) != 0:
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+                return
+            finally:
+                os.close(descriptor)
+    os.sync()
 
 
 def close(descriptor: int) -> None:
@@ -97,16 +160,12 @@ def close(descriptor: int) -> None:
 
 def sync_folder(path: Path) -> None:
     """Return when the names in a folder are on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with naming(path):
+    with _if_offered("to wait until names are on disk (fsync of folders)", _NO_FOLDERS), naming(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sync(descriptor)
-        except OSError as error:
-            # Some network file systems cannot sync a folder and say so with EINVAL; no more could be done.
-            if error.errno != errno.EINVAL:
-                raise
+            os.fsync(descriptor)
         finally:
-            close(descriptor)
+            os.close(descriptor)
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
@@ -134,8 +193,10 @@ def save(path: Path, data: bytes | memoryview) -> None:
     _being_saved.add(temporary)
     try:
         write_atomically(path, data)
-    except OSError:
-        remove(temporary)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        error.filename, error.filename2 = str(path), None
         raise
     finally:
         _being_saved.discard(temporary)
@@ -150,7 +211,11 @@ def drop_unsaved() -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, unless they are there."""
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        # Of what the system itself shows as files, such as /proc.
+        raise OSError(errno.EPERM, "no folder can be made here", str(path)) from None
 
 
 def make_folder_durably(path: Path) -> None:
@@ -163,7 +228,8 @@ def make_folder_durably(path: Path) -> None:
 
 def make_read_only(path: Path) -> None:
     """Take the permission to write from a file."""
-    os.chmod(path, READ_ONLY)
+    with _if_offered("read-only files (chmod)", _ABSENT | _DENIED):
+        os.chmod(path, READ_ONLY)
 
 
 def rename(old: Path, new: Path) -> None:
@@ -191,59 +257,189 @@ def rename_new(old: Path, new: Path) -> None:
 
 def exchange(one: Path, other: Path) -> bool:
     """Swap two folders in one step; return False, and do nothing, where the system cannot."""
-    return _renameat2(one, other, _EXCHANGE)
+    if _renameat2(one, other, _EXCHANGE):
+        return True
+    Shortfalls.lacking("to exchange folders in one step (renameat2; two renames stand in)")
+    return False
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; nothing there is fine."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove a file, or a folder with all that is in it, read-only or not; nothing there is fine."""
+    try:
+        _remove(path)
+    except PermissionError:
+        for found in (path, *path.rglob("*")):
+            if not found.is_symlink():
+                with contextlib.suppress(OSError):
+                    os.chmod(found, stat.S_IMODE(found.stat().st_mode) | stat.S_IWUSR)
+        _remove(path)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[bool]:
     """Hold an exclusive lock on a file while in the block; yields False if somebody else holds it.
 
+    Raises
+    ------
+    StoreBusyError
+        Another user's process left the lock, and it cannot be taken.
+
     Notes
     -----
     The lock is flock(2): the system frees it when the process ends in any way. The file is removed by the holder at
     the end; a waiter that had opened the removed file notices that the name now means another one, and opens again.
+    Where there is no flock, whoever made the file holds the lock, as the file says. What a process of this machine left
+    is taken over; of processes elsewhere nobody knows whether they have ended, so theirs is a lock until it is deleted.
     """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            with naming(path):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            close(descriptor)
-            yield False
-            return
-        except OSError:
-            close(descriptor)
-            raise
-        if _same_file(descriptor, path):
-            break
-        close(descriptor)
+    descriptor = _take(path)
+    if descriptor is None:
+        yield False
+        return
     try:
-        with naming(path):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield True
     finally:
-        with naming(path):
+        _held.discard(path)
+        for give_back in (lambda: remove(path), lambda: close(descriptor)):
             try:
-                remove(path)
-            finally:
-                close(descriptor)
+                give_back()
+            except OSError as error:
+                Shortfalls.undone(
+                    f"{path}: the lock could not be given back ({error.strerror}); delete it if it is there"
+                )
 
 
-def _same_file(descriptor: int, path: Path) -> bool:
+_TRIES = 100
+_NO_FLOCK = _ABSENT | {errno.ENOLCK}
+STANDS_IN = "made where there is no flock"
+"""In the text of a lock that is one as long as its file is there."""
+_HOLDER = re.compile(r"process (\d+) on (.+)")
+_held = set[Path]()
+"""Locks that this process holds, or has tried to."""
+
+
+def _take(path: Path) -> int | None:
+    """Return a descriptor of the lock, which is now held; None if somebody else holds it."""
+    for attempt in range(_TRIES):
+        descriptor, made = _open_lock(path)
+        try:
+            stands_in = not _flock(descriptor, path)
+            text = os.pread(descriptor, 1 << 10, 0).decode(errors="replace")
+            if not made and (stands_in or STANDS_IN in text):
+                if not _has_ended(text, path):
+                    close(descriptor)
+                    return None
+                _set_aside(path, text)
+            elif _sign(descriptor, path, stands_in=stands_in):
+                return descriptor
+            elif attempt == _TRIES - 1:
+                Shortfalls.lacking("to read at once what was written (so that a lock is certain)")
+                return descriptor
+        except BlockingIOError:
+            close(descriptor)
+            return None
+        except BaseException:
+            close(descriptor)
+            raise
+        close(descriptor)
+    return None
+
+
+def _open_lock(path: Path) -> tuple[int, bool]:
+    """Return a descriptor of the lock file, and whether it was made just now."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644), True
+        try:
+            return os.open(path, flags), False
+        except PermissionError:
+            _free(path)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+    return os.open(path, flags), False
+
+
+def _free(path: Path) -> None:
+    """Remove the lock of another user, if nobody holds it.
+
+    Raises
+    ------
+    StoreBusyError
+        It may not be removed.
+    """
+    holder = "another user"
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.pread(descriptor, 1 << 10, 0).decode(errors="replace")
+            holder = f"{text.splitlines()[0]}, another user's" if text else holder
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        finally:
+            close(descriptor)
+    except FileNotFoundError:
+        return
+    except OSError:
+        advice = "wait for it; if it has ended, have its owner delete the file, or choose another folder"
+        raise StoreBusyError(Problem(str(path), f"the lock of {holder}", advice)) from None
+
+
+def _flock(descriptor: int, path: Path) -> bool:
+    """Lock a file; return False where there are no locks."""
+    with _if_offered("locks (flock; a file with host and process stands in)", _NO_FLOCK), naming(path):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _sign(descriptor: int, path: Path, *, stands_in: bool) -> bool:
+    """Write into a lock who holds it; return whether that stands under its name, which may mean another file by now.
+
+    Numbers of files would not tell: those of some network file systems differ from call to call.
+    """
+    text = f"process {os.getpid()} on {os.uname().nodename}\n{STANDS_IN if stands_in else ''}\n{secrets.token_hex(16)}"
+    _held.add(path)
+    with naming(path):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+    try:
+        return path.read_text(errors="replace") == text
     except FileNotFoundError:
         return False
+
+
+def _has_ended(text: str, path: Path) -> bool:
+    """Return whether the process that says to hold a lock is one of this machine that has ended."""
+    holder = _HOLDER.match(text)
+    if holder is None or holder[2] != os.uname().nodename:
+        return False
+    if int(holder[1]) == os.getpid():
+        return path not in _held
+    try:
+        os.kill(int(holder[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _set_aside(path: Path, text: str) -> None:
+    """Remove a lock that was left; if another took it over meanwhile, give it back its name."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, aside)
+        if aside.read_text(errors="replace") == text:
+            aside.unlink()
+        else:
+            os.rename(aside, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _renameat2(old: Path, new: Path, flags: int) -> bool:
@@ -254,6 +450,7 @@ def _renameat2(old: Path, new: Path, flags: int) -> bool:
     if function(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), flags) == 0:
         return True
     code = ctypes.get_errno()
-    if code in _NOT_OFFERED:
+    # Where it is not allowed, the plain call may be.
+    if code in _ABSENT | {errno.EPERM}:
         return False
     raise OSError(code, os.strerror(code), str(new))

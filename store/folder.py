@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import layout
-from .errors import Code, CorruptStoreError, Problem
+from .errors import Code, CorruptStoreError, Problem, ResourceError, refusal
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -22,7 +22,9 @@ class StoreFolder:
     Attributes
     ----------
     root
-        The store's path.
+        The store's path as a person gave it, for messages.
+    place
+        The same, from the root of the file system: by this it is opened, whatever becomes the working folder.
     version
         SHA-256 (hex) of the metadata of its root group, which has the digest of all its content in it; empty of a
         store that is being made.
@@ -30,6 +32,11 @@ class StoreFolder:
 
     root: Path
     version: str = ""
+    place: Path = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Find the place."""
+        object.__setattr__(self, "place", self.root.absolute())
 
     @contextlib.contextmanager
     def opened(self) -> Generator[int]:
@@ -47,11 +54,13 @@ class StoreFolder:
         ------
         CorruptStoreError
             The store was replaced, changed or removed since it was opened.
+        ResourceError
+            It may not be read, or too many files are open.
         """
         try:
-            descriptor = os.open(self.root, _FLAGS | os.O_DIRECTORY)
+            descriptor = os.open(self.place, _FLAGS | os.O_DIRECTORY)
         except OSError as error:
-            raise CorruptStoreError(self._problem(os.strerror(error.errno or 0))) from None
+            raise self._error(error) from None
         try:
             self._check_version(descriptor)
         except BaseException:
@@ -65,9 +74,13 @@ class StoreFolder:
         try:
             found = hashlib.sha256(read_file(self.root, layout.METADATA, descriptor)).hexdigest()
         except OSError as error:
-            raise CorruptStoreError(self._problem(os.strerror(error.errno or 0), layout.METADATA)) from None
+            raise self._error(error, layout.METADATA) from None
         if found != self.version:
             raise CorruptStoreError(self._problem("the store was replaced since it was opened", layout.METADATA))
+
+    def _error(self, error: OSError, name: str = "") -> ResourceError | CorruptStoreError:
+        refused = refusal(error, str(self.root), name)
+        return refused or CorruptStoreError(self._problem(os.strerror(error.errno or 0), name))
 
     def _problem(self, what: str, name: str = "") -> Problem:
         return Problem(str(self.root), what, "open it again", name)
@@ -80,8 +93,18 @@ def open_file(root: Path, name: str, folder: int | None = None) -> int:
     ----------
     folder
         A descriptor of the store's folder, from which to find the file; by default that is done by the path.
+
+    Raises
+    ------
+    ResourceError
+        The file may not be read, or too many files are open.
     """
-    return os.open(root / name, _FLAGS) if folder is None else os.open(name, _FLAGS, dir_fd=folder)
+    try:
+        return os.open(root / name, _FLAGS) if folder is None else os.open(name, _FLAGS, dir_fd=folder)
+    except OSError as error:
+        if refused := refusal(error, str(root), name):
+            raise refused from None
+        raise
 
 
 def read_file(root: Path, name: str, folder: int | None = None) -> bytes:
@@ -95,18 +118,20 @@ def stores_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{layout.SUFFIX}") if not path.name.startswith("."))
 
 
-JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"})
+JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", ".snapshot", ".AppleDouble"})
+_JUNK_STARTS = ("._", ".nfs", ".fuse_hidden", ".smbdelete", ".__afs")
+"""Of what macOS knows beside a file; and what network file systems keep of one that was removed while it was open."""
 
 
 def is_junk(name: str) -> bool:
-    """Return whether a path is something that operating systems leave behind.
+    """Return whether a path is something that operating and file systems leave behind.
 
     Examples
     --------
     >>> is_junk("responses/.DS_Store"), is_junk("responses/._c.0.0.0"), is_junk("responses/c.0.0.0")
     (True, True, False)
     """
-    return any(part in JUNK_NAMES or part.startswith("._") for part in name.split("/"))
+    return any(part in JUNK_NAMES or part.startswith(_JUNK_STARTS) for part in name.split("/"))
 
 
 _NAMED = 3

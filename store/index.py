@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,9 @@ class StoreIndex:
     Attributes
     ----------
     root
-        The store's folder.
+        The store's folder, as a person gave it, for messages.
+    folder
+        The same in the version that was opened: by this it is read.
     attributes
         Attributes of the root group; keys are the ``A_…`` of `layout`.
     arrays
@@ -43,6 +45,12 @@ class StoreIndex:
     attributes: dict[str, Any]
     arrays: dict[str, ArrayLayout]
     software: Mapping[str, str]
+    folder: StoreFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the folder, whatever becomes the working folder."""
+        root = self.manifest.files.get(layout.METADATA)
+        object.__setattr__(self, "folder", StoreFolder(self.root, root.sha256 if root else ""))
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -76,11 +84,6 @@ class StoreIndex:
     def stored_nbytes(self, path: str) -> int:
         """Return the bytes on disk of an array or group, metadata included."""
         return sum(record.size for name, record in self.manifest.files.items() if name.startswith(f"{path}/"))
-
-    @property
-    def folder(self) -> StoreFolder:
-        """The store's folder, in the version that was opened."""
-        return StoreFolder(self.root, self.manifest.files[layout.METADATA].sha256)
 
     def small(self, path: str) -> NDArray[Any]:
         """Read a small array whole; see `read_array`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import ChunkError
 from .chunks import damaged
-from .errors import CorruptStoreError, Problem, naming
+from .errors import CorruptStoreError, Problem, explaining_refusals, naming
 from .folder import read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
@@ -35,7 +35,14 @@ def check_quick(root: Path) -> StoreIndex:
         Not a trialpack store, an unfinished one, or one of an unknown format version.
     CorruptStoreError
         With every problem found.
+    ResourceError
+        The system does not let it be read: no permission, or too many open files.
     """
+    with explaining_refusals(root):
+        return _check_quick(root)
+
+
+def _check_quick(root: Path) -> StoreIndex:
     manifest = read_manifest(root)
     problems = check_names_and_sizes(root, manifest)
     absent = {problem.member for problem in problems}
@@ -135,7 +142,7 @@ def _compare_digest(root: Path, manifest: Manifest, path: str, found: str) -> li
 def file_digest(path: Path) -> str:
     """Return the SHA-256 (hex) of a file, read block by block."""
     digest, block = hashlib.sha256(), bytearray(_BLOCK)
-    with naming(path), open(path, "rb", buffering=0) as file:
+    with explaining_refusals(path), naming(path), open(path, "rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(memoryview(block)[:count])
     return digest.hexdigest()

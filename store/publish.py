@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import stat
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from . import files, layout
-from .errors import Argument, OptionError, Problem, StoreBusyError, StoreExistsError
+from .errors import Argument, OptionError, Problem, ResourceError, StoreBusyError, StoreExistsError
+from .folder import is_junk
 from .integrity import file_digest
 from .manifest import UNLISTED, Manifest, software_record
 from .metadata import to_json
@@ -35,9 +38,19 @@ _TAKEN_ADVICE = ("choose another folder, or replace it with ", Argument("replace
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a store is made. Only paths: workers in other processes use it too."""
+    """Where a store is made. Only paths: workers in other processes use it too.
+
+    Attributes
+    ----------
+    destination
+        The store's path, from the root of the file system.
+    """
 
     destination: Path
+
+    def __post_init__(self) -> None:
+        """Find the destination, whatever becomes the working folder."""
+        object.__setattr__(self, "destination", self.destination.absolute())
 
     @property
     def root(self) -> Path:
@@ -88,15 +101,18 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     StoreBusyError
         Another converter holds the destination.
     OptionError
-        The destination lies inside a store, or a file is where its folder would be.
+        The destination lies inside a store, or nothing can be made where it would be.
+    ResourceError
+        Something that belongs to another user could not be replaced.
     """
     check_place(destination)
-    files.make_folder_durably(destination.parent)
     stage = Stage(destination)
+    files.make_folder_durably(stage.destination.parent)
     with contextlib.ExitStack() as stack:
         while not stack.enter_context(files.locked(stage.lock)):
             if holder := _holder(stage.lock):
-                raise StoreBusyError(_busy(destination, holder))
+                raise StoreBusyError(Problem(str(destination), f"is being converted by {holder[0]}", holder[1]))
+        _check_owner(stage)
         _tidy(stage)
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
@@ -110,13 +126,29 @@ def check_place(destination: Path) -> None:
     Raises
     ------
     OptionError
-        A file is where its folder would be; or it is inside a store, which would no longer be what its manifest says.
+        A file is where its folder would be, or a folder that nothing can be made in; or it is inside a store, which
+        would no longer be what its manifest says.
     """
-    for parent in destination.resolve().parents:
+    parents, advice = destination.resolve().parents, "choose another folder"
+    for parent in parents:
         if parent.exists() and not parent.is_dir():
-            raise OptionError(Problem(str(parent), "is a file, not a folder", "choose another folder"))
+            raise OptionError(Problem(str(parent), "is a file, not a folder", advice))
         if is_store(parent):
-            raise OptionError(Problem(str(destination), f"lies inside the store {parent}", "choose another folder"))
+            raise OptionError(Problem(str(destination), f"lies inside the store {parent}", advice))
+    nearest = next(parent for parent in parents if parent.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OptionError(Problem(str(nearest), "nothing can be made here (read-only, or no permission)", advice))
+
+
+def _check_owner(stage: Stage) -> None:
+    """Check that what stands in the way can be renamed in the end: in a sticky folder only its owner may do that."""
+    folder, user = stage.destination.parent.stat(), os.geteuid()
+    if not folder.st_mode & stat.S_ISVTX or user in (0, folder.st_uid):
+        return
+    for path in (stage.destination, stage.root, stage.journal, stage.old):
+        if os.path.lexists(path) and path.lstat().st_uid != user:
+            what = "belongs to another user, and in this folder only its owner may rename or remove it (sticky bit)"
+            raise ResourceError(Problem(str(path), what, "have its owner remove it, or choose another folder"))
 
 
 def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
@@ -146,8 +178,9 @@ def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
     wanted = {stage.root / path for path in manifest.files}
     folders = {parent for path in wanted for parent in path.parents}
     for path in sorted(stage.root.rglob("*")):
-        if path not in wanted and path not in folders:
-            files.remove(path)
+        if path not in wanted and path not in folders and os.path.lexists(path):
+            # What the system keeps of a file that is open, it does not let go, and it is no part of a store.
+            (_discard if is_junk(path.name) else files.remove)(path)
 
 
 def finish(stage: Stage, manifest: Manifest, software: Mapping[str, str]) -> None:
@@ -168,7 +201,10 @@ def finish(stage: Stage, manifest: Manifest, software: Mapping[str, str]) -> Non
 
 
 def publish(stage: Stage, *, replace: bool) -> None:
-    """Give the finished store its name, durably; a store that had it, and may be replaced, is removed afterwards."""
+    """Give the finished store its name, durably; a store that had it, and may be replaced, is removed afterwards.
+
+    What cannot be removed then is left, and noted: the store is there.
+    """
     parent = stage.destination.parent
     if replace and stage.destination.exists():
         if files.exchange(stage.root, stage.destination):
@@ -179,9 +215,20 @@ def publish(stage: Stage, *, replace: bool) -> None:
     else:
         _name(stage)
     files.sync_folder(parent)
-    files.remove(stage.old)
-    files.remove(stage.journal)
-    files.sync_folder(parent)
+    _discard(stage.old)
+    _discard(stage.journal)
+    try:
+        files.sync_folder(parent)
+    except OSError as error:
+        files.Shortfalls.undone(f"{parent}: what was removed may be there again after a power cut ({error.strerror})")
+
+
+def _discard(path: Path) -> None:
+    """Remove what nobody needs any more, or else note that it is left."""
+    try:
+        files.remove(path)
+    except OSError as error:
+        files.Shortfalls.undone(f"{path}: could not be removed ({error.strerror}); delete it")
 
 
 def abandon(stage: Stage) -> None:
@@ -236,18 +283,15 @@ def _taken(destination: Path) -> Problem:
     return Problem(str(destination), "exists already", _TAKEN_ADVICE)
 
 
-def _holder(lock: Path) -> str | None:
-    """Return who holds a lock; None if it is free."""
+def _holder(lock: Path) -> tuple[str, str] | None:
+    """Return who holds a lock, and what to do about it; None if it is free."""
     # The process that takes a lock writes its name into it a moment later.
     for _ in range(100):
         try:
-            if text := lock.read_text():
-                return text
+            if text := lock.read_text(errors="replace"):
+                left = f"; if it has ended, delete {lock}" if files.STANDS_IN in text else ""
+                return text.splitlines()[0], f"wait for it, or stop it{left}"
         except FileNotFoundError:
             return None
         time.sleep(0.01)
-    return "another process"
-
-
-def _busy(destination: Path, holder: str) -> Problem:
-    return Problem(str(destination), f"is being converted by {holder}", "wait for it, or stop it")
+    return "another process", f"wait for it; if there is none, delete {lock}"

@@ -27,7 +27,10 @@ Task = Callable[[], _T]
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not of every system, nor in every container
+        return os.cpu_count() or 1
 
 
 def _ignore(place: int) -> None:

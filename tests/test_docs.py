@@ -147,7 +147,8 @@ def test_own_mice_are_packed_as_shown(tmp_path, monkeypatch):
             assert printed.rstrip().endswith(block.rstrip())
     Path("lab.toml").write_text(shown_schema())
     for schema in (["--schema", "lab.toml"], []):
-        assert run("convert", "demo/own/lab7", "--to", "demo/own/stores", "--dry-run", *schema).stdout == printed
+        again = run("convert", "demo/own/lab7", "--to", "demo/own/stores", "--dry-run", *schema).stdout
+        assert re.sub(r"[\d.]+ \w+ free", "", again) == re.sub(r"[\d.]+ \w+ free", "", printed)
         (tmp_path / "demo/own/lab7/trialpack.toml").write_text(shown_schema())
 
 

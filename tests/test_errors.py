@@ -14,11 +14,13 @@ from trialpack.cli.main import COMMANDS, commands
 from trialpack.cli.options import spelled
 from trialpack.store import errors
 from trialpack.store.errors import (
+    AccessError,
     Argument,
     Call,
     CorruptStoreError,
     OptionError,
     Problem,
+    ResourceError,
     SourceError,
     StoreBusyError,
     StoreExistsError,
@@ -37,6 +39,8 @@ TREE: dict[type[TrialpackError], tuple[type[Exception], ...]] = {
     StoreBusyError: (TrialpackError,),
     StoreFormatError: (ValueError,),
     CorruptStoreError: (OSError,),
+    ResourceError: (OSError,),
+    AccessError: (PermissionError,),
 }
 FULL = Problem("mouse.zip", "truncated (expected 20 bytes, found 19)", "copy the file again", "data/videos/7.npy", 7)
 BARE = Problem("/stores/mouse.zarr", "exists already")

@@ -151,6 +151,7 @@ def test_counts(packed: dict[str, Path], sample_mice: dict[str, Path], tmp_path:
         "files": len(sizes),
         "seconds": round(made.seconds, 3),
         "max_error": {},
+        "warnings": [],
     }
 
 

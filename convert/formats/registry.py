@@ -8,6 +8,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ...store import Call, OptionError, Problem, SourceError
+from ...store.errors import explaining_refusals
+from ...store.paths import read_path
 from ...store.publish import is_store
 from . import hdf5
 from .format import Format
@@ -155,9 +157,16 @@ def find_sources(path: Path | str) -> list[Source]:
     SourceError
         There is none.
     OptionError
-        Another package has a format that cannot be used; see `formats`.
+        Another package has a format that cannot be used; see `formats`. Or the path is an address; see `read_path`.
+    ResourceError
+        The system does not let it be read.
     """
-    path = Path(path)
+    path = read_path(path)
+    with explaining_refusals(path):
+        return _find_sources(path)
+
+
+def _find_sources(path: Path) -> list[Source]:
     if not (path.is_file() or path.is_dir()):
         raise SourceError(Problem(str(path), "no such file or folder", "check the path"))
     form = find_format(path)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from numpy.typing import DTypeLike, NDArray
 
+from ...store.paths import read_path
 from ...store.publish import check_place
 from ...store.tasks import Progress, Silent
 from .recipe import Recipe, make_recipe, neuron_arrays, trial_meta
@@ -89,7 +90,7 @@ def write_sample(
     to 64 MiB per variable, beyond that in `destination`. Blocks of 16 MiB are reduced at a time.
     """
     recipe = make_recipe(mouse, trials, trial_ids, neurons, dtype, seed, image_shape)
-    folder = Path(destination)
+    folder = read_path(destination)
     check_place(folder / recipe.mouse.name)
     folder.mkdir(parents=True, exist_ok=True)
     writer = FolderTarget if container == "folder" else ZipTarget

@@ -287,10 +287,15 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_removed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that is said, but no error: what was done under it is done."""
     monkeypatch.setattr(files, "remove", lambda path: _raise(broken_disk(())))
     before = descriptors()
-    with pytest.raises(OSError, match="Input/output error"), files.locked(tmp_path / "lock") as held:
+    with files.Shortfalls() as shortfalls, files.locked(tmp_path / "lock") as held:
         assert held
+    (line,) = shortfalls.warnings(tmp_path)
+    assert (
+        line == f"{tmp_path / 'lock'}: the lock could not be given back (Input/output error); delete it if it is there"
+    )
     assert not close_as_the_system_does(before)
 
 

@@ -6,14 +6,15 @@ import contextlib
 import math
 import os
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....store import Problem, SourceError, TrialpackError
+from ....store.errors import refusal
+from ....store.paths import Located
 from ...npy import COPY_AGAIN
 from ..findings import MAX_SMALL_FILE
 from ..source import ReadError
@@ -32,16 +33,10 @@ _CHANGED = "the file changed while it was read"
 
 
 @dataclass(frozen=True)
-class Hdf5Path:
+class Hdf5Path(Located):
     """Where a file is, and by what a change of it is noticed: its size and modification time."""
 
-    path: Path
     stamp: Stamp | None = None
-
-    @property
-    def label(self) -> str:
-        """The file as the person knows it."""
-        return str(self.path)
 
     @contextlib.contextmanager
     def open(self) -> Generator[Hdf5Reader]:
@@ -57,14 +52,12 @@ class Hdf5Path:
         h5py = import_h5py(self.label)
         with contextlib.ExitStack() as stack:
             with named_errors(self.label):
-                # Never waits, should a pipe have taken the place of the file.
-                descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                stack.callback(os.close, descriptor)
+                descriptor = stack.enter_context(self.opened())
                 stamp = _stamp(descriptor)
                 if self.stamp not in (None, stamp):
                     raise ReadError(_CHANGED, "convert again")
                 file = stack.enter_context(reading(h5py, descriptor))
-            yield Hdf5Reader(h5py, file, Hdf5Path(self.path, stamp), descriptor)
+            yield Hdf5Reader(h5py, file, replace(self, stamp=stamp), descriptor)
 
 
 class Hdf5Reader:
@@ -224,6 +217,8 @@ def named_errors(label: str, member: str | None = None, trial: int | None = None
     except ReadError as error:
         raise SourceError(Problem(label, error.what, error.advice, member, trial)) from error
     except READ_ERRORS as error:
+        if isinstance(error, OSError) and (refused := refusal(error, label, member, trial)):
+            raise (SourceError(refused.problems) if isinstance(error, PermissionError) else refused) from error
         system = error.strerror if isinstance(error, OSError) and error.filename else None
         what = f"cannot be read ({system or first_line(error)})"
         raise SourceError(Problem(label, what, COPY_AGAIN, member, trial)) from error

@@ -84,12 +84,12 @@ class Hdf5Mouse:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = Hdf5Path(path)
 
     @property
     def label(self) -> str:
         """The file."""
-        return str(self._path)
+        return self._path.label
 
     def survey(self, schema: Schema | None = None) -> Survey:
         """Look at the types and shapes of all datasets, and at the values of those beside the trials.
@@ -128,10 +128,10 @@ class Hdf5Mouse:
     @cached_property
     def _known(self) -> tuple[Hdf5Path, Contents]:
         with named_errors(self.label):
-            self._path.stat()  # of a file that is gone, this says so
-            if not is_hdf5(self._path):
+            self._path.place.stat()  # of a file that is gone, this says so
+            if not is_hdf5(self._path.place):
                 raise ReadError("not an HDF5 file", "download or export it again, or give the file of a mouse")
-        with Hdf5Path(self._path).open() as file, named_errors(self.label):
+        with self._path.open() as file, named_errors(self.label):
             contents = read_contents(file)
             file.check_unchanged()
             return file.path, contents
@@ -140,7 +140,7 @@ class Hdf5Mouse:
     def _survey(self) -> Survey:
         _, contents = self._known
         return Survey(
-            mouse=contents.mouse or self._path.stem,
+            mouse=contents.mouse or self._path.path.stem,
             label=self.label,
             trial_ids=contents.trial_ids,
             tiers=contents.tiers,

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ....store import Problem, files
-from ....store.errors import naming
+from ....store.errors import naming, refusal
 from ....store.folder import is_junk
 from ....store.layout import ArrayLayout
+from ....store.paths import Located
 from ....store.tasks import Progress, Threads
 from ..source import ReadError
 from .names import DATA, TRIALS
@@ -32,33 +33,29 @@ def is_mouse(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class FolderTree:
+class FolderTree(Located):
     """The files below a folder. Links are not followed: a mouse is what lies in its folder.
 
     Attributes
     ----------
-    path
+    path, place
         The folder that holds ``data`` and ``meta``.
     """
 
-    path: Path
     overhead = 1
-
-    @property
-    def label(self) -> str:
-        """The folder."""
-        return str(self.path)
 
     def list(self) -> Listing:
         """Walk the folder."""
-        listing, folders = Listing(self.path.resolve().name), [""]
+        listing, folders = Listing(self.place.resolve().name), [""]
         while folders:
             folder = folders.pop()
             try:
-                with os.scandir(self.path / folder) as entries:
+                with os.scandir(self.place / folder) as entries:
                     for entry in entries:
                         self._add(entry, f"{folder}{entry.name}", listing, folders)
             except OSError as error:
+                if not isinstance(error, PermissionError) and (refused := refusal(error, self.label, folder)):
+                    raise refused from None
                 what = f"cannot be read ({error.strerror})"
                 listing.problems.append(Problem(self.label, what, "make it readable", folder.rstrip("/")))
         return listing
@@ -66,7 +63,7 @@ class FolderTree:
     @contextlib.contextmanager
     def open(self) -> Generator[FolderReader]:
         """Return a reader with memory of its own."""
-        yield FolderReader(self.path)
+        yield FolderReader(self.place)
 
     def _add(self, entry: os.DirEntry[str], name: str, listing: Listing, folders: list[str]) -> None:
         if is_junk(entry.name):

@@ -20,6 +20,7 @@ import xxhash
 from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.folder import is_junk
+from ....store.paths import Located
 from ....store.tasks import Progress
 from ..source import ReadError
 from .published_files import PublishedFile, PublishedTree
@@ -55,22 +56,16 @@ class TarEntry(Entry):
 
 
 @dataclass(frozen=True)
-class TarTree:
+class TarTree(Located):
     """The files of a tar, below the folder in it that holds ``data`` and ``meta``.
 
     Attributes
     ----------
-    path
+    path, place
         The tar.
     """
 
-    path: Path
     overhead = 1
-
-    @property
-    def label(self) -> str:
-        """The tar."""
-        return str(self.path)
 
     def list(self) -> Listing:
         """Read all headers, from the first to the last.
@@ -81,7 +76,7 @@ class TarTree:
             Not a tar, a compressed, damaged or truncated one, or one without a mouse.
         """
         self._check_uncompressed()
-        with _opened(self.path) as descriptor:
+        with self.opened() as descriptor:
             version = _version(descriptor)
             members = [member for member in self._members(descriptor, version[0]) if not is_junk(member.name)]
         names = [_plain_name(member) for member in members if not member.isdir()]
@@ -101,11 +96,12 @@ class TarTree:
     @contextlib.contextmanager
     def open(self) -> Generator[TarReader]:
         """Return a reader with its own file descriptor."""
-        with _opened(self.path) as descriptor:
+        with self.opened() as descriptor:
             yield TarReader(descriptor)
 
     def _check_uncompressed(self) -> None:
-        program = _compression(self.path)
+        with self.opened() as descriptor:
+            program = _compression(os.pread(descriptor, _BLOCK, 0))
         if program is not None:
             what = f"compressed by {program} (expected an uncompressed tar, which is read in place)"
             raise SourceError(Problem(self.label, what, f"unpack it: {program} -d {self.path.name}"))
@@ -195,23 +191,12 @@ def is_tar(path: Path) -> bool:
     try:
         tarfile.TarInfo.frombuf(start, tarfile.ENCODING, "surrogateescape")
     except tarfile.TarError:
-        return _compression(path) is not None
+        return _compression(start) is not None
     return True
 
 
-def _compression(path: Path) -> str | None:
-    with open(path, "rb", buffering=0) as file:
-        start = file.read(max(map(len, _COMPRESSIONS)))
+def _compression(start: bytes) -> str | None:
     return next((program for magic, program in _COMPRESSIONS.items() if start.startswith(magic)), None)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Generator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _version(descriptor: int) -> Version:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ....store import Problem, SourceError
+from ....store import Problem, ResourceError, SourceError
+from ....store.errors import refusal
 from ....store.variables import DTYPES
 from ... import npy
 from ...npy import COPY_AGAIN, Header, NpyError
@@ -203,7 +204,10 @@ def named_errors(tree: Tree, name: str, trial: int | None = None) -> Generator[N
         raise _named_error(tree, name, trial, error) from error
 
 
-def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> SourceError:
+def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> SourceError | ResourceError:
+    if isinstance(error, OSError) and not isinstance(error, PermissionError):
+        if refused := refusal(error, tree.label, name, trial):
+            return refused
     match error:
         case NpyError() | ReadError():
             what, advice = error.what, error.advice

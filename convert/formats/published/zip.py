@@ -17,6 +17,7 @@ import numpy as np
 from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.folder import is_junk
+from ....store.paths import Located
 from ....store.tasks import Progress
 from ..source import ReadError
 from .published_files import PublishedFile, PublishedTree
@@ -34,7 +35,10 @@ _MODE = 0o644 << 16
 
 def is_zip(path: Path) -> bool:
     """Return whether a file ends as zips do."""
-    return path.is_file() and zipfile.is_zipfile(path)
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:  # by its path, zipfile would take one that cannot be read for none
+        return zipfile.is_zipfile(file)
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,16 @@ class ZipEntry(Entry):
 
 
 @dataclass(frozen=True)
-class ZipTree:
+class ZipTree(Located):
     """The files of a zip, below the folder in it that holds ``data`` and ``meta``.
 
     Attributes
     ----------
-    path
+    path, place
         The zip.
     """
 
-    path: Path
     overhead = 3  # the packed member, the unpacked one, and what inflating holds on to
-
-    @property
-    def label(self) -> str:
-        """The zip."""
-        return str(self.path)
 
     def list(self) -> Listing:
         """Read the zip's directory.
@@ -92,15 +90,13 @@ class ZipTree:
     @contextlib.contextmanager
     def open(self) -> Generator[ZipReader]:
         """Return a reader with its own file descriptor."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with self.opened() as descriptor:
             yield ZipReader(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _members(self) -> list[zipfile.ZipInfo]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with self.opened() as descriptor, open(descriptor, "rb", closefd=False) as file:
+                archive = zipfile.ZipFile(file)
                 return [member for member in archive.infolist() if not is_junk(member.filename)]
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise SourceError(Problem(self.label, f"not a readable zip ({error})", _DOWNLOAD_AGAIN)) from None
@@ -108,7 +104,7 @@ class ZipTree:
     def _overlaps(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
         """Find members that share bytes: the sign of a zip made to unpack into far more than it holds."""
         ordered = sorted(members, key=lambda member: member.header_offset)
-        ends = [*(member.header_offset for member in ordered[1:]), self.path.stat().st_size]
+        ends = [*(member.header_offset for member in ordered[1:]), self.place.stat().st_size]
         return [
             Problem(self.label, "overlaps another member, or the end of the zip", _DOWNLOAD_AGAIN, member.filename)
             for member, end in zip(ordered, ends, strict=True)

@@ -1,0 +1,105 @@
+"""Paths: what a person gives as one, and where it is whatever becomes the working folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from .errors import OptionError, Problem, refusal
+
+# Two letters at least, for one is a drive. `Path` leaves only one slash of two.
+_ADDRESS = re.compile(r"([A-Za-z][\w+.:-]+):/")
+_FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?)?(?=/[^/]|/$)", re.IGNORECASE)
+
+
+def read_path(given: str | os.PathLike[str]) -> Path:
+    """Return the path that a person means, relative to the working folder if they gave it so.
+
+    Parameters
+    ----------
+    given
+        A path, in which ``~`` stands for the home folder; or the address of a file on this machine, such as
+        ``file:///data/my%20mouse.zip``.
+
+    Raises
+    ------
+    OptionError
+        It is the address of something that is not on this machine, the home folder of nobody, or no path at all.
+
+    Examples
+    --------
+    >>> print(read_path("stores/mouse.zarr"), read_path("file:///data/my%20mouse.zip"))
+    stores/mouse.zarr /data/my mouse.zip
+    >>> read_path("s3://bucket/stores")
+    Traceback (most recent call last):
+        ...
+    trialpack.store.errors.OptionError: s3://bucket/stores: an address, not a path on this machine; copy it to a disk or mount it, and give the path
+    """  # noqa: E501
+    try:
+        text = os.fspath(given)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise OptionError(Problem(repr(given), "is no path", "give one"))
+    if _FILE_ADDRESS.match(text):
+        return Path(unquote(_FILE_ADDRESS.sub("", text)))
+    address = _ADDRESS.match(text)
+    if address and not os.path.exists(f"{address[1]}:"):
+        what, advice = "an address, not a path on this machine", "copy it to a disk or mount it, and give the path"
+        raise OptionError(Problem(text, what, advice))
+    path = Path(os.path.expanduser(text))
+    if text.startswith("~") and str(path).startswith("~") and not os.path.lexists(text):
+        advice = f"check the name, or give {Path.cwd() / text}"
+        raise OptionError(Problem(text, "the home folder of nobody here", advice))
+    return path
+
+
+@dataclass(frozen=True)
+class Located:
+    """What is at a path, and is found there whatever becomes the working folder, from other processes too.
+
+    Attributes
+    ----------
+    path
+        As a person gave it, for messages.
+    place
+        The same, from the root of the file system: by this it is opened.
+    """
+
+    path: Path
+    place: Path = field(default=Path(), kw_only=True, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Find the place."""
+        if not self.place.is_absolute():
+            object.__setattr__(self, "place", self.path.absolute())
+
+    @property
+    def label(self) -> str:
+        """The path as the person knows it."""
+        return str(self.path)
+
+    @contextlib.contextmanager
+    def opened(self) -> Generator[int]:
+        """Give a descriptor of the file, for reading; never waits, should a pipe have taken its place.
+
+        Raises
+        ------
+        ResourceError
+            It may not be read, or too many files are open.
+        """
+        try:
+            descriptor = os.open(self.place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if refused := refusal(error, self.label):
+                raise refused from None
+            raise
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
