@@ -7,9 +7,15 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from trialpack.convert import convert_mouse, open_source
+from trialpack.convert import compare_with_source, convert_mouse, export_mouse, open_source
+from trialpack.convert.npy import read_header
+from trialpack.readers import open_mouse
 from trialpack.store import SourceError
+from trialpack.store.schema import are_array_attributes
+
+from .mice import assert_holds_mouse, assert_same_tree, trial_ids, trial_path, write_npy, zip_mouse
 
 # --- HDF5: the marks and locks of its own library --------------------------------------------------------------
 
@@ -112,3 +118,87 @@ def test_a_file_that_cannot_be_locked_nor_written_is_read(error, images, tmp_pat
     images.chmod(0o444)
     monkeypatch.setattr(fcntl, "flock", flock)
     assert convert_mouse(images, tmp_path / "stores").verified and tried
+
+
+# --- .npy headers of other writers -----------------------------------------------------------------------------
+
+_SPELT = {
+    "<f4": ["f4", "=f4", "float32", "f", "<f", "single", "|f4"],
+    ">f4": [">f"],
+    "<f8": ["f8", "float64", "d", "<d", "float", "double"],
+    "<i8": ["i8", "int64", "q", "int"],
+    "|u1": ["u1", "<u1", ">u1", "B", "uint8"],
+    "|b1": ["?", "bool", "b1"],
+    "<U4": ["U4", "=U4"],
+    "|S4": ["S4"],
+    "<M8[ms]": ["M8[ms]", "datetime64[ms]"],
+}
+
+
+def respell(path, descr, shape=None):
+    """Write a file's header as another program would."""
+    values = np.load(path)
+    order, shape = bool(values.flags.fnc and not values.flags.c_contiguous), shape or str(values.shape)
+    header = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n"
+    write_npy(path, header, values.tobytes("F" if order else "C"))
+
+
+@pytest.mark.parametrize(("canonical", "descr"), [(one, descr) for one, names in _SPELT.items() for descr in names])
+def test_a_dtype_is_the_same_however_it_is_spelt(canonical, descr, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), canonical))
+    respell(tmp_path / "x.npy", descr)
+    assert np.load(tmp_path / "x.npy").dtype.str == canonical
+    header = read_header(memoryview((tmp_path / "x.npy").read_bytes()))
+    assert (header.descr, header.shape) == (canonical, (2, 3))
+
+
+@pytest.mark.parametrize("container", ["npy", "zip", "tar", "hdf5"])
+def test_trials_and_tables_of_other_writers_come_back(container, static_folder, tmp_path):
+    """A store and an export are the same as of files that numpy wrote; bounds, too, know the byte order."""
+    (static_folder / "config.json").unlink(missing_ok=True)
+    expected = convert_mouse(static_folder, tmp_path / "expected")
+    names = {"<f4": "f4", "<f8": "d", "<i8": "int64", "<i4": "i", "|b1": "?", "|u1": "u1"}
+    for path in static_folder.rglob("*.npy"):
+        descr = np.load(path).dtype.str
+        respell(path, names.get(descr, descr.lstrip("<|")))
+    made = convert_mouse(static_folder, tmp_path / "stores")
+    assert_holds_mouse(made.store, static_folder)
+    assert read_id(made.store) == read_id(expected.store)
+    exported = export_mouse(made.store, tmp_path / "exported", format=container).path
+    compare_with_source(made.store, exported, workers=2)
+    compare_with_source(expected.store, static_folder, workers=2)
+
+
+@pytest.mark.parametrize("options", [{"precision": "float32"}, {"max_error": {"responses": 0.01}}], ids=str)
+def test_narrowed_trials_of_other_writers_are_exported(options, float64_folder, tmp_path):
+    for trial in trial_ids(float64_folder):
+        respell(trial_path(float64_folder, "responses", trial), "f8")
+    made = convert_mouse(float64_folder, tmp_path / "stores", **options)
+    path = export_mouse(made.store, tmp_path / "exported").path
+    assert np.load(trial_path(path, "responses", trial)).dtype.str == "<f4"
+    compare_with_source(made.store, path, workers=1)
+
+
+def test_headers_of_python_2(dynamic_folder, tmp_path):
+    original = convert_mouse(dynamic_folder, tmp_path / "expected").store
+    for path in dynamic_folder.rglob("*.npy"):
+        values = np.load(path)
+        numbers = [f"{size}L" for size in values.shape]
+        respell(path, values.dtype.str, f"({numbers[0]},)" if len(numbers) == 1 else f"({', '.join(numbers)})")
+    assert b"L, 8L" in trial_path(dynamic_folder, "videos", 0).read_bytes()[:128]
+    store = convert_mouse(zip_mouse(dynamic_folder), tmp_path / "stores").store
+    assert read_id(store) == read_id(original)
+    assert_same_tree(export_mouse(store, tmp_path / "exported").path, dynamic_folder)
+
+
+def test_a_store_whose_headers_name_no_dtype_of_trials_is_refused(dynamic_folder, converted):
+    array = open_mouse(converted(dynamic_folder)).index.arrays["responses"]
+    for descr in ["<f4", "f4", "float32"]:
+        assert are_array_attributes({"source_headers": [[descr, False]]}, array)
+    for descr in ["nonsense", "ff4", "O", "<U4", "<f16"]:
+        assert not are_array_attributes({"source_headers": [[descr, False]]}, array)
+
+
+def read_id(store):
+    """Return the name of a store's content."""
+    return open_mouse(store).index.attributes["store_id"]
