@@ -4,8 +4,11 @@ import errno
 import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -202,3 +205,105 @@ def test_a_store_whose_headers_name_no_dtype_of_trials_is_refused(dynamic_folder
 def read_id(store):
     """Return the name of a store's content."""
     return open_mouse(store).index.attributes["store_id"]
+
+
+# --- Zips of other programs ------------------------------------------------------------------------------------
+
+
+class NamedInBytes(zipfile.ZipInfo):
+    """A member whose name is of no encoding that zipfile knows."""
+
+    raw_name = b""
+
+    def _encodeFilenameFlags(self):
+        return self.raw_name, self.flag_bits
+
+
+def zip_as(folder, name_of, *, system=3, unicode_names=None):
+    """Zip a mouse: `name_of` a file gives the bytes of its name, `unicode_names` what Info-ZIP's field has for it."""
+    path = folder.parent / "foreign.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            inside = file.relative_to(folder).as_posix()
+            info = NamedInBytes(f"{len(archive.infolist())}")
+            info.create_system, info.raw_name = system, name_of(inside)
+            if unicode_names is not None:
+                text = struct.pack("<BL", 1, zlib.crc32(info.raw_name)) + unicode_names(inside).encode()
+                # Between others, as Info-ZIP writes it.
+                info.extra = b"ux\3\0\1\1\0" + struct.pack("<HH", 0x7075, len(text)) + text + b"zz\0\0"
+            archive.writestr(info, file.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("heeded", [False, True], ids=["as before Python 3.12", "as since"])
+def test_names_in_unicode_fields(heeded, dynamic_folder, tmp_path, monkeypatch):
+    r"""The last byte of the first letter, as Japanese Windows writes it, is that of a backslash."""
+    name = "表の mouse"
+    path = zip_as(
+        dynamic_folder,
+        lambda inside: f"{name}/{inside}".encode("cp932"),
+        system=0,
+        unicode_names=lambda inside: f"{name}/{inside}",
+    )
+    list_members = zipfile.ZipFile.infolist
+
+    def infolist(archive):
+        members = list_members(archive)
+        for member in members:
+            member.filename = f"{name}/{member.filename.partition('/')[2]}" if heeded else member.orig_filename
+        return members
+
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", infolist)
+    store = convert_mouse(path, tmp_path / "stores").store
+    assert store.name == f"{name}.zarr"
+    assert_holds_mouse(store, dynamic_folder)
+
+
+def test_a_unicode_field_of_another_name_is_not_heeded(dynamic_folder, tmp_path):
+    """A program that knows nothing of the field renamed the member."""
+    path = zip_as(dynamic_folder, lambda inside: f"m/{inside}".encode(), unicode_names=lambda inside: f"n/{inside}")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"m/data/", b"k/data/").replace(b"m/meta/", b"k/meta/").replace(b"m/conf", b"k/conf"))
+    assert open_source(path).survey().mouse == "k"
+
+
+def test_a_unicode_field_cannot_hide_an_unsafe_name(dynamic_folder):
+    path = zip_as(
+        dynamic_folder,
+        lambda inside: f"m/{inside}".encode(),
+        unicode_names=lambda inside: f"m/../../{inside}" if "responses/9" in inside else f"m/{inside}",
+    )
+    with pytest.raises(SourceError, match=r"unsafe name 'm/\.\./\.\./data/responses/9\.npy'"):
+        open_source(path).survey()
+
+
+@pytest.mark.parametrize("system", [0, 3], ids=["Windows", "Unix"])
+@pytest.mark.parametrize("top", ["", "mouse\\"], ids=["at the top", "in a folder"])
+def test_backslashes_between_folders_are_read(system, top, dynamic_folder, tmp_path):
+    path = zip_as(dynamic_folder, lambda inside: (top + inside.replace("/", "\\")).encode(), system=system)
+    store = convert_mouse(path, tmp_path / "stores").store
+    assert store.name == ("mouse.zarr" if top else "foreign.zarr")
+    assert_holds_mouse(store, dynamic_folder)
+
+
+def test_backslashes_beside_slashes(dynamic_folder, tmp_path):
+    """Of a program on Windows they are separators; on other systems a name may have one, which no store can hold."""
+
+    def mixed(inside):
+        return inside.replace("/", "\\") if inside.startswith("meta") else inside
+
+    windows = zip_as(dynamic_folder, lambda inside: mixed(inside).encode(), system=0)
+    assert_holds_mouse(convert_mouse(windows, tmp_path / "stores").store, dynamic_folder)
+    unix = zip_as(dynamic_folder, lambda inside: mixed(inside).encode(), system=3)
+    assert "again with / between folders" in refused(unix, tmp_path / "others").advice
+
+
+def test_backslashes_do_not_lead_upwards(dynamic_folder):
+    def upwards(inside):
+        return f"m/../../{inside}" if inside.endswith("/9.npy") else f"m/{inside}"
+
+    path = zip_as(dynamic_folder, lambda inside: upwards(inside).replace("/", "\\").encode(), system=0)
+    with pytest.raises(SourceError, match="unsafe name"):
+        open_source(path).survey()

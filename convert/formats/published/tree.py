@@ -123,14 +123,16 @@ def find_root(label: str, kind: str, names: Iterable[str]) -> str:
     SourceError
         There is no mouse in the archive, or more than one.
     """
+    names = set(names)
     found = {name for name in names if f"/{name}".endswith(f"/{TIERS}")}
-    if len(found) != 1:
-        what = f"expected one member {TIERS}, found {len(found)}"
-        advice = (
-            f"give the {kind} of one mouse" if found else f"download the {kind} again, or give the {kind} of a mouse"
-        )
-        raise SourceError(Problem(label, what, advice))
-    return found.pop().removesuffix(TIERS)
+    if len(found) == 1:
+        return found.pop().removesuffix(TIERS)
+    what, advice = f"expected one member {TIERS}, found {len(found)}", f"give the {kind} of one mouse"
+    if not found:
+        advice = f"give the {kind} of a mouse, which is its folder with data and meta"
+        if spelt := min((name for name in names if name.replace("\\", "/").endswith(TIERS)), default=None):
+            what, advice = f"{what}, but {spelt}", f"make the {kind} again with / between folders, as zip -r does"
+    raise SourceError(Problem(label, what, advice))
 
 
 def mouse_name(root: str, otherwise: str) -> str:
@@ -141,7 +143,7 @@ def mouse_name(root: str, otherwise: str) -> str:
 def duplicates(label: str, kind: str, names: Iterable[str]) -> list[Problem]:
     """Return a problem for each name that an archive has more than once."""
     return [
-        Problem(label, f"stands {count} times in the {kind} (expected once)", f"download the {kind} again", name)
+        Problem(label, f"stands {count} times in the {kind} (expected once)", MAKE_AGAIN.format(kind), name)
         for name, count in Counter(names).items()
         if count > 1
     ]
