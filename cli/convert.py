@@ -20,6 +20,7 @@ from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
 from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
 from ..store import OptionError, Problem, TrialpackError
+from ..store.errors import one_text_a_cause
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from ..store.publish import Stage, is_store
 from . import options
@@ -29,6 +30,7 @@ from .display import (
     complain_of,
     grouped,
     lines,
+    problems_of,
     progress_bar,
     rate,
     shape_text,
@@ -40,7 +42,7 @@ from .display import (
     with_space,
 )
 from .interrupts import advising
-from .options import named_sources
+from .options import named_sources, spelled
 
 _EPILOG = """
 \b
@@ -80,11 +82,12 @@ class _Outcome:
 
     def failed(self, error: BaseException, label: str = "") -> None:
         """Report an error of a mouse; what another one was refused for in the same words, as of a schema, only once."""
-        new = [line for line in lines(error) if line not in self.problems]
+        known = set(self.problems)
+        new = [problem for problem in problems_of(error) if problem.text(spelled) not in known]
         if not new and label:
-            new = [f"{label}: not converted, for problems that are reported already"]
+            new = [Problem(label, "not converted, for problems that are reported already")]
         complain_of(new, IN_JSON)
-        self.problems += new
+        self.problems += lines(new)
 
 
 @click.command(help=_HELP, epilog=_EPILOG)
@@ -244,7 +247,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     for store in outcome.skipped:
         click.echo(f"note: {store}: is there already, and stays as it is", err=True)
     for one in outcome.done:
-        for warning in one.warnings:
+        for warning in one_text_a_cause(one.warnings):
             click.echo(f"note: {short_name(_survey(one).mouse)}: {warning}", err=True)
         if isinstance(one, Plan):
             show(_plan_table(one), *_plan_notes(one))

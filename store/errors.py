@@ -11,15 +11,16 @@
     ├── StoreFormatError(ValueError)       not a store, or of an unknown version, codec or dtype
     └── CorruptStoreError(OSError)         a store that is not what its manifest says
 
-Each error carries the independent problems it reports; its text has one line for each of them.
+Each error carries the independent problems it reports; its text has one line for each cause of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -141,8 +142,66 @@ class Problem:
         return printable(place + (f"; {advice}" if advice else ""))
 
 
+_VARYING = re.compile(r"(?:trial )?(?:'[^']*'|(?<!\S)\S*[\d./]\S*)")
+"""What differs among texts that say the same: numbers, shapes, dtypes, names of files, and what is quoted."""
+_NAMED = 4
+"""How many others of the same cause are named."""
+
+
+def one_a_cause(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems of which those that say the same of several files or trials are one, which counts the others.
+
+    Examples
+    --------
+    >>> for problem in one_a_cause(Problem("m", f"{n} bytes", "copy it again", f"{n}.npy") for n in range(7)):
+    ...     print(problem)
+    m: 0.npy: 0 bytes (and 6 more: 1.npy, 2.npy, 3.npy, 4.npy, …); copy it again
+    """
+    groups = dict[object, list[Problem]]()
+    for problem in problems:
+        several = problem.member is not None or problem.trial is not None
+        alike = replace(problem, what=_cause(problem.what), member=None, trial=None) if several else problem
+        groups.setdefault(str((alike, several)), []).append(problem)
+    found = list[Problem]()
+    for first, *others in groups.values():
+        names = (f"trial {one.trial}" if one.member == first.member else one.member or "" for one in others)
+        found.append(replace(first, what=first.what + _and_more(list(names))))
+    return found
+
+
+def one_text_a_cause(texts: Iterable[str]) -> list[str]:
+    """Return texts of which those that say the same of several files or trials are one, which counts the others.
+
+    Examples
+    --------
+    >>> one_text_a_cause(f"responses of trial {n} hold NaN" for n in (3, 5))
+    ['responses of trial 3 hold NaN (and 1 more: trial 5)']
+    """
+    groups = dict[str, list[str]]()
+    for text in texts:
+        groups.setdefault(_cause(text), []).append(text)
+    # Those that differ in nothing stand once.
+    alike = ((first, [one for one in others if one != first]) for first, *others in groups.values())
+    return [first + _and_more([_VARYING.findall(one)[0] for one in others]) for first, others in alike]
+
+
+def _cause(text: str) -> str:
+    return re.sub(r"#([^\w#]+#)*", "#", _VARYING.sub("#", text))
+
+
+def _and_more(names: list[str]) -> str:
+    if not names:
+        return ""
+    distinct = list(dict.fromkeys(names))
+    more = ", …" if len(distinct) > _NAMED else ""
+    return f" (and {len(names)} more: {', '.join(distinct[:_NAMED])}{more})"
+
+
 class TrialpackError(Exception):
-    """Base of all errors that trialpack raises on purpose; `problems` says what is wrong, all of it."""
+    """Base of all errors that trialpack raises on purpose; `problems` says what is wrong, all of it.
+
+    Its text has one line a cause, with the first of the files and trials concerned.
+    """
 
     def __init__(self, problems: Problem | Iterable[Problem] | str) -> None:
         if isinstance(problems, str):
@@ -152,7 +211,7 @@ class TrialpackError(Exception):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
+        return "\n".join(map(str, one_a_cause(self.problems)))
 
     @property
     def path(self) -> str:

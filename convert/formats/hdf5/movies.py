@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +98,10 @@ class _Trial:
 def read_movies(file: Hdf5Reader) -> Contents:
     """Find out what a file of this layout holds; see `read_static`."""
     collecting = Hdf5Surveyor(file)
-    trials = {name: _trials(collecting, name) for name in NAMES}
-    ids = sorted({trial for found in trials.values() for trial in found})
-    collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, trials, ids, set())
+    there = {name: _numbers(collecting, name) for name in NAMES}
+    trials = {name: _trials(collecting, name, there[name]) for name in NAMES}
+    ids = sorted({trial for found in there.values() for trial in found})
+    collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, there, ids, set())
     _check_lengths(collecting, trials)
     places = {name: _place(collecting, name, found) for name, found in trials.items() if found}
     top = file.kinds()
@@ -115,20 +116,28 @@ def read_movies(file: Hdf5Reader) -> Contents:
     return collecting.finish(ids, collecting.known_variables(places), places)
 
 
-def _trials(collecting: Hdf5Surveyor, variable: str) -> dict[int, _Trial]:
-    """Examine every dataset of a variable."""
-    group, found, expected = NAMES[variable], dict[int, _Trial](), len(collecting.found.problems)
+def _numbers(collecting: Hdf5Surveyor, variable: str) -> list[int]:
+    """Return the numbers of a variable's trials, whatever these are."""
+    group, found, known = NAMES[variable], list[int](), len(collecting.found.problems)
     with collecting.noting(group):
         for name in collecting.file.kinds(group):
-            path = f"{group}/{name}"
-            if not _NUMBER.fullmatch(name):
-                collecting.found.problem("not a trial (expected a number)", REMOVE, path)
-                continue
-            with collecting.noting(path, int(name)):
-                found[int(name)] = _trial(variable, collecting.file.dataset(path))
-    if not found and len(collecting.found.problems) == expected:
-        collecting.found.problem("empty (expected one dataset a trial)", COPY_AGAIN, group)
-    return dict(sorted(found.items()))
+            if _NUMBER.fullmatch(name):
+                found.append(int(name))
+            else:
+                collecting.found.problem("not a trial (expected a number)", REMOVE, f"{group}/{name}")
+    if not found and len(collecting.found.problems) == known:
+        collecting.found.problem("empty (expected one dataset a trial)", "give the file of a mouse", group)
+    return sorted(found)
+
+
+def _trials(collecting: Hdf5Surveyor, variable: str, numbers: Iterable[int]) -> dict[int, _Trial]:
+    """Examine every dataset of a variable."""
+    found = dict[int, _Trial]()
+    for number in numbers:
+        path = f"{NAMES[variable]}/{number}"
+        with collecting.noting(path, number):
+            found[number] = _trial(variable, collecting.file.dataset(path))
+    return found
 
 
 def _trial(variable: str, dataset: Dataset) -> _Trial:

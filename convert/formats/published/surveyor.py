@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -124,10 +124,12 @@ class Surveyor:
 
     def _found_trials(self, name: str, headers: Mapping[int, Header]) -> FoundTrials | None:
         """Return what the headers of some trials say of a variable; None if none of them can be a trial."""
-        trials = self._trials[name]
-        sound = {
-            trial: header for trial, header in headers.items() if self._is_sound(trials[trial].name, trial, header)
-        }
+        trials, sound = self._trials[name], dict[int, Header]()
+        for trial, header in headers.items():
+            if problem := _unsound(header):
+                self._found.problem(*problem, trials[trial].name, trial)
+            else:
+                sound[trial] = header
         if not sound:
             return None
         usual = self._usual_shape(name, sound)
@@ -153,15 +155,6 @@ class Surveyor:
         of_usual = [header.shape for trial, header in headers.items() if trials[trial].size == size]
         return Counter(of_usual or [header.shape for header in headers.values()]).most_common(1)[0][0]
 
-    def _is_sound(self, member: str, trial: int, header: Header) -> bool:
-        """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
-        problem = dtype_problem(header)
-        if problem is None and 0 in header.shape:
-            problem = f"expected values along every axis, found shape {header.shape}", COPY_AGAIN
-        if problem is not None:
-            self._found.problem(*problem, member, trial)
-        return problem is None
-
     def _spec(
         self, variable: Variable, found: FoundTrials, headers: Mapping[int, Header], ids: Sequence[int], frames: int
     ) -> TrialSpec:
@@ -185,13 +178,23 @@ class Surveyor:
         self._found.check_neurons(neuron_count(variables, specs), of_neurons)
 
     def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
-        """Read the headers of a few trials of the usual size, and of all trials of another one."""
+        """Read the headers of a few trials of the usual size, and of all trials of another one.
+
+        Of all of the usual size, too, if one of those few is not as the others, or cannot be read: all are named.
+        """
         usual = _usual_size(trials)
         of_usual = sorted(trial for trial, entry in trials.items() if entry.size == usual)
         some = of_usual[:: max(1, len(of_usual) // _HEADERS_LOOKED_AT)]
+        found = self._read_headers(trials, some)
+        alike = {(header.dtype.name, header.shape) for header in found.values()}
+        if len(found) < len(some) or len(alike) != 1 or any(map(_unsound, found.values())):
+            found |= self._read_headers(trials, [trial for trial in of_usual if trial not in some])
         others = sorted(trial for trial, entry in trials.items() if entry.size != usual)
+        return found | self._read_headers(trials, others)
+
+    def _read_headers(self, trials: Mapping[int, Entry], wanted: Iterable[int]) -> dict[int, Header]:
         found = dict[int, Header]()
-        for trial in (*some, *others):
+        for trial in wanted:
             entry = trials[trial]
             with self._reporting(entry.name, trial):
                 header = npy.read_header(self._reader.read_start(entry, npy.LONGEST_START))
@@ -247,6 +250,13 @@ class Surveyor:
                 yield
         except SourceError as error:
             self._found.problems += error.problems
+
+
+def _unsound(header: Header) -> tuple[str, str] | None:
+    """Return why a file with this header cannot be a trial, and what to do, as far as one can tell from it alone."""
+    if 0 in header.shape:
+        return f"expected values along every axis, found shape {header.shape}", COPY_AGAIN
+    return dtype_problem(header)
 
 
 def _usual_size(trials: Mapping[int, Entry]) -> int:
