@@ -13,6 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..store.pointers import POINTER_BYTES, pointer_problem
+
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 10_000
 """Bytes of header text that are looked at; numpy's own limit for untrusted files."""
@@ -82,6 +84,8 @@ def read_header(start: memoryview) -> Header:
     """
     if start.nbytes == 0:
         raise NpyError("the file is empty (expected a .npy header)")
+    if problem := pointer_problem(bytes(start[:POINTER_BYTES])):
+        raise NpyError(*problem)
     if bytes(start[:6]) != MAGIC:
         raise NpyError(f"not a .npy file (expected it to start with {MAGIC!r}, found {bytes(start[:6])!r})")
     if start.nbytes < 12:

@@ -18,12 +18,14 @@ from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import explain_not_a_store, is_junk, read_file
 from .metadata import to_json
+from .pointers import find_pointer
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
 UNLISTED = (layout.SOFTWARE, layout.MANIFEST)
 """Files that a manifest does not list: they have digests of their own."""
 _SEAL = "sha256_of_manifest"
+_COPY = "copy or convert the mouse again"
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def read_manifest(root: Path) -> Manifest:
     """
     path = root / layout.MANIFEST
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+    if problem := find_pointer(path):
+        raise StoreFormatError(_problem(root, layout.MANIFEST, *problem))
     if path.is_symlink() or not path.is_file():
         raise StoreFormatError(explain_not_a_store(root))
     data = path.read_bytes()
@@ -115,7 +119,7 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     for name in UNLISTED:
         found.pop(name, None)
     problems = [
-        _problem(root, path, _size_text(record.size, found.get(path)), "copy or convert the mouse again")
+        _problem(root, path, *(find_pointer(root / path) or (_size_text(record.size, found.get(path)), _COPY)))
         for path, record in manifest.files.items()
         if found.get(path) != record.size
     ]
@@ -180,7 +184,7 @@ def _is_written_as(manifest: Manifest, data: bytes) -> bool:
 
 
 def _damaged(root: Path, what: str) -> CorruptStoreError:
-    return CorruptStoreError(_problem(root, layout.MANIFEST, what, "copy or convert the mouse again"))
+    return CorruptStoreError(_problem(root, layout.MANIFEST, what, _COPY))
 
 
 def _size_text(expected: int, found: int | None) -> str:
@@ -204,6 +208,8 @@ def read_software(root: Path) -> tuple[dict[str, str], list[Problem]]:
     """Return the versions that made a store, and what is wrong with their record."""
     path = root / layout.SOFTWARE
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+    if problem := find_pointer(path):
+        raise StoreFormatError(_problem(root, layout.MANIFEST, *problem))
     if path.is_symlink() or not path.is_file():
         return {}, [_software_problem(root, "missing or not a file")]
     data = read_file(root, layout.SOFTWARE)
@@ -224,4 +230,4 @@ def _parse_software(data: bytes) -> dict[str, str] | None:
 
 
 def _software_problem(root: Path, what: str) -> Problem:
-    return Problem(str(root), what, "copy or convert the mouse again", layout.SOFTWARE)
+    return Problem(str(root), what, _COPY, layout.SOFTWARE)

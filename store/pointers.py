@@ -37,5 +37,8 @@ def find_pointer(path: Path) -> tuple[str, str] | None:
         return "a link of git-annex to a file that was not fetched", advice
     if not path.is_file():
         return None
-    with open(path, "rb", buffering=0) as file:
-        return pointer_problem(file.read(POINTER_BYTES))
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return pointer_problem(file.read(POINTER_BYTES))
+    except OSError:  # which whoever reads it reports
+        return None

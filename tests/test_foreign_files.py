@@ -2,7 +2,9 @@
 
 import errno
 import fcntl
+import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -12,12 +14,13 @@ import zlib
 
 import numpy as np
 import pytest
-from trialpack.convert import compare_with_source, convert_mouse, export_mouse, open_source
+from trialpack.convert import compare_with_source, convert_mouse, export_mouse, find_sources, open_source
 from trialpack.convert.npy import read_header
 from trialpack.readers import open_mouse
-from trialpack.store import SourceError
+from trialpack.store import SourceError, TrialpackError
 from trialpack.store.schema import are_array_attributes
 
+from .command_line import run
 from .mice import assert_holds_mouse, assert_same_tree, trial_ids, trial_path, write_npy, zip_mouse
 
 # --- HDF5: the marks and locks of its own library --------------------------------------------------------------
@@ -307,3 +310,193 @@ def test_backslashes_do_not_lead_upwards(dynamic_folder):
     path = zip_as(dynamic_folder, lambda inside: upwards(inside).replace("/", "\\").encode(), system=0)
     with pytest.raises(SourceError, match="unsafe name"):
         open_source(path).survey()
+
+
+# --- Files that Git LFS and git-annex have not fetched -----------------------------------------------------------
+
+_LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+_ANNEX = b"/annex/objects/MD5E-s5243--d41d8cd98f00b204e9800998ecf8427e.npy\n"
+_POINTERS = pytest.mark.parametrize(
+    ("pointer", "command"), [(_LFS, "git lfs pull"), (_ANNEX, "datalad get")], ids=["LFS", "annex"]
+)
+
+
+def problems_of(path):
+    with pytest.raises(TrialpackError) as refusal:
+        open_source(path).survey()
+    return refusal.value.problems
+
+
+@_POINTERS
+@pytest.mark.parametrize("container", ["folder", "zip"])
+@pytest.mark.parametrize(
+    "place", ["data/videos", "meta/neurons/cell_motor_coordinates.npy", "meta/note.txt", "config.json"]
+)
+def test_a_pointer_within_a_mouse(pointer, command, container, place, dynamic_folder):
+    paths = list((dynamic_folder / place).glob("*.npy")) or [dynamic_folder / place]
+    for path in paths:
+        path.write_bytes(pointer)
+    problems = problems_of(zip_mouse(dynamic_folder) if container == "zip" else dynamic_folder)
+    assert {problem.member for problem in problems} == {path.relative_to(dynamic_folder).as_posix() for path in paths}
+    assert all("pointer" in problem.what and command in problem.advice for problem in problems)
+
+
+@_POINTERS
+@pytest.mark.parametrize("name", ["mouse.zip", "mouse.tar", "mouse.h5", "mouse.tar.gz"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "in a folder of mice"])
+def test_a_pointer_in_place_of_a_mouse(pointer, command, name, beside, dynamic_folder, tmp_path):
+    path = dynamic_folder.parent / name
+    path.write_bytes(pointer)
+    found = find_sources(path.parent) if beside else [path]
+    (problem,) = next(refusals for one in found if (refusals := problems_of_any(one)))
+    assert problem.path == str(path) and "pointer" in problem.what and command in problem.advice
+
+
+def problems_of_any(source):
+    try:
+        open_source(source).survey()
+    except TrialpackError as error:
+        return error.problems
+    return ()
+
+
+def annexed(path, fetched):
+    """Put a link in place of a file, as git-annex does."""
+    key = path.parent / ".git/annex/objects/xy/MD5E-s3--01/MD5E-s3--01"
+    key.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(key)
+    path.symlink_to(".git/annex/objects/xy/MD5E-s3--01/MD5E-s3--01")
+    if not fetched:
+        key.unlink()
+
+
+@pytest.mark.parametrize(("fetched", "command"), [(False, "datalad get and datalad unlock"), (True, "datalad unlock")])
+def test_links_of_git_annex(fetched, command, dynamic_folder, dynamic_zip, tmp_path):
+    """A file that is given may be a link to one; within a folder, the file itself has to be there."""
+    annexed(dynamic_folder / "data/responses/9.npy", fetched)
+    (problem,) = (one for one in problems_of(dynamic_folder) if "link" in one.what)
+    assert problem.member == "data/responses/9.npy" and command in problem.advice
+    annexed(dynamic_zip, fetched)
+    if fetched:
+        assert convert_mouse(dynamic_zip, tmp_path / "stores").verified
+        return
+    for path in (dynamic_zip, dynamic_zip.parent):
+        (problem,) = problems_of(path)
+        assert "git-annex" in problem.what and command in problem.advice
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "responses/c.0.0.0", "zarr.json"])
+def test_a_store_that_was_not_fetched(name, dynamic_folder, converted):
+    store = converted(dynamic_folder)
+    file = next(path for path in store.rglob("*") if path.relative_to(store).as_posix() == name)
+    file.write_bytes(_ANNEX)
+    with pytest.raises(TrialpackError, match=r"pointer.*; fetch it with datalad get"):
+        open_mouse(store)
+    file.unlink()
+    file.symlink_to("../.git/annex/objects/x/y/z")
+    with pytest.raises(TrialpackError, match=r"link of git-annex.*; fetch it with datalad get and datalad unlock"):
+        open_mouse(store)
+
+
+# --- Advice that can help ----------------------------------------------------------------------------------------
+
+
+def test_a_static_mouse_has_no_statistics_pkl(static_folder, converted, tmp_path):
+    """Whoever exports has no choice of .npz; whoever saves statistics has."""
+    store = converted(static_folder)
+    done = run("export", store, "--to", tmp_path / "out", "--as", "npy", "--statistics-pkl")
+    assert done.returncode == 1 and "npz" not in done.stderr and "export without statistics.pkl" in done.stderr
+    assert "use .npz" in run("stats", store, "-o", tmp_path / "x.pkl").stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (lambda folder: shutil.rmtree(folder / "data/responses"), "add responses, of each trial"),
+        (lambda folder: trial_path(folder, "pupil_center", 9).unlink(), "add it, or declare the variable optional"),
+        (lambda folder: save(trial_path(folder, "behavior", 9), np.int16), "save it as float32"),
+        (
+            lambda folder: (folder / "meta/trials/tiers.npy").rename(folder / "tiers.npy"),
+            "save one text there for each",
+        ),
+        (lambda folder: (folder / "config.json").write_bytes(b"\xff"), "save it as such"),
+    ],
+    ids=["no responses", "a missing pupil", "int16", "no tiers", "another encoding"],
+)
+def test_what_was_never_right_is_not_to_be_copied_again(spoil, advice, dynamic_folder, tmp_path):
+    spoil(dynamic_folder)
+    with pytest.raises(SourceError) as refusal:
+        convert_mouse(dynamic_folder, tmp_path / "stores")
+    assert any(advice in problem.advice for problem in refusal.value.problems), str(refusal.value)
+    assert not [problem for problem in refusal.value.problems if "copy" in problem.advice]
+
+
+def save(path, dtype):
+    np.save(path, np.nan_to_num(np.load(path)).astype(dtype))
+
+
+# --- One fault of many files -------------------------------------------------------------------------------------
+
+
+def lines_and_problems(source, tmp_path):
+    """Return what convert prints of a refusal, and what it lists with --json."""
+    done = run("convert", source, "--to", tmp_path / "stores", "--json")
+    assert done.returncode == 1
+    return done.stderr.splitlines(), json.loads(done.stdout)["problems"]
+
+
+def test_a_zip_packed_by_another_method(dynamic_folder, tmp_path):
+    path = zip_mouse(dynamic_folder, method=zipfile.ZIP_BZIP2)
+    with zipfile.ZipFile(path) as archive:
+        count = len([info for info in archive.infolist() if not info.is_dir()])
+    (line,), problems = lines_and_problems(path, tmp_path)
+    assert f"method 12 (expected stored or deflated) (and {count - 1} more: " in line and line.endswith("zip -r does")
+    assert len(problems) == count
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-9], lambda data: data.replace(b"<f4", b"<i4")], ids=["cut", "i4"]
+)
+def test_all_trials_with_a_fault_are_named(spoil, dynamic_folder, tmp_path):
+    """Though only a few headers are read of trials that are as they should be."""
+    for trial in trial_ids(dynamic_folder):
+        path = trial_path(dynamic_folder, "responses", trial)
+        path.write_bytes(spoil(path.read_bytes()) if trial != 9 else path.read_bytes())
+    lines, problems = lines_and_problems(dynamic_folder, tmp_path)
+    wrong = [one for one in problems if "data/responses/" in one and "other variables" not in one]
+    assert len(lines) == 1 and len(wrong) in (1, 11), problems
+
+
+@pytest.mark.parametrize("variables", [["inputs"], ["inputs", "responses", "behavior", "eye_position"]], ids=len)
+def test_a_movie_that_cannot_be_read_is_still_a_trial(variables, dynamic_folder, tmp_path):
+    """That its dtype is another one does not mean that it is missing, or should have no tier."""
+    h5py = pytest.importorskip("h5py")
+    from .hdf5_files import write_movies
+
+    path = write_movies(dynamic_folder, tmp_path / "mouse.h5", dict.fromkeys(trial_ids(dynamic_folder), 300))
+    spoilt = trial_ids(dynamic_folder)[2:7]
+    with h5py.File(path, "a") as file:
+        for place in (f"{group}/{trial}" for group in variables for trial in spoilt):
+            values = file[place][...]
+            del file[place]
+            file[place] = np.nan_to_num(values).astype(np.uint8)
+    (line,), problems = lines_and_problems(path, tmp_path)
+    assert "found |u1" in line and f"(and {5 * len(variables) - 1} more: " in line and "tier" not in line
+    assert len(problems) == 5 * len(variables)
+
+
+def test_a_warning_of_many_trials_is_kept_as_one(dynamic_folder, tmp_path):
+    for trial in trial_ids(dynamic_folder):
+        path = trial_path(dynamic_folder, "responses", trial)
+        values = np.load(path)
+        values[3, 5] = np.nan
+        np.save(path, values)
+    done = run("convert", dynamic_folder, "--to", tmp_path / "stores", "--json")
+    (made,) = json.loads(done.stdout)["mice"]
+    assert len([one for one in made["warnings"] if "NaN" in one]) == 12
+    (kept,) = (one for one in open_mouse(made["store"]).index.attributes["warnings"] if "NaN" in one)
+    assert kept == (
+        "responses of trial 0 hold NaN among their valid values (and 11 more: trial 3, trial 6, trial 9, trial 10, …)"
+    )
+    done = run("convert", dynamic_folder, "--to", tmp_path / "shown")
+    assert len([line for line in done.stderr.splitlines() if "NaN" in line]) == 1

@@ -196,7 +196,7 @@ class Hdf5Reader:
 
     def _expect(self, parent: Any, path: str, name: str, wanted: Kind) -> None:
         if not parent.links.exists(_encoded(name)):
-            raise ReadError("missing", COPY_AGAIN)
+            raise ReadError("missing", "add it, or give another file of the mouse")
         kind = self._kind(parent, name)
         if kind != wanted:
             self._refuse(path, kind, wanted)

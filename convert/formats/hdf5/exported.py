@@ -115,7 +115,7 @@ class _Exported:
                 return None
             values = self._file.values(self._file.dataset(path))
             if values.dtype.kind != kind or values.ndim != 1 or n_trials not in (None, values.size):
-                raise ReadError(f"expected one value a trial, found shape {values.shape} {values.dtype}")
+                raise ReadError(f"expected one value a trial, found shape {values.shape} {values.dtype}", EXPORT_AGAIN)
             if digest(values) != attributes.text(A_DIGEST):
                 raise ReadError(DIFFERS)
             return values.tolist()
@@ -237,7 +237,7 @@ def _as_stored(dataset: Dataset, descr: str) -> tuple[tuple[int, ...], np.dtype[
 
 def _bytes(name: str, dataset: Dataset) -> SmallArray:
     if dataset.dtype != np.uint8 or len(dataset.shape) != 1:
-        raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}")
+        raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}", EXPORT_AGAIN)
     return small_array(name, dataset.shape, dataset.dtype.str, fortran_order=False)
 
 

@@ -15,6 +15,7 @@ from ....store import Problem, files
 from ....store.errors import naming
 from ....store.folder import is_junk
 from ....store.layout import ArrayLayout
+from ....store.pointers import find_pointer
 from ....store.tasks import Progress, Threads
 from ..source import ReadError
 from .names import DATA, TRIALS
@@ -60,7 +61,7 @@ class FolderTree:
                         self._add(entry, f"{folder}{entry.name}", listing, folders)
             except OSError as error:
                 what = f"cannot be read ({error.strerror})"
-                listing.problems.append(Problem(self.label, what, "make it readable", folder.rstrip("/")))
+                listing.refuse(Problem(self.label, what, "make it readable", folder.rstrip("/")), folder.rstrip("/"))
         return listing
 
     @contextlib.contextmanager
@@ -78,7 +79,8 @@ class FolderTree:
             listing.entries[name] = Entry(name, status.st_size, status.st_mtime_ns)
         else:
             what = f"{'a link' if entry.is_symlink() else 'not a regular file'} (expected a file)"
-            listing.problems.append(Problem(self.label, what, "put a copy of the file there", name))
+            problem = find_pointer(Path(entry.path)) or (what, "put a copy of the file there")
+            listing.refuse(Problem(self.label, *problem, name), name)
 
 
 class FolderReader:

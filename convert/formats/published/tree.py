@@ -18,6 +18,7 @@ from ....store import Problem, SourceError
 from ....store.variables import DTYPES
 from ... import npy
 from ...npy import COPY_AGAIN, Header, NpyError
+from ..findings import OF_ANOTHER_SHAPE
 from ..source import ReadError
 from .names import TIERS
 
@@ -49,12 +50,20 @@ class Listing:
     ----------
     mouse
         Name of the mouse: that of its folder, or else of the archive.
+    refused
+        What is there, but cannot be read, for reasons that are among the problems: names inside the mouse.
     """
 
     mouse: str
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     problems: list[Problem] = field(default_factory=list[Problem])
     left_out: list[str] = field(default_factory=list[str])
+    refused: set[str] = field(default_factory=set[str])
+
+    def refuse(self, problem: Problem, name: str) -> None:
+        """Note what is wrong with a file or folder of the mouse."""
+        self.problems.append(problem)
+        self.refused.add(name)
 
 
 class TreeReader(Protocol):
@@ -171,9 +180,9 @@ def trial_problem(header: Header, shape: tuple[int, ...], dtype: str) -> tuple[s
         return problem
     floats = header.dtype.kind == np.dtype(dtype).kind == "f" and header.dtype.itemsize <= np.dtype(dtype).itemsize
     if header.dtype.name != dtype and not floats:
-        return f"expected {dtype} as of the other trials, found {header.descr}", COPY_AGAIN
+        return f"expected {dtype} as of the other trials, found {header.descr}", f"save it as {dtype}"
     if header.shape != shape:
-        return f"expected shape {shape} as of the other trials, found {header.shape}", COPY_AGAIN
+        return f"expected shape {shape} as of the other trials, found {header.shape}", OF_ANOTHER_SHAPE
     return None
 
 
@@ -210,7 +219,7 @@ def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> 
         case NpyError() | ReadError():
             what, advice = error.what, error.advice
         case UnicodeDecodeError():
-            what, advice = f"not UTF-8 text ({error.reason})", COPY_AGAIN
+            what, advice = f"not UTF-8 text ({error.reason})", "save it as such"
         case PermissionError():
             what, advice = "cannot be read (permission denied)", "make it readable"
         case OSError():

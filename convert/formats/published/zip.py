@@ -18,6 +18,7 @@ import numpy as np
 from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.folder import is_junk
+from ....store.pointers import find_pointer
 from ....store.tasks import Progress
 from ..source import ReadError
 from .published_files import PublishedFile, PublishedTree
@@ -85,7 +86,7 @@ class ZipTree:
         for name, member in members:
             problem = _refusal(name, member)
             if problem:
-                listing.problems.append(Problem(self.label, *problem, name))
+                listing.refuse(Problem(self.label, *problem, name), name.removeprefix(root))
             elif not name.endswith("/") and name.startswith(root):
                 inside = name.removeprefix(root)
                 listing.entries[inside] = _entry(inside, member)
@@ -109,7 +110,8 @@ class ZipTree:
                 members = archive.infolist()
             named = list(zip(_names(members), members, strict=True))
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise SourceError(Problem(self.label, f"not a readable zip ({error})", _DOWNLOAD_AGAIN)) from None
+            problem = find_pointer(self.path) or (f"not a readable zip ({error})", _DOWNLOAD_AGAIN)
+            raise SourceError(Problem(self.label, *problem)) from None
         return [(name, member) for name, member in named if not is_junk(name)]
 
     def _overlaps(self, members: list[tuple[str, zipfile.ZipInfo]]) -> list[Problem]:
