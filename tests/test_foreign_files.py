@@ -500,3 +500,31 @@ def test_a_warning_of_many_trials_is_kept_as_one(dynamic_folder, tmp_path):
     )
     done = run("convert", dynamic_folder, "--to", tmp_path / "shown")
     assert len([line for line in done.stderr.splitlines() if "NaN" in line]) == 1
+
+
+# --- config.json -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{'a': 1}", '{"a": 1', "﻿{}", "[" * 100_000])
+def test_a_config_that_is_no_json_is_said_and_kept(text, dynamic_folder, tmp_path):
+    (dynamic_folder / "config.json").write_bytes(text.encode())
+    made = convert_mouse(dynamic_folder, tmp_path / "stores")
+    (warning,) = (one for one in made.warnings if "config.json" in one)
+    assert warning.startswith("config.json is not JSON (") and warning.isprintable()
+    assert made.warnings == open_source(dynamic_folder).survey().warnings
+    path = export_mouse(made.store, tmp_path / "exported").path
+    assert (path / "config.json").read_bytes() == text.encode()
+
+
+def test_an_exported_file_has_the_same_warning(static_folder, tmp_path):
+    pytest.importorskip("h5py")
+    (static_folder / "config.json").write_text("none")
+    made = convert_mouse(static_folder, tmp_path / "stores")
+    file = export_mouse(made.store, tmp_path / "exported", format="hdf5").path
+    assert convert_mouse(file, tmp_path / "again").warnings == made.warnings and "config.json" in made.warnings[-1]
+
+
+@pytest.mark.parametrize("text", ["null", "[1]", '{"a": "é"}\r\n', "NaN"])
+def test_a_config_that_is_json_needs_no_word(text, dynamic_folder):
+    (dynamic_folder / "config.json").write_bytes(text.encode())
+    assert not open_source(dynamic_folder).survey().warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -48,6 +49,13 @@ class Findings:
         """Raise all problems, if there are any."""
         if self.problems:
             raise SourceError(self.problems)
+
+    def check_config(self, text: str | None) -> None:
+        """Warn of a ``config.json`` that is no JSON: nothing here reads it, so it is kept, and not refused."""
+        try:
+            json.loads("null" if text is None else text)
+        except (ValueError, RecursionError) as error:
+            self.warnings.append(f"config.json is not JSON ({printable(str(error))}), and is kept as it is")
 
     def leave_out(self, name: str) -> None:
         """Note that something has no place in a store: nothing is left behind in silence."""

@@ -64,6 +64,7 @@ class _Exported:
             distinct = {trial.descr for trial in place.trials.values()}
             self._found.widest(name, (np.dtype(descr).name for descr in distinct))
         contents = self._collecting.finish(ids, variables, places)
+        self._found.check_config(facts["config"])
         warnings, lengths = tuple(self._found.warnings), None if frames is None else tuple(frames)
         return replace(contents, verbatim=self._verbatim, warnings=warnings, n_file_frames=lengths, **facts)
 

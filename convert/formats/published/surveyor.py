@@ -54,6 +54,7 @@ class Surveyor:
         small, verbatim = self._meta()
         self._check_neurons(variables, specs, small)
         config = self._text(CONFIG)
+        self._found.check_config(config)
         self._found.raise_any()
         return Survey(
             mouse=self._mouse,
