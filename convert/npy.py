@@ -84,10 +84,9 @@ def read_header(start: memoryview) -> Header:
     """
     if start.nbytes == 0:
         raise NpyError("the file is empty (expected a .npy header)")
-    if problem := pointer_problem(bytes(start[:POINTER_BYTES])):
-        raise NpyError(*problem)
     if bytes(start[:6]) != MAGIC:
-        raise NpyError(f"not a .npy file (expected it to start with {MAGIC!r}, found {bytes(start[:6])!r})")
+        what = f"not a .npy file (expected it to start with {MAGIC!r}, found {bytes(start[:6])!r})"
+        raise NpyError(*(pointer_problem(bytes(start[:POINTER_BYTES])) or (what, COPY_AGAIN)))
     if start.nbytes < 12:
         raise NpyError(f"the header is cut off (expected 12 bytes or more, found {start.nbytes})")
     wide = start[6] >= 2

@@ -363,7 +363,7 @@ KINDS: dict[str, Kind] = {
         lambda f: shutil.copy(f / RESPONSE, trial_path(f, "responses", 1)), "1.npy", ("missing",)
     ),
     "trial behind the tiers": Kind(rename(VIDEO, "data/videos/999999999.npy"), TIERS, ("too short",), others=True),
-    "responses missing": Kind(remove("data/responses"), "", ("expected responses of all trials", "copy the file")),
+    "responses missing": Kind(remove("data/responses"), "", ("expected responses of all trials", "add responses")),
     "variable of one trial": Kind(put_array("data/licks/9.npy", [1.0]), "data/licks/", ("missing", "optional")),
     "both kinds of stimulus": Kind(
         add_variable("images", lambda: np.ones((6, 8), "f4")),
