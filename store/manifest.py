@@ -118,11 +118,13 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     found = dict(_walk(root, ""))
     for name in UNLISTED:
         found.pop(name, None)
-    problems = [
-        _problem(root, path, *(find_pointer(root / path) or (_size_text(record.size, found.get(path)), _COPY)))
-        for path, record in manifest.files.items()
-        if found.get(path) != record.size
-    ]
+    problems = list[Problem]()
+    for path, record in manifest.files.items():
+        if found.get(path) != record.size:
+            # Only what was found: a manifest may name anything.
+            pointer = find_pointer(root / path) if path in found else None
+            what, advice = pointer or (_size_text(record.size, found.get(path)), _COPY)
+            problems.append(_problem(root, path, what, advice))
     extra = [
         _problem(root, path, "not part of the store (the manifest does not list it)", "remove it")
         for path in sorted(found.keys() - manifest.files.keys())

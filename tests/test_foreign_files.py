@@ -96,7 +96,7 @@ def test_a_file_of_a_killed_writer_is_refused(how, block, writer, tmp_path):
     process.wait()
     path.write_bytes(bytes(block) + path.read_bytes())
     problem = refused(path, tmp_path)
-    assert "ended before it had closed it" in problem.what and "h5clear --status" in problem.advice
+    assert "ended before it had closed it" in problem.what and "h5clear -s" in problem.advice
 
 
 def test_no_writer_begins_while_a_file_is_read(images):

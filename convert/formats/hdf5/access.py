@@ -226,7 +226,8 @@ def named_errors(label: str, member: str | None = None, trial: int | None = None
     except READ_ERRORS as error:
         system = error.strerror if isinstance(error, OSError) and error.filename else None
         what = f"cannot be read ({system or first_line(error)})"
-        raise SourceError(Problem(label, what, COPY_AGAIN, member, trial)) from error
+        advice = "make it readable" if isinstance(error, PermissionError) else COPY_AGAIN
+        raise SourceError(Problem(label, what, advice, member, trial)) from error
 
 
 def _stamp(descriptor: int) -> Stamp:

@@ -193,7 +193,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _VERSION_WITH_FLAGS, _FLAGS, _WRITING = 2, 11, 0x01 | 0x04
 """From which version on, and at which byte, a superblock says that the file is open for writing, or for SWMR."""
 _NOT_CLOSED = (
-    "close it in that program; if that is gone, write the file again, or clear the mark with h5clear --status and see "
+    "close it in that program; if that is gone, write the file again, or clear the mark with h5clear -s and see "
     "what it holds"
 )
 _INSTALL = "pip install h5py hdf5plugin"
