@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -157,16 +157,20 @@ def one_a_cause(problems: Iterable[Problem]) -> list[Problem]:
     ...     print(problem)
     m: 0.npy: 0 bytes (and 6 more: 1.npy, 2.npy, 3.npy, 4.npy, …); copy it again
     """
-    groups = dict[object, list[Problem]]()
+    groups = dict[str, dict[str, Problem]]()
     for problem in problems:
         several = problem.member is not None or problem.trial is not None
         alike = replace(problem, what=_cause(problem.what), member=None, trial=None) if several else problem
-        groups.setdefault(str((alike, several)), []).append(problem)
+        groups.setdefault(repr((alike, several)), {})[repr(problem)] = problem
     found = list[Problem]()
-    for first, *others in groups.values():
-        names = (f"trial {one.trial}" if one.member == first.member else one.member or "" for one in others)
-        found.append(replace(first, what=first.what + _and_more(list(names))))
+    for first, *others in (group.values() for group in groups.values()):
+        names = [one.member if one.member != first.member else _trial(one) for one in others]
+        found.append(replace(first, what=first.what + _and_more(names)))
     return found
+
+
+def _trial(problem: Problem) -> str | None:
+    return None if problem.trial is None else f"trial {problem.trial}"
 
 
 def one_text_a_cause(texts: Iterable[str]) -> list[str]:
@@ -189,12 +193,12 @@ def _cause(text: str) -> str:
     return re.sub(r"#([^\w#]+#)*", "#", _VARYING.sub("#", text))
 
 
-def _and_more(names: list[str]) -> str:
+def _and_more(names: Sequence[str | None]) -> str:
     if not names:
         return ""
-    distinct = list(dict.fromkeys(names))
-    more = ", …" if len(distinct) > _NAMED else ""
-    return f" (and {len(names)} more: {', '.join(distinct[:_NAMED])}{more})"
+    distinct = [name for name in dict.fromkeys(names) if name]
+    shown = f": {', '.join(distinct[:_NAMED])}" if distinct else ""
+    return f" (and {len(names)} more{shown}{', …' if len(distinct) > _NAMED else ''})"
 
 
 class TrialpackError(Exception):

@@ -139,6 +139,13 @@ def test_trials_of_one_file_are_named_by_their_numbers() -> None:
     assert str(error) == "m: tiers: trial 3 has no tier (and 2 more: trial 5, trial 9); give it one"
 
 
+def test_the_same_of_one_file_is_said_once() -> None:
+    """As of one that is read twice; what differs in numbers only is counted."""
+    twice, other = Problem("m", "found 3", "mend it", "x"), Problem("m", "found 4", "mend it", "x")
+    assert str(SourceError([twice, twice])) == str(twice)
+    assert str(SourceError([twice, other])) == "m: x: found 3 (and 1 more); mend it"
+
+
 def test_texts_of_one_cause_are_one() -> None:
     texts = [*(f"pupil of trial {n} have {n * 7} frames, its videos 300" for n in range(20_000)), "no train trials"]
     texts += [*(f"{name} is left out" for name in ("notes/a.md", "x.txt", "LICENSE")), "no train trials"]
