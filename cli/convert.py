@@ -20,6 +20,7 @@ from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
 from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
 from ..store import OptionError, Problem, TrialpackError
+from ..store.errors import one_text_a_cause
 from ..store.layout import A_MAX_ERROR, CODECS, short_name
 from ..store.publish import Stage, is_store
 from . import options
@@ -30,6 +31,7 @@ from .display import (
     grouped,
     lines,
     note,
+    problems_of,
     progress_bar,
     rate,
     shape_text,
@@ -41,7 +43,7 @@ from .display import (
     with_space,
 )
 from .interrupts import advising
-from .options import named_sources
+from .options import named_sources, spelled
 
 _EPILOG = """
 \b
@@ -81,11 +83,12 @@ class _Outcome:
 
     def failed(self, error: BaseException, label: str = "") -> None:
         """Report an error of a mouse; what another one was refused for in the same words, as of a schema, only once."""
-        new = [line for line in lines(error) if line not in self.problems]
+        known = set(self.problems)
+        new = [problem for problem in problems_of(error) if problem.text(spelled) not in known]
         if not new and label:
-            new = [f"{label}: not converted, for problems that are reported already"]
+            new = [Problem(label, "not converted, for problems that are reported already")]
         complain_of(new, IN_JSON)
-        self.problems += new
+        self.problems += lines(new)
 
 
 @click.command(help=_HELP, epilog=_EPILOG)
@@ -265,9 +268,8 @@ def _show_notes(done: list[Plan | ConversionSummary]) -> None:
     by_text = dict[str, list[str]]()
     for one in done:
         said = one.plan.space.shortage if isinstance(one, ConversionSummary) else None
-        for text in one.warnings:
-            if text != said:
-                by_text.setdefault(text, []).append(short_name(_survey(one).mouse))
+        for text in one_text_a_cause(text for text in one.warnings if text != said):
+            by_text.setdefault(text, []).append(short_name(_survey(one).mouse))
     for text, (first, *others) in by_text.items():
         note(f"{first}{f' and {len(others)} more' if others else ''}: {text}")
 

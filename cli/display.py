@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from ..store import StoreFormatError, TrialpackError, files, layout
-from ..store.errors import printable
+from ..store import Problem, StoreFormatError, TrialpackError, files, layout
+from ..store.errors import one_a_cause, printable
 from ..store.space import Space
 from .interrupts import cleaning
 from .options import spelled
@@ -196,32 +196,38 @@ def show_documents(documents: Sequence[Any]) -> None:
     show_json(documents[0] if len(documents) == 1 else list(documents))
 
 
-def lines(error: BaseException) -> list[str]:
-    """Return an error as lines, one a problem."""
+def problems_of(error: BaseException) -> tuple[Problem, ...]:
+    """Return the problems that an error reports; one of the system is one."""
     if isinstance(error, StoreFormatError):
         from ..convert.formats.registry import explain_mouse
 
-        return [explain_mouse(problem).text(spelled) for problem in error.problems]
+        return tuple(map(explain_mouse, error.problems))
     if isinstance(error, TrialpackError):
-        return [problem.text(spelled) for problem in error.problems]
+        return error.problems
     if isinstance(error, OSError) and error.filename:
-        return [f"{printable(str(error.filename))}: {error.strerror}"]
-    return [str(error)]
+        return (Problem(printable(str(error.filename)), error.strerror or ""),)
+    return (Problem("", str(error)),)
+
+
+def lines(problems: Iterable[Problem]) -> list[str]:
+    """Return problems as lines, one each."""
+    return [problem.text(spelled) for problem in problems]
 
 
 def complain(error: BaseException, elsewhere: str = "") -> None:
-    """Print an error on standard error, one line a problem, but not hundreds.
+    """Print an error on standard error, one line a cause, but not hundreds.
 
     Parameters
     ----------
     elsewhere
         Where all problems are to be had, such as `IN_JSON`.
     """
-    complain_of(lines(error), elsewhere)
+    complain_of(problems_of(error), elsewhere)
 
 
-def complain_of(found: Sequence[str], elsewhere: str = "") -> None:
-    """Print lines, one a problem; parameters as of `complain`."""
+def complain_of(problems: Iterable[Problem], elsewhere: str = "") -> None:
+    """Print problems, one line a cause; parameters as of `complain`."""
+    found = lines(one_a_cause(problems))
     for line in found[:_SHOWN_PROBLEMS]:
         click.echo(f"trialpack: {line}", err=True)
     if more := len(found[_SHOWN_PROBLEMS:]):

@@ -17,6 +17,7 @@ from .display import (
     complain,
     grouped,
     lines,
+    problems_of,
     shape_text,
     show,
     show_documents,
@@ -52,7 +53,7 @@ def info(stores: tuple[Path, ...], as_json: bool) -> None:
             documents.append(summarize(store))
         except (TrialpackError, OSError) as error:
             complain(error, IN_JSON)
-            documents.append({"store": str(store), "problems": lines(error)})
+            documents.append({"store": str(store), "problems": lines(problems_of(error))})
         else:
             if not as_json:
                 show(_facts(documents[-1]), _variables(documents[-1]), _arrays(documents[-1]))

@@ -13,7 +13,7 @@ from ..convert.formats.registry import expected
 from ..store import CorruptStoreError, TrialpackError
 from ..store.layout import short_name
 from . import options
-from .display import IN_JSON, bound_texts, complain, lines, progress_bar, show_documents, size
+from .display import IN_JSON, bound_texts, complain, lines, problems_of, progress_bar, show_documents, size
 from .options import named_sources
 
 _EPILOG = """
@@ -103,7 +103,7 @@ def _document(one: _Outcome, *, quick: bool) -> dict[str, Any]:
     failed = {"store": str(one.store), "intact": False, "depth": "quick" if quick else "full"}
     found = one.found.describe() if one.found else failed
     source = str(one.source) if one.source else None
-    problems = lines(one.error) if one.error else []
+    problems = lines(problems_of(one.error)) if one.error else []
     return found | {"source": source, "equal_to_source": one.equal, "problems": problems}
 
 

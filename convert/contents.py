@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..readers.reductions import Summary
 from ..store import layout
+from ..store.errors import one_text_a_cause
 from ..store.layout import ArrayLayout, CodecName
 from ..store.metadata import Records, to_json, write_array, write_group, write_metadata
 from .formats.source import Source
@@ -158,7 +159,7 @@ def root_attributes(plan: Plan, merged: UnitRecord, digests: Mapping[str, str]) 
         layout.A_LETTER: plan.published.letter if plan.published else None,
         layout.A_ROWS_PER_SHARD: plan.rows_per_shard,
         layout.A_SOURCE: {"name": Path(survey.label).name, "files": survey.files, "bytes": survey.nbytes},
-        layout.A_WARNINGS: [*plan.warnings, *merged.warnings],
+        layout.A_WARNINGS: one_text_a_cause([*plan.warnings, *merged.warnings]),
     }
 
 

@@ -21,7 +21,6 @@ from ..store.variables import (
     stored_dimensions,
     variable_problems,
 )
-from .npy import COPY_AGAIN
 from .published_mice import find_published
 from .schema import Declaration, Schema
 
@@ -244,7 +243,7 @@ class VariableFinder:
         elif name in self._found:
             self._problem(self._found[name], what, _DECLARE if key else _RENAME)
         else:
-            self.problems.append(Problem(self._label, what, COPY_AGAIN))
+            self.problems.append(Problem(self._label, what, f"add {name}, of each trial"))
 
     def _check_sizes(self, variables: Sequence[Variable]) -> None:
         """Check that a dimension has one size in all variables; frames are compared trial by trial."""

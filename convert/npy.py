@@ -6,11 +6,14 @@ import ast
 import functools
 import io
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..store.pointers import POINTER_BYTES, pointer_problem
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 10_000
@@ -20,6 +23,9 @@ MAX_AXES, MAX_SIZE = 32, 2**48
 _SURROGATES, _LAST_CODE_POINT = (0xD800, 0xDFFF), 0x10FFFF
 LONGEST_START = 12 + MAX_HEADER
 COPY_AGAIN = "copy the file again"
+_SAVE_WITH_NUMPY = "copy the file again, or save it with numpy if that is how it was written"
+_PYTHON_2 = re.compile(rb"(?<=\d)L(?=\s*[,)])")
+"""The mark of a long integer of Python 2, which wrote shapes such as ``(3L, 40L)``."""
 _KEYS = {"descr", "fortran_order", "shape"}
 
 
@@ -38,7 +44,7 @@ class Header:
     Attributes
     ----------
     descr
-        numpy's name of the dtype with its byte order, such as ``<f4``.
+        numpy's name of the dtype with its byte order, such as ``<f4``, however the file spells it.
     fortran_order
         Whether the first axis varies fastest in the file.
     shape
@@ -79,12 +85,15 @@ def read_header(start: memoryview) -> Header:
     if start.nbytes == 0:
         raise NpyError("the file is empty (expected a .npy header)")
     if bytes(start[:6]) != MAGIC:
-        raise NpyError(f"not a .npy file (expected it to start with {MAGIC!r}, found {bytes(start[:6])!r})")
+        what = f"not a .npy file (expected it to start with {MAGIC!r}, found {bytes(start[:6])!r})"
+        raise NpyError(*(pointer_problem(bytes(start[:POINTER_BYTES])) or (what, COPY_AGAIN)))
     if start.nbytes < 12:
         raise NpyError(f"the header is cut off (expected 12 bytes or more, found {start.nbytes})")
     wide = start[6] >= 2
     if start[6] not in (1, 2, 3) or start[7] != 0:
-        raise NpyError(f"unknown .npy version (expected 1.0, 2.0 or 3.0, found {start[6]}.{start[7]})")
+        raise NpyError(
+            f"unknown .npy version (expected 1.0, 2.0 or 3.0, found {start[6]}.{start[7]})", _SAVE_WITH_NUMPY
+        )
     begin = 12 if wide else 10
     length = int.from_bytes(start[8:begin], "little")
     if length > MAX_HEADER:
@@ -110,7 +119,8 @@ def narrowed(descr: str, dtype: np.dtype[Any]) -> str:
     >>> narrowed(">f8", np.dtype("float32")), narrowed("<f4", np.dtype("float64"))
     ('>f4', '<f4')
     """
-    return f"{descr[0]}{dtype.str[1:]}" if np.dtype(descr).itemsize > dtype.itemsize else descr
+    found = np.dtype(descr)
+    return dtype.newbyteorder(found.byteorder).str if found.itemsize > dtype.itemsize else descr
 
 
 def as_array(data: memoryview, header: Header) -> NDArray[Any]:
@@ -174,16 +184,22 @@ def _check_text(data: memoryview, dtype: np.dtype[Any]) -> None:
 def _parse(text: bytes, offset: int) -> Header:
     """Parse a header's text; cached, since all trials of a variable have the same."""
     try:
-        fields = ast.literal_eval(text.decode("latin1"))
+        fields = ast.literal_eval(_PYTHON_2.sub(b"", text).decode("latin1"))
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise NpyError("the header is damaged (expected a Python dictionary)") from None
+        raise _damaged("a Python dictionary") from None
     if not isinstance(fields, dict) or set(cast("dict[object, object]", fields)) != _KEYS:
-        raise NpyError(f"the header is damaged (expected exactly the keys {', '.join(sorted(_KEYS))})")
+        raise _damaged(f"exactly the keys {', '.join(sorted(_KEYS))}")
     return Header(parse_descr(fields["descr"]), _order(fields["fortran_order"]), _shape(fields["shape"]), offset)
 
 
+def _damaged(expected: str) -> NpyError:
+    return NpyError(f"the header is damaged (expected {expected})", _SAVE_WITH_NUMPY)
+
+
 def parse_descr(value: object) -> str:
-    """Return numpy's name of a dtype, such as ``<f4``, if that is what it is.
+    """Return numpy's name of a dtype with its byte order, such as ``<f4``, if that is what it is.
+
+    Other programs write ``f4``, ``float32`` or ``=f4``, which numpy reads as the same.
 
     Raises
     ------
@@ -198,29 +214,29 @@ def parse_descr(value: object) -> str:
     except (TypeError, ValueError, SyntaxError):
         dtype = None
     if dtype is None:
-        raise NpyError(f"unknown dtype (expected such as '<f4', found {_short(value)})")
+        raise NpyError(f"unknown dtype (expected such as '<f4', found {_short(value)})", _SAVE_WITH_NUMPY)
     if dtype.hasobject:
         raise NpyError("holds pickled Python objects, which are never loaded", "save it again as numbers or text")
     if dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
         raise NpyError(
             f"dtype {_short(value)} is not supported (expected plain numbers or text)", "save it again as such"
         )
-    return value
+    return dtype.str
 
 
 def _order(value: object) -> bool:
     if not isinstance(value, bool):
-        raise NpyError(f"the header is damaged (expected fortran_order True or False, found {_short(value)})")
+        raise _damaged(f"fortran_order True or False, found {_short(value)}")
     return value
 
 
 def _shape(value: object) -> tuple[int, ...]:
     sizes = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (None,)
     if not all(type(size) is int and size >= 0 for size in sizes):
-        raise NpyError(f"the header is damaged (expected a shape of non-negative integers, found {_short(value)})")
+        raise _damaged(f"a shape of non-negative integers, found {_short(value)}")
     if len(sizes) > MAX_AXES or any(cast(int, size) > MAX_SIZE for size in sizes):
         limits = f"{MAX_AXES} axes and {MAX_SIZE} along each at most"
-        raise NpyError(f"the header is damaged (expected {limits}, found shape {_short(value)})")
+        raise _damaged(f"{limits}, found shape {_short(value)}")
     return cast("tuple[int, ...]", sizes)
 
 

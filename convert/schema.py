@@ -28,7 +28,6 @@ from typing import Any, cast, get_args
 from ..store import Problem, SourceError
 from ..store.paths import read_path
 from ..store.variables import Channel, Role, Variable, dimension_problems, is_variable_name
-from .npy import COPY_AGAIN
 
 SCHEMA_FILE = "trialpack.toml"
 MAX_SCHEMA_BYTES = 1 << 20
@@ -85,7 +84,7 @@ class Schema:
         """Return a problem with the shape of all trials: with the dimensions that are declared, else with the files."""
         if self.declared(variable).dimensions is not None:
             return self.problem(what, variable, "dimensions")
-        return Problem(label, what, COPY_AGAIN, folder)
+        return Problem(label, what, "save its trials so, or declare its dimensions in trialpack.toml", folder)
 
 
 def read_schema(path: Path | str) -> Schema:

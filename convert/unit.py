@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import Problem, SourceError, layout
+from ..store import Argument, Problem, SourceError, layout
 from ..store.layout import ArrayLayout, Precision, Variable
 from ..store.manifest import values_digest
 from ..store.metadata import array_document
@@ -24,9 +24,11 @@ from ..store.shards import ShardWriter
 from ..store.tasks import Progress, Silent
 from ..store.variables import stimulus_of
 from .formats.source import SourcePart, SourceTrial, TrialReader
-from .npy import COPY_AGAIN
 from .rounding import Limits, round_within
 from .validity import holds_nan, is_withheld, valid_frames
+
+_NO_FRAME = "save it with its values, or leave the trial out of all variables"
+_SIGNALLING = ("save all trials as one dtype, or give ", Argument("precision", "float32"))
 
 
 @dataclass(frozen=True)
@@ -208,9 +210,7 @@ class _UnitWriter:
         self._record.warnings += known.other_lengths(reference)
         if n_frames == 0:
             what = f"no valid frame (the {reference} of trial {known.trial_id} are NaN throughout)"
-            self._problems.append(
-                Problem(self._unit.source, what, COPY_AGAIN, known.members[reference], known.trial_id)
-            )
+            self._problems.append(Problem(self._unit.source, what, _NO_FRAME, known.members[reference], known.trial_id))
 
     def _finish(self, writer: _RowWriter) -> None:
         file = writer.finish()
@@ -317,7 +317,7 @@ class _RowWriter:
             back = stored_values(self.variable, trial.values, trial.values.dtype.newbyteorder("=").str)
             if values.astype(back.dtype).tobytes() != back.tobytes():
                 what = f"{trial.descr} values that float64 does not hold exactly (a signalling NaN)"
-                raise SourceError(Problem(self._unit.source, what, COPY_AGAIN, trial.member, trial_id))
+                raise SourceError(Problem(self._unit.source, what, _SIGNALLING, trial.member, trial_id))
         return self._padded(values)
 
     def _padded(self, values: NDArray[Any]) -> NDArray[Any]:

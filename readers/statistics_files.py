@@ -58,8 +58,13 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     files.save(path, _FORMATS[path.suffix.lower()](statistics))
 
 
-def check_format(variables: Sequence[Variable], path: Path) -> None:
+def check_format(variables: Sequence[Variable], path: Path, advice: str = "use .npz") -> None:
     """Check that statistics of some variables can be written to a file of this name.
+
+    Parameters
+    ----------
+    advice
+        What to do where the public pipeline has no statistics of such variables.
 
     Raises
     ------
@@ -69,17 +74,17 @@ def check_format(variables: Sequence[Variable], path: Path) -> None:
     if path.suffix.lower() not in _FORMATS:
         raise OptionError(Problem(str(path), f"no format {path.suffix or 'without a suffix'}", "use .pkl or .npz"))
     if path.suffix.lower() == ".pkl":
-        _check_public(variables, path)
+        _check_public(variables, path, advice)
 
 
-def _check_public(variables: Sequence[Variable], path: Path) -> None:
+def _check_public(variables: Sequence[Variable], path: Path, advice: str) -> None:
     """Check that all that the public pipeline expects is there, with frames, and without axes that it does not know."""
     axes = {one.name: len(one.dimensions) for one in variables if one.frame_axis is not None}
     if wrong := [name for name, count in _PUBLIC_AXES.items() if axes.get(name) != count]:
         what = (
             f"the public pipeline has statistics.pkl of dynamic mice only, with {', '.join(_PUBLIC_AXES)} as published"
         )
-        raise OptionError(Problem(str(path), f"{what} (lacking or of other axes: {', '.join(wrong)})", "use .npz"))
+        raise OptionError(Problem(str(path), f"{what} (lacking or of other axes: {', '.join(wrong)})", advice))
 
 
 def public_structure(statistics: Statistics) -> dict[str, dict[str, dict[str, NDArray[np.float32]]]]:

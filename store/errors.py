@@ -13,7 +13,7 @@
     └── ResourceError(OSError)             the system does not give what is needed, such as space or one more open file
         └── AccessError(PermissionError)   it may not be read
 
-Each error carries the independent problems it reports; its text has one line for each of them.
+Each error carries the independent problems it reports; its text has one line for each cause of them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -144,8 +145,70 @@ class Problem:
         return printable(place + (f"; {advice}" if advice else ""))
 
 
+_VARYING = re.compile(r"(?:trial )?(?:'[^']*'|(?<!\S)\S*[\d./]\S*)")
+"""What differs among texts that say the same: numbers, shapes, dtypes, names of files, and what is quoted."""
+_NAMED = 4
+"""How many others of the same cause are named."""
+
+
+def one_a_cause(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems of which those that say the same of several files or trials are one, which counts the others.
+
+    Examples
+    --------
+    >>> for problem in one_a_cause(Problem("m", f"{n} bytes", "copy it again", f"{n}.npy") for n in range(7)):
+    ...     print(problem)
+    m: 0.npy: 0 bytes (and 6 more: 1.npy, 2.npy, 3.npy, 4.npy, …); copy it again
+    """
+    groups = dict[str, dict[str, Problem]]()
+    for problem in problems:
+        several = problem.member is not None or problem.trial is not None
+        alike = replace(problem, what=_cause(problem.what), member=None, trial=None) if several else problem
+        groups.setdefault(repr((alike, several)), {})[repr(problem)] = problem
+    found = list[Problem]()
+    for first, *others in (group.values() for group in groups.values()):
+        names = [one.member if one.member != first.member else _trial(one) for one in others]
+        found.append(replace(first, what=first.what + _and_more(names)))
+    return found
+
+
+def _trial(problem: Problem) -> str | None:
+    return None if problem.trial is None else f"trial {problem.trial}"
+
+
+def one_text_a_cause(texts: Iterable[str]) -> list[str]:
+    """Return texts of which those that say the same of several files or trials are one, which counts the others.
+
+    Examples
+    --------
+    >>> one_text_a_cause(f"responses of trial {n} hold NaN" for n in (3, 5))
+    ['responses of trial 3 hold NaN (and 1 more: trial 5)']
+    """
+    groups = dict[str, list[str]]()
+    for text in texts:
+        groups.setdefault(_cause(text), []).append(text)
+    # Those that differ in nothing stand once.
+    alike = ((first, [one for one in others if one != first]) for first, *others in groups.values())
+    return [first + _and_more([_VARYING.findall(one)[0] for one in others]) for first, others in alike]
+
+
+def _cause(text: str) -> str:
+    return re.sub(r"#([^\w#]+#)*", "#", _VARYING.sub("#", text))
+
+
+def _and_more(names: Sequence[str | None]) -> str:
+    if not names:
+        return ""
+    distinct = [name for name in dict.fromkeys(names) if name]
+    shown = f": {', '.join(distinct[:_NAMED])}" if distinct else ""
+    return f" (and {len(names)} more{shown}{', …' if len(distinct) > _NAMED else ''})"
+
+
 class TrialpackError(Exception):
-    """Base of all errors that trialpack raises on purpose; `problems` says what is wrong, all of it."""
+    """Base of all errors that trialpack raises on purpose; `problems` says what is wrong, all of it.
+
+    Its text has one line a cause, with the first of the files and trials concerned.
+    """
 
     def __init__(self, problems: Problem | Iterable[Problem] | str) -> None:
         if isinstance(problems, str):
@@ -155,7 +218,7 @@ class TrialpackError(Exception):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
+        return "\n".join(map(str, one_a_cause(self.problems)))
 
     @property
     def path(self) -> str:

@@ -18,12 +18,14 @@ from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import explain_not_a_store, is_junk, read_file
 from .metadata import to_json
+from .pointers import find_pointer
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
 UNLISTED = (layout.SOFTWARE, layout.MANIFEST)
 """Files that a manifest does not list: they have digests of their own."""
 _SEAL = "sha256_of_manifest"
+_COPY = "copy or convert the mouse again"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def read_manifest(root: Path) -> Manifest:
         The manifest was changed after it was written.
     """
     path = root / layout.MANIFEST
+    if problem := find_pointer(path):
+        raise StoreFormatError(_problem(root, layout.MANIFEST, *problem))
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
         raise StoreFormatError(explain_not_a_store(root))
@@ -114,11 +118,13 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     found = dict(_walk(root, ""))
     for name in UNLISTED:
         found.pop(name, None)
-    problems = [
-        _problem(root, path, _size_text(record.size, found.get(path)), "copy or convert the mouse again")
-        for path, record in manifest.files.items()
-        if found.get(path) != record.size
-    ]
+    problems = list[Problem]()
+    for path, record in manifest.files.items():
+        if found.get(path) != record.size:
+            # Only what was found: a manifest may name anything.
+            pointer = find_pointer(root / path) if path in found else None
+            what, advice = pointer or (_size_text(record.size, found.get(path)), _COPY)
+            problems.append(_problem(root, path, what, advice))
     extra = [
         _problem(root, path, "not part of the store (the manifest does not list it)", "remove it")
         for path in sorted(found.keys() - manifest.files.keys())
@@ -180,7 +186,7 @@ def _is_written_as(manifest: Manifest, data: bytes) -> bool:
 
 
 def _damaged(root: Path, what: str) -> CorruptStoreError:
-    return CorruptStoreError(_problem(root, layout.MANIFEST, what, "copy or convert the mouse again"))
+    return CorruptStoreError(_problem(root, layout.MANIFEST, what, _COPY))
 
 
 def _size_text(expected: int, found: int | None) -> str:
@@ -203,6 +209,8 @@ def software_record(versions: Mapping[str, str]) -> bytes:
 def read_software(root: Path) -> tuple[dict[str, str], list[Problem]]:
     """Return the versions that made a store, and what is wrong with their record."""
     path = root / layout.SOFTWARE
+    if problem := find_pointer(path):
+        return {}, [_problem(root, layout.SOFTWARE, *problem)]
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
         return {}, [_software_problem(root, "missing or not a file")]
@@ -224,4 +232,4 @@ def _parse_software(data: bytes) -> dict[str, str] | None:
 
 
 def _software_problem(root: Path, what: str) -> Problem:
-    return Problem(str(root), what, "copy or convert the mouse again", layout.SOFTWARE)
+    return Problem(str(root), what, _COPY, layout.SOFTWARE)

@@ -12,7 +12,7 @@ import numpy as np
 from . import layout
 from .bounds import parse_bound
 from .layout import ArrayLayout, Precision
-from .variables import Role, Variable, kind_of, parse_variable, recording_problems
+from .variables import DTYPES, Role, Variable, kind_of, parse_variable, recording_problems
 
 _ROOT: Mapping[str, type | tuple[type, ...]] = {
     layout.A_STORE_ID: str,
@@ -171,15 +171,19 @@ def _is_below_meta(name: str) -> bool:
 
 def _is_source_dtype(found: object, array: ArrayLayout) -> bool:
     """Return whether values of the array can stand for values of that dtype, viewed byte by byte if need be."""
-    try:
-        dtype = np.dtype(found) if isinstance(found, str) else None
-    except (TypeError, ValueError, SyntaxError, OverflowError):
-        dtype = None
+    dtype = _parse_dtype(found)
     if dtype is None or dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
         return False
     if dtype.kind == "S":
         return array.dtype == "uint8" and array.shape[-1:] == (dtype.itemsize,) and dtype.itemsize > 0
     return dtype.kind not in "mM" or array.dtype == "int64"
+
+
+def _parse_dtype(found: object) -> np.dtype[Any] | None:
+    try:
+        return np.dtype(found) if isinstance(found, str) else None
+    except (TypeError, ValueError, SyntaxError, OverflowError):
+        return None
 
 
 def _are_headers(attributes: Mapping[str, Any], array: ArrayLayout) -> bool:
@@ -188,6 +192,8 @@ def _are_headers(attributes: Mapping[str, Any], array: ArrayLayout) -> bool:
         return False
     for header in cast("list[Any]", headers):
         if not isinstance(header, list) or [type(one) for one in cast("list[Any]", header)] != [str, bool]:
+            return False
+        if getattr(_parse_dtype(cast("list[Any]", header)[0]), "name", None) not in DTYPES:
             return False
     if rows is None:
         return True

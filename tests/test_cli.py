@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from trialpack.cli.display import progress_bar
+from trialpack.cli.display import IN_JSON, complain_of, progress_bar
 from trialpack.cli.main import COMMANDS, commands
 from trialpack.convert import convert_mouse, export_mouse
 from trialpack.convert.published_mice import published_mice
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.readers.statistics_files import save_statistics
-from trialpack.store import OptionError
+from trialpack.store import OptionError, Problem
 
 from .command_line import TRIALPACK, run
 
@@ -259,24 +259,26 @@ def test_verify_names_what_is_damaged(stores, tmp_path):
         assert f"responses/{shard.name}" in json.loads(done.stdout)["problems"][0]
 
 
-@pytest.mark.parametrize(
-    ("command", "last"),
-    [
-        (["info"], "trialpack: … and 12 more (--json lists all)"),
-        (["verify"], "trialpack: … and 12 more (--json lists all)"),
-        (["stats"], "trialpack: … and 12 more"),
-    ],
-    ids=lambda value: value[0],
-)
-def test_hundreds_of_problems_do_not_flood_the_terminal(stores, tmp_path, command, last):
+@pytest.mark.parametrize("command", ["info", "verify", "stats"])
+def test_one_fault_of_many_files_is_one_line(stores, tmp_path, command):
+    """With their number and the first of them; what --json prints has one for each."""
     store = shutil.copytree(next(stores.glob("static*")), tmp_path / "mouse.zarr")
     for number in range(32):
         (store / f"{number}.txt").touch()
-    done = run(*command, store)
+    done = run(command, store)
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 21 and done.stderr.splitlines()[-1] == last
-    if "--json" in last:
-        assert len(json.loads(run(*command, store, "--json").stdout)["problems"]) == 32
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"trialpack: {store}: 0.txt: not part of the store")
+    assert line.endswith(" (and 31 more: 1.txt, 10.txt, 11.txt, 12.txt, …); remove it")
+    if command != "stats":
+        problems = json.loads(run(command, store, "--json").stdout)["problems"]
+        assert len(problems) == 32 and f"{store}: 31.txt: not part of the store" in problems[25]
+
+
+def test_hundreds_of_faults_do_not_flood_the_terminal(capsys):
+    complain_of([Problem("mouse", f"fault {'x' * number}", "mend it", "y.npy") for number in range(32)], IN_JSON)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21 and lines[-1] == "trialpack: … and 12 more (--json lists all)"
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "trials/._tier", "Thumbs.db", "responses/desktop.ini", "__MACOSX/x"])

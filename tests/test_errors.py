@@ -105,6 +105,62 @@ def test_a_line_says_where_what_and_what_to_do() -> None:
     assert str(BARE) == "/stores/mouse.zarr: exists already"
 
 
+def problem_of(number: int, what: str = "found {}", advice: str = "mend it", path: str = "m") -> Problem:
+    return Problem(path, what.format(number), advice, f"{number}.npy", number)
+
+
+def test_one_line_for_each_cause(error_class: type[TrialpackError]) -> None:
+    """Numbers, names and what is quoted may differ; everything else is another fault, with a line of its own."""
+    error = error_class(
+        [
+            *(problem_of(number) for number in range(60)),
+            problem_of(3, "lost {}"),
+            problem_of(3, advice="save it"),
+            problem_of(3, path="n"),
+            *(problem_of(number, "shape ({}, 4) of '" + "x" * number + "'") for number in (1, 2)),
+        ]
+    )
+    assert str(error).splitlines() == [
+        "m: 0.npy: found 0 (and 59 more: 1.npy, 2.npy, 3.npy, 4.npy, …); mend it",
+        "m: 3.npy: lost 3; mend it",
+        "m: 3.npy: found 3; save it",
+        "n: 3.npy: found 3; mend it",
+        "m: 1.npy: shape (1, 4) of 'x' (and 1 more: 2.npy); mend it",
+    ]
+    assert len(error.problems) == 65
+
+
+def test_what_names_no_file_has_a_line_of_its_own() -> None:
+    """Of arguments, the values are what matters."""
+    problems = [Problem("m", f"no {name!r}", argument=Argument("max_error", 1, name)) for name in "ab"]
+    assert errors.one_a_cause(problems) == problems
+
+
+def test_trials_of_one_file_are_named_by_their_numbers() -> None:
+    error = SourceError(
+        Problem("m", f"trial {trial} has no tier", "give it one", "tiers", trial) for trial in (3, 5, 9)
+    )
+    assert str(error) == "m: tiers: trial 3 has no tier (and 2 more: trial 5, trial 9); give it one"
+
+
+def test_the_same_of_one_file_is_said_once() -> None:
+    """As of one that is read twice; what differs in numbers only is counted."""
+    twice, other = Problem("m", "found 3", "mend it", "x"), Problem("m", "found 4", "mend it", "x")
+    assert str(SourceError([twice, twice])) == str(twice)
+    assert str(SourceError([twice, other])) == "m: x: found 3 (and 1 more); mend it"
+
+
+def test_texts_of_one_cause_are_one() -> None:
+    texts = [*(f"pupil of trial {n} have {n * 7} frames, its videos 300" for n in range(20_000)), "no train trials"]
+    texts += [*(f"{name} is left out" for name in ("notes/a.md", "x.txt", "LICENSE")), "no train trials"]
+    assert errors.one_text_a_cause(texts) == [
+        "pupil of trial 0 have 0 frames, its videos 300 (and 19999 more: trial 1, trial 2, trial 3, trial 4, …)",
+        "no train trials",
+        "notes/a.md is left out (and 1 more: x.txt)",
+        "LICENSE is left out",
+    ]
+
+
 ADVICE = ("give ", Argument("max_memory", "191MB"), ", or ", Call("convert_mouse", "a b"))
 ADVISED = Problem("mouse", "too small", ADVICE)
 WRONG = Problem("", "no such variable", argument=Argument("max_error", 0.5, "pupil"))

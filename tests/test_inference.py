@@ -208,7 +208,7 @@ def test_a_folder_whose_name_cannot_be_is_to_be_renamed(tmp_path: Path):
     made = {"responses": lambda t: floats(N, 20), "tür": lambda t: floats(20), "frame": lambda t: floats(20)}
     with pytest.raises(SourceError) as raised:
         planned(write_own(tmp_path / "lab", made))
-    lines = str(raised.value).splitlines()
+    lines = list(map(str, raised.value.problems))
     assert len(lines) == 2 and all(line.endswith("rename it") for line in lines)
     assert "data/frame: a variable cannot be called 'frame'" in lines[0]
 

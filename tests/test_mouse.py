@@ -268,8 +268,9 @@ def test_only_a_full_check_reads_the_data(copied: Path) -> None:
     for shard in (next(copied.glob("pupil_center/c.0.*")), next(copied.glob("responses/c.1*"))):
         flip(shard)
         open_mouse(copied)
-        with pytest.raises(CorruptStoreError, match=f"{shard.relative_to(copied).as_posix()}: checksum differs"):
+        with pytest.raises(CorruptStoreError, match="checksum differs") as raised:
             open_mouse(copied, check="full")
+        assert shard.relative_to(copied).as_posix() in [problem.member for problem in raised.value.problems]
 
 
 def test_an_unknown_check_is_refused(dynamic: Mouse) -> None:

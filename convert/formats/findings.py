@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from ...store import Problem, SourceError
 from ...store.errors import printable
 from ...store.variables import RESPONSES, is_safe_name
-from ..npy import COPY_AGAIN
 from ..published_mice import NO_TIER
 
 MAX_SMALL_FILE = 1 << 30
@@ -22,7 +22,10 @@ _LONGEST_NAME = 1000
 _NAMED = 1000
 """Trials without files that are named one by one: an array of tiers may be as long as it likes."""
 REMOVE = "remove it from the mouse"
-_COMPLETE = "copy the file again, or declare the variable optional in trialpack.toml"
+_NO_FILES = f"add the trial's files, or set its tier to {NO_TIER!r} if there never were any"
+OF_ANOTHER_SHAPE = "save it with that shape, or leave the trial out of all variables"
+SAVE_TIERS = "save one text there for each number that a trial could have"
+_COMPLETE = "add it, or declare the variable optional in trialpack.toml"
 
 
 class Findings:
@@ -46,6 +49,13 @@ class Findings:
         """Raise all problems, if there are any."""
         if self.problems:
             raise SourceError(self.problems)
+
+    def check_config(self, text: str | None) -> None:
+        """Warn of a ``config.json`` that is no JSON: nothing here reads it, so it is kept, and not refused."""
+        try:
+            json.loads("null" if text is None else text)
+        except (ValueError, RecursionError) as error:
+            self.warnings.append(f"config.json is not JSON ({printable(str(error))}), and is kept as it is")
 
     def leave_out(self, name: str) -> None:
         """Note that something has no place in a store: nothing is left behind in silence."""
@@ -80,7 +90,12 @@ class Findings:
         return fits
 
     def check_complete(
-        self, names: Mapping[str, str], trials: Mapping[str, Iterable[int]], ids: Sequence[int], optional: Set[str]
+        self,
+        names: Mapping[str, str],
+        trials: Mapping[str, Iterable[int]],
+        ids: Sequence[int],
+        optional: Set[str],
+        advice: str = _COMPLETE,
     ) -> None:
         """Check that every variable has every trial.
 
@@ -97,17 +112,17 @@ class Findings:
             for trial in ids if found and variable not in optional else ():
                 if trial not in found:
                     member = names[variable].format(trial)
-                    self.problem(f"missing (other variables have trial {trial})", _COMPLETE, member, trial)
+                    self.problem(f"missing (other variables have trial {trial})", advice, member, trial)
 
     def tiers(self, values: NDArray[Any], ids: Sequence[int], member: str) -> dict[int, str]:
         """Return the tier of each trial; the file number is the index."""
         if values.ndim != 1 or values.dtype.kind != "U":
             what = f"expected one text a trial, found shape {values.shape} {values.dtype.str}"
-            self.problem(what, COPY_AGAIN, member)
+            self.problem(what, SAVE_TIERS, member)
             return dict.fromkeys(ids, "")
         if ids and ids[-1] >= len(values):
             what = f"too short (expected {ids[-1] + 1} or more, for trial {ids[-1]}; found {len(values)})"
-            self.problem(what, COPY_AGAIN, member)
+            self.problem(what, SAVE_TIERS, member)
         tiers = {number: str(tier) for number, tier in enumerate(values)}
         self._check_tiers(tiers, set(ids), member)
         return {trial: tiers.get(trial, "") for trial in ids}
@@ -117,13 +132,18 @@ class Findings:
         without = [trial for trial, tier in tiers.items() if ids and trial not in ids and tier != NO_TIER]
         for trial in without[:_NAMED]:
             what = f"trial {trial} is of tier {tiers[trial]!r} but has no file in any variable"
-            self.problem(what, f"copy the mouse again, or set its tier to {NO_TIER!r}", member, trial)
+            self.problem(what, _NO_FILES, member, trial)
         if len(without) > _NAMED:
             what = f"{len(without) - _NAMED} more trials are of a tier but have no file in any variable"
-            self.problem(what, COPY_AGAIN, member)
+            self.problem(what, _NO_FILES, member)
         for trial, tier in tiers.items():
             if trial in ids and tier.strip().lower() in ("", "nan"):
-                self.problem(f"trial {trial} has no tier (found {tier!r})", COPY_AGAIN, member, trial)
+                self.problem(
+                    f"trial {trial} has no tier (found {tier!r})",
+                    f"give it one, or {NO_TIER!r} and no files",
+                    member,
+                    trial,
+                )
             elif trial in ids and tier == NO_TIER:
                 self.warnings.append(f"trial {trial} has files, yet its tier is {NO_TIER!r}")
 
@@ -151,4 +171,4 @@ class Findings:
         for member, shape in shapes.items() if n_neurons is not None else ():
             if shape[:1] != (n_neurons,):
                 what = f"expected {n_neurons} neurons as in {RESPONSES}, found shape {shape}"
-                self.problem(what, COPY_AGAIN, member)
+                self.problem(what, "give it one entry a neuron, as the first axis", member)

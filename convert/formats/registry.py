@@ -10,6 +10,7 @@ from pathlib import Path
 from ...store import Call, OptionError, Problem, SourceError
 from ...store.errors import explaining_refusals
 from ...store.paths import read_path
+from ...store.pointers import find_pointer
 from ...store.publish import is_store
 from . import hdf5
 from .format import Format
@@ -167,17 +168,32 @@ def find_sources(path: Path | str) -> list[Source]:
 
 
 def _find_sources(path: Path) -> list[Source]:
+    if problem := find_pointer(path.resolve() if path.exists() else path):
+        raise SourceError(Problem(str(path), *problem))
     if not (path.is_file() or path.is_dir()):
         raise SourceError(Problem(str(path), "no such file or folder", "check the path"))
     form = find_format(path)
     if form is not None:
         return [form.open(path)]
     mice = [form.open(child) for child, form in mice_in(path)] if path.is_dir() else []
+    if not mice and path.is_dir():
+        _check_fetched(path)
     if not mice:
         what = "no mouse here" if path.is_dir() else "not a mouse"
         what += f" (expected {expected()}{', or a folder of such' if path.is_dir() else ''})"
         raise SourceError(Problem(str(path), what, "give the path of a mouse"))
     return mice
+
+
+def _check_fetched(folder: Path) -> None:
+    """Check that what is in a folder without mice are not links to such that were not fetched."""
+    problems = [
+        Problem(str(folder), *problem, child.name)
+        for child in sorted(folder.iterdir())
+        if child.is_symlink() and (problem := find_pointer(child))
+    ]
+    if problems:
+        raise SourceError(problems)
 
 
 def mice_in(folder: Path) -> Iterator[tuple[Path, Format]]:

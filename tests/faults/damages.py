@@ -22,6 +22,7 @@ from trialpack.convert.sample import write_sample
 from trialpack.store import CorruptStoreError, StoreFormatError, TrialpackError, check_full, layout
 from trialpack.store.chunk_codecs import seal
 from trialpack.store.chunks import EMPTY
+from trialpack.store.errors import one_a_cause
 from trialpack.store.layout import ArrayLayout
 from trialpack.store.manifest import Manifest, read_manifest
 from trialpack.store.shards import FileRecord
@@ -145,10 +146,9 @@ def run_trialpack(*arguments: object) -> tuple[int, list[str]]:
 
 
 def lines_of(error: TrialpackError, store: Path) -> dict[str, str]:
-    lines = str(error).splitlines()
-    assert len(lines) == len(error.problems)
+    lines = list(map(str, error.problems))
+    assert str(error).splitlines() == list(map(str, one_a_cause(error.problems)))
     for line, problem in zip(lines, error.problems, strict=True):
-        assert line == str(problem)
         assert problem.path == str(store) and problem.advice
         assert problem.member is not None and line.startswith(f"{store}: {problem.member}: ")
     return {str(problem.member): line for problem, line in zip(error.problems, lines, strict=True)}

@@ -189,7 +189,7 @@ class Hdf5Reader:
 
     def _expect(self, parent: Any, path: str, name: str, wanted: Kind) -> None:
         if not parent.links.exists(_encoded(name)):
-            raise ReadError("missing", COPY_AGAIN)
+            raise ReadError("missing", "add it, or give another file of the mouse")
         kind = self._kind(parent, name)
         if kind != wanted:
             self._refuse(path, kind, wanted)
@@ -221,7 +221,8 @@ def named_errors(label: str, member: str | None = None, trial: int | None = None
             raise (SourceError(refused.problems) if isinstance(error, PermissionError) else refused) from error
         system = error.strerror if isinstance(error, OSError) and error.filename else None
         what = f"cannot be read ({system or first_line(error)})"
-        raise SourceError(Problem(label, what, COPY_AGAIN, member, trial)) from error
+        advice = "make it readable" if isinstance(error, PermissionError) else COPY_AGAIN
+        raise SourceError(Problem(label, what, advice, member, trial)) from error
 
 
 def _stamp(descriptor: int) -> Stamp:

@@ -11,12 +11,13 @@ from typing import Any, cast
 import numpy as np
 
 from ....store import OptionError
-from ...npy import COPY_AGAIN, MAX_AXES, MAX_SIZE
+from ...npy import MAX_AXES, MAX_SIZE
 from ..source import ReadError
 from .storage import import_plugins
 from .values import Rows
 
 _SAVE_AGAIN = "save it again as numbers or text"
+_WRITE_AGAIN = "write the file again, with all of its values"
 _SAVE_INSIDE = "save a copy of the file that holds them"
 _MAX_CHUNK = 1 << 30
 _MAX_SPARE = 1 << 26
@@ -98,10 +99,10 @@ def examine(h5py: Any, path: str, identity: Any) -> Dataset:
     dtype = _dtype(h5py, kind)
     space = identity.get_space()
     if space.get_simple_extent_type() == h5py.h5s.NULL:
-        raise ReadError("holds nothing (expected an array)", COPY_AGAIN)
+        raise ReadError("holds nothing (expected an array)", _SAVE_AGAIN)
     shape = tuple(space.get_simple_extent_dims())
     if len(shape) > MAX_AXES or math.prod(shape) > MAX_SIZE:
-        raise ReadError(f"shape {shape} is not believed", COPY_AGAIN)
+        raise ReadError(f"shape {shape} is not believed", _WRITE_AGAIN)
     chunk = tuple(settings.get_chunk()) if settings.get_layout() == h5d.CHUNKED else None
     found = Dataset(path, shape, dtype, kind.get_size(), chunk, identity)
     limit = min(_MAX_CHUNK, found.nbytes + _MAX_SPARE)
@@ -143,7 +144,7 @@ def check_written(h5py: Any, dataset: Dataset) -> None:
         return
     if found < expected:
         what = f"declares shape {dataset.shape}, but {found} of its {expected} {parts} were ever written"
-        raise ReadError(what, COPY_AGAIN)
+        raise ReadError(what, _WRITE_AGAIN)
 
 
 def read_texts(h5py: Any, dataset: Dataset, descriptor: int) -> list[str]:
@@ -196,7 +197,7 @@ def text_of(word: bytes | str) -> str:
     try:
         return word.decode() if isinstance(word, bytes) else word.encode().decode()
     except UnicodeError:
-        raise ReadError("holds text that is not UTF-8", "save it again") from None
+        raise ReadError("holds text that is not UTF-8", "save it as such") from None
 
 
 def is_number(h5py: Any, kind: Any) -> bool:

@@ -64,6 +64,7 @@ class _Exported:
             distinct = {trial.descr for trial in place.trials.values()}
             self._found.widest(name, (np.dtype(descr).name for descr in distinct))
         contents = self._collecting.finish(ids, variables, places)
+        self._found.check_config(facts["config"])
         warnings, lengths = tuple(self._found.warnings), None if frames is None else tuple(frames)
         return replace(contents, verbatim=self._verbatim, warnings=warnings, n_file_frames=lengths, **facts)
 
@@ -115,7 +116,7 @@ class _Exported:
                 return None
             values = self._file.values(self._file.dataset(path))
             if values.dtype.kind != kind or values.ndim != 1 or n_trials not in (None, values.size):
-                raise ReadError(f"expected one value a trial, found shape {values.shape} {values.dtype}")
+                raise ReadError(f"expected one value a trial, found shape {values.shape} {values.dtype}", EXPORT_AGAIN)
             if digest(values) != attributes.text(A_DIGEST):
                 raise ReadError(DIFFERS)
             return values.tolist()
@@ -237,7 +238,7 @@ def _as_stored(dataset: Dataset, descr: str) -> tuple[tuple[int, ...], np.dtype[
 
 def _bytes(name: str, dataset: Dataset) -> SmallArray:
     if dataset.dtype != np.uint8 or len(dataset.shape) != 1:
-        raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}")
+        raise ReadError(f"expected bytes, found shape {dataset.shape} {dataset.dtype}", EXPORT_AGAIN)
     return small_array(name, dataset.shape, dataset.dtype.str, fortran_order=False)
 
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ....store import Problem, SourceError
 from ....store.manifest import values_digest
-from ...npy import COPY_AGAIN, as_published
+from ....store.pointers import find_pointer
+from ...npy import as_published
 from ...schema import Schema
 from ..source import ReadError, SourceTrial, Survey
-from .access import DIFFERS, Hdf5Path, Hdf5Reader, Kind, named_errors
+from .access import DIFFERS, EXPORT_AGAIN, Hdf5Path, Hdf5Reader, Kind, named_errors
 from .dataset import Dataset
 from .exported import read_exported
 from .movies import MOVIE_DATASETS, MOVIE_GROUPS, STATIC_DATASETS, read_movies, read_static
@@ -117,7 +118,7 @@ class Hdf5Mouse:
         values = _read_small(path, place)
         if values.dtype == object and max(map(len, values.reshape(-1).tolist()), default=0) > _letters(place):
             what = f"holds a text that is longer than its dtype {place.array.dtype}"
-            raise SourceError(Problem(self.label, what, COPY_AGAIN, place.dataset))
+            raise SourceError(Problem(self.label, what, EXPORT_AGAIN, place.dataset))
         return as_published(values, place.array.dtype)
 
     def read_verbatim(self, name: str) -> bytes:
@@ -130,7 +131,8 @@ class Hdf5Mouse:
         with named_errors(self.label):
             self._path.place.stat()  # of a file that is gone, this says so
             if not is_hdf5(self._path.place):
-                raise ReadError("not an HDF5 file", "download or export it again, or give the file of a mouse")
+                problem = "not an HDF5 file", "download or export it again, or give the file of a mouse"
+                raise ReadError(*(find_pointer(self._path.place) or problem))
         with self._path.open() as file, named_errors(self.label):
             contents = read_contents(file)
             file.check_unchanged()

@@ -12,15 +12,15 @@ import numpy as np
 from ....store import SourceError
 from ....store.layout import Variable
 from ...inference import FoundTrials, VariableFinder
-from ...npy import COPY_AGAIN
 from ...schema import Schema
-from ..findings import Findings
+from ..findings import SAVE_TIERS, Findings
 from ..published.names import NEURONS, NPY, TIERS
 from ..source import ReadError, SmallArray, neuron_count
 from .access import Hdf5Reader, named_errors
 from .dataset import Dataset
 from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
+SAVE_WITH_AXES = "save it with these axes, none of them of length 0"
 FLOATS = ("float32", "float64")
 """What trials of the older layouts may be."""
 
@@ -60,7 +60,9 @@ class Hdf5Surveyor:
         with self.noting(path):
             dataset = self.file.dataset(path)
             if len(dataset.shape) != 1 + len(axes) or 0 in dataset.shape:
-                raise ReadError(f"expected the axes (trial, {', '.join(axes)}), found shape {dataset.shape}")
+                raise ReadError(
+                    f"expected the axes (trial, {', '.join(axes)}), found shape {dataset.shape}", SAVE_WITH_AXES
+                )
             check_dtype(dataset, dtypes)
             return dataset
         return None
@@ -70,7 +72,7 @@ class Hdf5Surveyor:
         for dataset in stacks.values():
             if dataset.shape[0] != expected:
                 what = f"expected {expected} trials as in {of}, found {dataset.shape[0]}"
-                self.found.problem(what, COPY_AGAIN, dataset.path)
+                self.found.problem(what, "give all variables the same trials", dataset.path)
 
     def add_small(self, name: str, path: str) -> None:
         """Look at an array beside the trials, to be kept under the name that a published tree has for it."""
@@ -140,7 +142,7 @@ class Hdf5Surveyor:
                 texts = values.astype("U") if values.dtype == object else values
                 return self.found.tiers(texts, ids, place.dataset)
         elif not self.found.problems:
-            self.found.problem("missing", COPY_AGAIN, TIERS)
+            self.found.problem("missing", SAVE_TIERS, TIERS)
         return dict.fromkeys(ids, "")
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ....store.variables import BEHAVIOR, FRAME, IMAGES, KNOWN, PUPIL_CENTER, RESPONSES, VIDEOS
-from ...npy import COPY_AGAIN
-from ..findings import REMOVE
+from ..findings import OF_ANOTHER_SHAPE, REMOVE
 from ..published.names import NEURONS, NPY, STATISTICS, TIERS, TRIALS
 from ..source import ReadError
 from .access import Hdf5Reader
 from .dataset import Dataset
-from .hdf5_surveyor import Hdf5Surveyor, check_dtype, place_of_stack
+from .hdf5_surveyor import SAVE_WITH_AXES, Hdf5Surveyor, check_dtype, place_of_stack
 from .places import Contents, TrialPlace, VariablePlace
 
 _STATIC_AXES = {IMAGES: 3, RESPONSES: 1, BEHAVIOR: 1, PUPIL_CENTER: 1}
@@ -98,9 +97,11 @@ class _Trial:
 def read_movies(file: Hdf5Reader) -> Contents:
     """Find out what a file of this layout holds; see `read_static`."""
     collecting = Hdf5Surveyor(file)
-    trials = {name: _trials(collecting, name) for name in NAMES}
-    ids = sorted({trial for found in trials.values() for trial in found})
-    collecting.found.check_complete({name: f"{group}/{{}}" for name, group in NAMES.items()}, trials, ids, set())
+    there = {name: _numbers(collecting, name) for name in NAMES}
+    trials = {name: _trials(collecting, name, there[name]) for name in NAMES}
+    ids = sorted({trial for found in there.values() for trial in found})
+    names = {name: f"{group}/{{}}" for name, group in NAMES.items()}
+    collecting.found.check_complete(names, there, ids, set(), "add it, or leave the trial out of all groups")
     _check_lengths(collecting, trials)
     places = {name: _place(collecting, name, found) for name, found in trials.items() if found}
     top = file.kinds()
@@ -115,26 +116,34 @@ def read_movies(file: Hdf5Reader) -> Contents:
     return collecting.finish(ids, collecting.known_variables(places), places)
 
 
-def _trials(collecting: Hdf5Surveyor, variable: str) -> dict[int, _Trial]:
-    """Examine every dataset of a variable."""
-    group, found, expected = NAMES[variable], dict[int, _Trial](), len(collecting.found.problems)
+def _numbers(collecting: Hdf5Surveyor, variable: str) -> list[int]:
+    """Return the numbers of a variable's trials, whatever these are."""
+    group, found, known = NAMES[variable], list[int](), len(collecting.found.problems)
     with collecting.noting(group):
         for name in collecting.file.kinds(group):
-            path = f"{group}/{name}"
-            if not _NUMBER.fullmatch(name):
-                collecting.found.problem("not a trial (expected a number)", REMOVE, path)
-                continue
-            with collecting.noting(path, int(name)):
-                found[int(name)] = _trial(variable, collecting.file.dataset(path))
-    if not found and len(collecting.found.problems) == expected:
-        collecting.found.problem("empty (expected one dataset a trial)", COPY_AGAIN, group)
-    return dict(sorted(found.items()))
+            if _NUMBER.fullmatch(name):
+                found.append(int(name))
+            else:
+                collecting.found.problem("not a trial (expected a number)", REMOVE, f"{group}/{name}")
+    if not found and len(collecting.found.problems) == known:
+        collecting.found.problem("empty (expected one dataset a trial)", "give the file of a mouse", group)
+    return sorted(found)
+
+
+def _trials(collecting: Hdf5Surveyor, variable: str, numbers: Iterable[int]) -> dict[int, _Trial]:
+    """Examine every dataset of a variable."""
+    found = dict[int, _Trial]()
+    for number in numbers:
+        path = f"{NAMES[variable]}/{number}"
+        with collecting.noting(path, number):
+            found[number] = _trial(variable, collecting.file.dataset(path))
+    return found
 
 
 def _trial(variable: str, dataset: Dataset) -> _Trial:
     axes, shape = _MOVIE_AXES[variable], dataset.shape
     if len(shape) != len(axes) or 0 in shape:
-        raise ReadError(f"expected the axes ({', '.join(axes)}), found shape {shape}")
+        raise ReadError(f"expected the axes ({', '.join(axes)}), found shape {shape}", SAVE_WITH_AXES)
     if axes[0] != FRAME and shape[0] != 1:
         raise ReadError(f"expected one channel, found shape {shape}", "save each channel as a mouse of its own")
     check_dtype(dataset)
@@ -150,7 +159,7 @@ def _check_lengths(collecting: Hdf5Surveyor, trials: Mapping[str, Mapping[int, _
             video = stimulus.get(trial_id)
             if video is not None and trial.shape[0] != video.shape[0]:
                 what = f"expected {video.shape[0]} frames as in {video.path}, found {trial.shape[0]}"
-                collecting.found.problem(what, COPY_AGAIN, trial.path, trial_id)
+                collecting.found.problem(what, OF_ANOTHER_SHAPE, trial.path, trial_id)
 
 
 def _place(collecting: Hdf5Surveyor, variable: str, trials: Mapping[int, _Trial]) -> VariablePlace:
@@ -159,7 +168,7 @@ def _place(collecting: Hdf5Surveyor, variable: str, trials: Mapping[int, _Trial]
     for trial_id, trial in trials.items():
         if trial.shape[1:] != usual:
             what = f"expected shape {usual} of each frame as in the other trials, found {trial.shape[1:]}"
-            collecting.found.problem(what, COPY_AGAIN, trial.path, trial_id)
+            collecting.found.problem(what, OF_ANOTHER_SHAPE, trial.path, trial_id)
     shape = (max(trial.shape[0] for trial in trials.values()), *usual)
     # Float32 and float64 only: one of them holds all.
     dtype = collecting.found.widest(variable, (trial.dtype.name for trial in trials.values())) or "float64"

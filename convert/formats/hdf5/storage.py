@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ import numpy as np
 
 from ....store import OptionError, Problem, files
 from ....store.errors import naming
+from ..source import ReadError
 
 # How a collection of texts begins in a file: signature, version 1, zeros, its size in bytes. It is read by itself, or
 # with a little else before it.
@@ -34,9 +36,31 @@ def reading(h5py: Any, descriptor: int) -> Generator[Any]:
     ------
     h5py.File
         The file.
+
+    Raises
+    ------
+    ReadError
+        A program writes it, or did not close it: the library itself would say so of a path, not of a file object.
     """
+    _check_closed(descriptor)
     with h5py.File(_CheckedStorage(descriptor), "r") as file:
         yield file
+
+
+def _check_closed(descriptor: int) -> None:
+    """Take the lock of readers, which the library's writers heed, and look for the marks that they leave in a file."""
+    # Many file systems have no locks, and read-only ones no writers: what cannot be tried is no reason to refuse.
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ReadError("another program has it open for writing", "close it there first") from None
+    except OSError:
+        pass
+    start = _superblock(descriptor)
+    if start is not None:
+        head = os.pread(descriptor, _FLAGS + 1, start)
+        if len(head) > _FLAGS and head[len(_SIGNATURE)] >= _VERSION_WITH_FLAGS and head[_FLAGS] & _WRITING:
+            raise ReadError("a program writes it, or ended before it had closed it", _NOT_CLOSED)
 
 
 @contextlib.contextmanager
@@ -166,6 +190,12 @@ READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, NotImplem
 """What h5py raises of a file that is not as it should be: it makes one of these of an error of the C library."""
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_VERSION_WITH_FLAGS, _FLAGS, _WRITING = 2, 11, 0x01 | 0x04
+"""From which version on, and at which byte, a superblock says that the file is open for writing, or for SWMR."""
+_NOT_CLOSED = (
+    "close it in that program; if that is gone, write the file again, or clear the mark with h5clear -s and see "
+    "what it holds"
+)
 _INSTALL = "pip install h5py hdf5plugin"
 
 
@@ -202,14 +232,18 @@ def is_hdf5(path: Path) -> bool:
     """Return whether a file begins as HDF5 files do: at its first byte, or behind 512 of them, 1024 and so on."""
     if not path.is_file():
         return False
-    size, place = path.stat().st_size, 0
     with open(path, "rb", buffering=0) as file:
-        while place < size:
-            file.seek(place)
-            if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                return True
-            place = max(512, 2 * place)
-    return False
+        return _superblock(file.fileno()) is not None
+
+
+def _superblock(descriptor: int) -> int | None:
+    """Return where a file begins as HDF5 files do; None if it does not."""
+    size, place = os.fstat(descriptor).st_size, 0
+    while place < size:
+        if os.pread(descriptor, len(_SIGNATURE), place) == _SIGNATURE:
+            return place
+        place = max(512, 2 * place)
+    return None
 
 
 def first_line(error: Exception) -> str:

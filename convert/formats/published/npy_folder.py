@@ -16,6 +16,7 @@ from ....store.errors import naming, refusal
 from ....store.folder import is_junk
 from ....store.layout import ArrayLayout
 from ....store.paths import Located
+from ....store.pointers import find_pointer
 from ....store.tasks import Progress, Threads
 from ..source import ReadError
 from .names import DATA, TRIALS
@@ -57,7 +58,7 @@ class FolderTree(Located):
                 if not isinstance(error, PermissionError) and (refused := refusal(error, self.label, folder)):
                     raise refused from None
                 what = f"cannot be read ({error.strerror})"
-                listing.problems.append(Problem(self.label, what, "make it readable", folder.rstrip("/")))
+                listing.refuse(Problem(self.label, what, "make it readable", folder.rstrip("/")), folder.rstrip("/"))
         return listing
 
     @contextlib.contextmanager
@@ -75,7 +76,8 @@ class FolderTree(Located):
             listing.entries[name] = Entry(name, status.st_size, status.st_mtime_ns)
         else:
             what = f"{'a link' if entry.is_symlink() else 'not a regular file'} (expected a file)"
-            listing.problems.append(Problem(self.label, what, "put a copy of the file there", name))
+            problem = find_pointer(Path(entry.path)) or (what, "put a copy of the file there")
+            listing.refuse(Problem(self.label, *problem, name), name)
 
 
 class FolderReader:

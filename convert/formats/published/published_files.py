@@ -197,7 +197,7 @@ def write_published(container: Container, mouse: Mouse, path: Path, settings: Wr
 def check_published(mouse: Mouse, options: Mapping[str, Any]) -> None:
     """Check that the public pipeline has statistics of such a mouse, if they are wanted; see `Format.check`."""
     if options[STATISTICS_PICKLE_OPTION.name]:
-        check_format(mouse.recording.variables, Path(STATISTICS_PICKLE))
+        check_format(mouse.recording.variables, Path(STATISTICS_PICKLE), f"export without {STATISTICS_PICKLE}")
 
 
 def _statistics_file(mouse: Mouse, progress: Progress) -> PublishedFile:

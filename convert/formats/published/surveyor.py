@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ....store import SourceError
 from ....store.layout import Variable
+from ....store.pointers import POINTER_BYTES, pointer_problem
 from ... import npy
 from ...inference import FoundTrials, FrameCounts, VariableFinder, count_frames
-from ...npy import COPY_AGAIN, Header
+from ...npy import Header
 from ...schema import SCHEMA_FILE, Schema, parse_schema
-from ..findings import MAX_SMALL_FILE, REMOVE, Findings
+from ..findings import MAX_SMALL_FILE, OF_ANOTHER_SHAPE, REMOVE, SAVE_TIERS, Findings
 from ..source import ReadError, SmallArray, Survey, TrialSpec, neuron_count, with_frames
 from .names import ANY_TRIAL, CONFIG, DATA, META, NEURONS, NPY, TIERS, TRIAL_FILE, trial_file
 from .tree import Entry, Listing, Tree, TreeReader, dtype_problem, named_errors, read_array
@@ -30,6 +31,8 @@ class Surveyor:
         self._tree, self._entries, self._trials, self._reader = tree, listing.entries, trials, reader
         self._mouse, self._found = listing.mouse, Findings(tree.label)
         self._found.problems += listing.problems
+        # What is there, but cannot be read, is not missing.
+        self._refused = listing.refused
         for name in listing.left_out:
             self._found.leave_out(name)
 
@@ -40,8 +43,9 @@ class Surveyor:
         headers = {name: self._headers(trials) for name, trials in sorted(self._trials.items())}
         found = {name: one for name, read in headers.items() if (one := self._found_trials(name, read)) is not None}
         variables = self._variables(found, schema)
-        ids = sorted({trial for trials in self._trials.values() for trial in trials})
-        self._check_complete(ids, schema)
+        there = self._trials_that_are_there()
+        ids = sorted({trial for trials in there.values() for trial in trials})
+        self._check_complete(there, ids, schema)
         frames = self._count_frames(variables, found, ids, schema)
         tiers = self._tiers(ids)
         specs = {
@@ -50,6 +54,7 @@ class Surveyor:
         small, verbatim = self._meta()
         self._check_neurons(variables, specs, small)
         config = self._text(CONFIG)
+        self._found.check_config(config)
         self._found.raise_any()
         return Survey(
             mouse=self._mouse,
@@ -79,7 +84,9 @@ class Surveyor:
             return Schema()
 
     def _variables(self, found: Mapping[str, FoundTrials], schema: Schema) -> tuple[Variable, ...]:
-        finder = VariableFinder(self._tree.label, self._mouse, found, schema, ignore=self._trials.keys() - found)
+        refused = {name.split("/")[1] for name in self._refused if name.startswith(DATA)}
+        ignore = (self._trials.keys() | refused) - found.keys()
+        finder = VariableFinder(self._tree.label, self._mouse, found, schema, ignore)
         variables = finder.variables()
         self._found.problems += finder.problems
         return variables
@@ -99,10 +106,17 @@ class Surveyor:
             elif name not in (CONFIG, SCHEMA_FILE):
                 self._found.leave_out(name)
 
-    def _check_complete(self, ids: list[int], schema: Schema) -> None:
-        optional = {name for name in self._trials if schema.declared(name).optional}
-        names = {name: trial_file(name, "{}") for name in self._trials}
-        self._found.check_complete(names, self._trials, ids, optional)
+    def _trials_that_are_there(self) -> dict[str, set[int]]:
+        """Return the numbers of the trials of each variable, of which some may be such as cannot be read."""
+        there = {name: set(trials) for name, trials in self._trials.items()}
+        for match in filter(None, map(TRIAL_FILE.fullmatch, self._refused)):
+            there.setdefault(match[1], set()).add(int(match[2]))
+        return there
+
+    def _check_complete(self, there: Mapping[str, set[int]], ids: list[int], schema: Schema) -> None:
+        optional = {name for name in there if schema.declared(name).optional}
+        names = {name: trial_file(name, "{}") for name in there}
+        self._found.check_complete(names, there, ids, optional)
 
     def _count_frames(
         self, variables: Sequence[Variable], found: Mapping[str, FoundTrials], ids: Sequence[int], schema: Schema
@@ -114,7 +128,7 @@ class Surveyor:
                 folder = found[variable].folder
                 self._found.problems.append(schema.problem_of_shape(self._tree.label, what, variable, folder))
             else:
-                self._found.problem(what, COPY_AGAIN, files[variable].get(trial, found[variable].folder), trial)
+                self._found.problem(what, OF_ANOTHER_SHAPE, files[variable].get(trial, found[variable].folder), trial)
 
         return count_frames(variables, found, ids, report)
 
@@ -124,17 +138,19 @@ class Surveyor:
 
     def _found_trials(self, name: str, headers: Mapping[int, Header]) -> FoundTrials | None:
         """Return what the headers of some trials say of a variable; None if none of them can be a trial."""
-        trials = self._trials[name]
-        sound = {
-            trial: header for trial, header in headers.items() if self._is_sound(trials[trial].name, trial, header)
-        }
+        trials, sound = self._trials[name], dict[int, Header]()
+        for trial, header in headers.items():
+            if problem := _unsound(header):
+                self._found.problem(*problem, trials[trial].name, trial)
+            else:
+                sound[trial] = header
         if not sound:
             return None
         usual = self._usual_shape(name, sound)
         for trial, header in list(sound.items()):
             if len(header.shape) != len(usual):
                 what = f"expected shape {usual} as of the other trials, found {header.shape}"
-                self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
+                self._found.problem(what, OF_ANOTHER_SHAPE, trials[trial].name, trial)
                 del sound[trial]
         dtypes = Counter(header.dtype.name for header in sound.values())
         dtype = self._found.widest(name, dtypes)
@@ -143,7 +159,7 @@ class Surveyor:
             for trial, header in sound.items():
                 if header.dtype.name != dtype:
                     what = f"expected {dtype} as of the other trials, found {header.descr}"
-                    self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
+                    self._found.problem(what, f"save it as {dtype}", trials[trial].name, trial)
         shapes = {trial: header.shape for trial, header in sound.items()}
         return FoundTrials(f"{DATA}{name}", shapes, usual, dtype, trials.keys())
 
@@ -152,15 +168,6 @@ class Surveyor:
         size, trials = _usual_size(self._trials[name]), self._trials[name]
         of_usual = [header.shape for trial, header in headers.items() if trials[trial].size == size]
         return Counter(of_usual or [header.shape for header in headers.values()]).most_common(1)[0][0]
-
-    def _is_sound(self, member: str, trial: int, header: Header) -> bool:
-        """Return whether a file with this header may be a trial, as far as one can tell from it alone."""
-        problem = dtype_problem(header)
-        if problem is None and 0 in header.shape:
-            problem = f"expected values along every axis, found shape {header.shape}", COPY_AGAIN
-        if problem is not None:
-            self._found.problem(*problem, member, trial)
-        return problem is None
 
     def _spec(
         self, variable: Variable, found: FoundTrials, headers: Mapping[int, Header], ids: Sequence[int], frames: int
@@ -173,7 +180,7 @@ class Surveyor:
             # Those with frames were compared when the frames were counted.
             if shape != found.usual and place is None:
                 what = f"expected shape {found.usual} as of the other trials, found {shape}"
-                self._found.problem(what, COPY_AGAIN, trials[trial].name, trial)
+                self._found.problem(what, OF_ANOTHER_SHAPE, trials[trial].name, trial)
         shape = with_frames(found.usual, place, frames)
         nbytes = max(trials[trial].size for trial in headers)
         return TrialSpec(shape, found.dtype, nbytes, frozenset(ids) - trials.keys())
@@ -185,13 +192,23 @@ class Surveyor:
         self._found.check_neurons(neuron_count(variables, specs), of_neurons)
 
     def _headers(self, trials: dict[int, Entry]) -> dict[int, Header]:
-        """Read the headers of a few trials of the usual size, and of all trials of another one."""
+        """Read the headers of a few trials of the usual size, and of all trials of another one.
+
+        Of all of the usual size, too, if one of those few is not as the others, or cannot be read: all are named.
+        """
         usual = _usual_size(trials)
         of_usual = sorted(trial for trial, entry in trials.items() if entry.size == usual)
         some = of_usual[:: max(1, len(of_usual) // _HEADERS_LOOKED_AT)]
+        found = self._read_headers(trials, some)
+        alike = {(header.dtype.name, header.shape) for header in found.values()}
+        if len(found) < len(some) or len(alike) != 1 or any(map(_unsound, found.values())):
+            found |= self._read_headers(trials, [trial for trial in of_usual if trial not in some])
         others = sorted(trial for trial, entry in trials.items() if entry.size != usual)
+        return found | self._read_headers(trials, others)
+
+    def _read_headers(self, trials: Mapping[int, Entry], wanted: Iterable[int]) -> dict[int, Header]:
         found = dict[int, Header]()
-        for trial in (*some, *others):
+        for trial in wanted:
             entry = trials[trial]
             with self._reporting(entry.name, trial):
                 header = npy.read_header(self._reader.read_start(entry, npy.LONGEST_START))
@@ -204,6 +221,9 @@ class Surveyor:
         found = [(name, self._header(self._entries[name])) for name in names if name.endswith(NPY)]
         arrays = [self._small(name, header) for name, header in found if header is not None]
         verbatim = tuple(name for name in names if not name.endswith(NPY))
+        for name in verbatim:
+            with self._reporting(name):
+                _check_fetched(self._reader.read_start(self._entries[name], POINTER_BYTES))
         return tuple(array for array in arrays if array is not None), verbatim
 
     def _small(self, name: str, header: Header) -> SmallArray | None:
@@ -222,7 +242,9 @@ class Surveyor:
         with self._reporting(name):
             if entry.size > MAX_SMALL_FILE // 1024:
                 raise ReadError(f"too large (found {entry.size} bytes)", REMOVE)
-            return bytes(self._reader.read(entry)).decode("utf-8")
+            data = self._reader.read(entry)
+            _check_fetched(data)
+            return bytes(data).decode("utf-8")
         return None
 
     def _header(self, entry: Entry, trial: int | None = None) -> Header | None:
@@ -232,7 +254,8 @@ class Surveyor:
 
     def _array(self, name: str) -> NDArray[Any] | None:
         if name not in self._entries:
-            self._found.problem("missing", COPY_AGAIN, name)
+            if not any(f"{name}/".startswith(f"{refused}/") for refused in self._refused):
+                self._found.problem("missing", SAVE_TIERS, name)
             return None
         try:
             return read_array(self._tree, self._reader, self._entries[name])[0].copy()
@@ -247,6 +270,18 @@ class Surveyor:
                 yield
         except SourceError as error:
             self._found.problems += error.problems
+
+
+def _check_fetched(start: memoryview) -> None:
+    if problem := pointer_problem(bytes(start[:POINTER_BYTES])):
+        raise ReadError(*problem)
+
+
+def _unsound(header: Header) -> tuple[str, str] | None:
+    """Return why a file with this header cannot be a trial, and what to do, as far as one can tell from it alone."""
+    if 0 in header.shape:
+        return f"expected values along every axis, found shape {header.shape}", "save it with its values"
+    return dtype_problem(header)
 
 
 def _usual_size(trials: Mapping[int, Entry]) -> int:

@@ -21,6 +21,7 @@ from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.folder import is_junk
 from ....store.paths import Located
+from ....store.pointers import find_pointer
 from ....store.tasks import Progress
 from ..source import ReadError
 from .published_files import PublishedFile, PublishedTree
@@ -85,7 +86,7 @@ class TarTree(Located):
         for member in members:
             problem, name = _refusal(member), _plain_name(member)
             if problem:
-                listing.problems.append(Problem(self.label, *problem, member.name))
+                listing.refuse(Problem(self.label, *problem, member.name), name.removeprefix(root))
             elif not member.isdir() and name.startswith(root):
                 entry = _entry(name.removeprefix(root), member, version)
                 listing.entries[entry.name] = entry
@@ -123,7 +124,8 @@ class TarTree(Located):
                 raise tarfile.ReadError(f"no member and no end at byte {end}")
         # What tarfile raises of numbers that no tar has, and of headers of headers without end.
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-            raise SourceError(Problem(self.label, f"not a readable tar ({error})", _DOWNLOAD_AGAIN)) from None
+            problem = find_pointer(self.place) or (f"not a readable tar ({error})", _DOWNLOAD_AGAIN)
+            raise SourceError(Problem(self.label, *problem)) from None
 
 
 class TarReader:

@@ -19,6 +19,7 @@ from ....store.errors import refusal
 from ....store.variables import DTYPES
 from ... import npy
 from ...npy import COPY_AGAIN, Header, NpyError
+from ..findings import OF_ANOTHER_SHAPE
 from ..source import ReadError
 from .names import TIERS
 
@@ -50,12 +51,20 @@ class Listing:
     ----------
     mouse
         Name of the mouse: that of its folder, or else of the archive.
+    refused
+        What is there, but cannot be read, for reasons that are among the problems: names inside the mouse.
     """
 
     mouse: str
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     problems: list[Problem] = field(default_factory=list[Problem])
     left_out: list[str] = field(default_factory=list[str])
+    refused: set[str] = field(default_factory=set[str])
+
+    def refuse(self, problem: Problem, name: str) -> None:
+        """Note what is wrong with a file or folder of the mouse."""
+        self.problems.append(problem)
+        self.refused.add(name)
 
 
 class TreeReader(Protocol):
@@ -124,14 +133,16 @@ def find_root(label: str, kind: str, names: Iterable[str]) -> str:
     SourceError
         There is no mouse in the archive, or more than one.
     """
+    names = set(names)
     found = {name for name in names if f"/{name}".endswith(f"/{TIERS}")}
-    if len(found) != 1:
-        what = f"expected one member {TIERS}, found {len(found)}"
-        advice = (
-            f"give the {kind} of one mouse" if found else f"download the {kind} again, or give the {kind} of a mouse"
-        )
-        raise SourceError(Problem(label, what, advice))
-    return found.pop().removesuffix(TIERS)
+    if len(found) == 1:
+        return found.pop().removesuffix(TIERS)
+    what, advice = f"expected one member {TIERS}, found {len(found)}", f"give the {kind} of one mouse"
+    if not found:
+        advice = f"give the {kind} of a mouse, which is its folder with data and meta"
+        if spelt := min((name for name in names if name.replace("\\", "/").endswith(TIERS)), default=None):
+            what, advice = f"{what}, but {spelt}", f"make the {kind} again with / between folders, as zip -r does"
+    raise SourceError(Problem(label, what, advice))
 
 
 def mouse_name(root: str, otherwise: str) -> str:
@@ -142,7 +153,7 @@ def mouse_name(root: str, otherwise: str) -> str:
 def duplicates(label: str, kind: str, names: Iterable[str]) -> list[Problem]:
     """Return a problem for each name that an archive has more than once."""
     return [
-        Problem(label, f"stands {count} times in the {kind} (expected once)", f"download the {kind} again", name)
+        Problem(label, f"stands {count} times in the {kind} (expected once)", MAKE_AGAIN.format(kind), name)
         for name, count in Counter(names).items()
         if count > 1
     ]
@@ -170,9 +181,9 @@ def trial_problem(header: Header, shape: tuple[int, ...], dtype: str) -> tuple[s
         return problem
     floats = header.dtype.kind == np.dtype(dtype).kind == "f" and header.dtype.itemsize <= np.dtype(dtype).itemsize
     if header.dtype.name != dtype and not floats:
-        return f"expected {dtype} as of the other trials, found {header.descr}", COPY_AGAIN
+        return f"expected {dtype} as of the other trials, found {header.descr}", f"save it as {dtype}"
     if header.shape != shape:
-        return f"expected shape {shape} as of the other trials, found {header.shape}", COPY_AGAIN
+        return f"expected shape {shape} as of the other trials, found {header.shape}", OF_ANOTHER_SHAPE
     return None
 
 
@@ -212,7 +223,7 @@ def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> 
         case NpyError() | ReadError():
             what, advice = error.what, error.advice
         case UnicodeDecodeError():
-            what, advice = f"not UTF-8 text ({error.reason})", COPY_AGAIN
+            what, advice = f"not UTF-8 text ({error.reason})", "save it as such"
         case PermissionError():
             what, advice = "cannot be read (permission denied)", "make it readable"
         case OSError():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Generator
@@ -18,12 +19,16 @@ from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.folder import is_junk
 from ....store.paths import Located
+from ....store.pointers import find_pointer
 from ....store.tasks import Progress
 from ..source import ReadError
 from .published_files import PublishedFile, PublishedTree
 from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
 
 _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
+_IS_UTF8, _MS_DOS = 0x800, 0
+_UNICODE_PATH, _UNICODE_PATH_1 = struct.Struct("<HHBL"), (0x7075, 1)
+"""Info-ZIP's field of a member: what it is, its length, version, and CRC-32 of the name that it replaces."""
 _RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1
 _DOWNLOAD_AGAIN = "download the zip again"
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
@@ -45,7 +50,7 @@ def is_zip(path: Path) -> bool:
 class ZipEntry(Entry):
     """One member of a zip: where its local header is, and how it is packed."""
 
-    member: str
+    raw_name: bytes
     offset: int
     packed: int
     deflated: bool
@@ -72,19 +77,19 @@ class ZipTree(Located):
             Not a zip, or a truncated one.
         """
         members = self._members()
-        names = [member.filename for member in members]
+        names = [name for name, _ in members]
         root = find_root(self.label, "zip", names)
         listing = Listing(mouse_name(root, self.path.stem))
         listing.problems += [*duplicates(self.label, "zip", names), *self._overlaps(members)]
-        for member in members:
-            problem = self._refusal(member)
+        for name, member in members:
+            problem = _refusal(name, member)
             if problem:
-                listing.problems.append(Problem(self.label, *problem, member.filename))
-            elif not member.is_dir() and member.filename.startswith(root):
-                name = member.filename.removeprefix(root)
-                listing.entries[name] = _entry(name, member)
-            elif not member.is_dir():
-                listing.left_out.append(member.filename)
+                listing.refuse(Problem(self.label, *problem, name), name.removeprefix(root))
+            elif not name.endswith("/") and name.startswith(root):
+                inside = name.removeprefix(root)
+                listing.entries[inside] = _entry(inside, member)
+            elif not name.endswith("/"):
+                listing.left_out.append(name)
         return listing
 
     @contextlib.contextmanager
@@ -93,39 +98,72 @@ class ZipTree(Located):
         with self.opened() as descriptor:
             yield ZipReader(descriptor)
 
-    def _members(self) -> list[zipfile.ZipInfo]:
+    def _members(self) -> list[tuple[str, zipfile.ZipInfo]]:
+        """Return all members with their names, junk left out."""
         try:
             with self.opened() as descriptor, open(descriptor, "rb", closefd=False) as file:
-                archive = zipfile.ZipFile(file)
-                return [member for member in archive.infolist() if not is_junk(member.filename)]
+                members = zipfile.ZipFile(file).infolist()
+            named = list(zip(_names(members), members, strict=True))
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise SourceError(Problem(self.label, f"not a readable zip ({error})", _DOWNLOAD_AGAIN)) from None
+            problem = find_pointer(self.place) or (f"not a readable zip ({error})", _DOWNLOAD_AGAIN)
+            raise SourceError(Problem(self.label, *problem)) from None
+        return [(name, member) for name, member in named if not is_junk(name)]
 
-    def _overlaps(self, members: list[zipfile.ZipInfo]) -> list[Problem]:
+    def _overlaps(self, members: list[tuple[str, zipfile.ZipInfo]]) -> list[Problem]:
         """Find members that share bytes: the sign of a zip made to unpack into far more than it holds."""
-        ordered = sorted(members, key=lambda member: member.header_offset)
-        ends = [*(member.header_offset for member in ordered[1:]), self.place.stat().st_size]
+        ordered = sorted(members, key=lambda named: named[1].header_offset)
+        ends = [*(member.header_offset for _, member in ordered[1:]), self.place.stat().st_size]
         return [
-            Problem(self.label, "overlaps another member, or the end of the zip", _DOWNLOAD_AGAIN, member.filename)
-            for member, end in zip(ordered, ends, strict=True)
+            Problem(self.label, "overlaps another member, or the end of the zip", _DOWNLOAD_AGAIN, name)
+            for (name, member), end in zip(ordered, ends, strict=True)
             if member.header_offset + _LOCAL_HEADER + member.compress_size > end
         ]
 
-    def _refusal(self, member: zipfile.ZipInfo) -> tuple[str, str] | None:
-        """Return why a member cannot be part of a mouse, and what to do; None if it can."""
-        name, advice = member.orig_filename, MAKE_AGAIN.format("zip")
-        if is_unsafe(name):
-            return f"has an unsafe name {name!r}", advice
-        if member.flag_bits & 0x1:
-            return "is encrypted", "make the zip again without a password"
-        mode = member.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            return "is a link or a device (expected a file)", advice
-        if member.compress_type not in _METHODS:
-            return f"is packed by method {member.compress_type} (expected {' or '.join(_METHODS.values())})", advice
-        if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
-            return f"has two sizes ({member.compress_size} and {member.file_size} bytes, stored)", _DOWNLOAD_AGAIN
-        return None
+
+def _names(members: list[zipfile.ZipInfo]) -> list[str]:
+    r"""Return the names of members, with slashes: some programs on Windows write ``data\responses\0.npy``.
+
+    In a name that has slashes, too, or in a zip of another system that has some, a backslash may be meant as such.
+    """
+    names = [_unicode_name(member) for member in members]
+    no_slashes = not any("/" in name for name in names)
+    return [
+        name.replace("\\", "/") if "/" not in name and (no_slashes or member.create_system == _MS_DOS) else name
+        for name, member in zip(names, members, strict=True)
+    ]
+
+
+def _unicode_name(member: zipfile.ZipInfo) -> str:
+    """Return the name that Info-ZIP's field has, if it is of this name; zipfile heeds the field from Python 3.12 on."""
+    name, extra = member.orig_filename, member.extra
+    while len(extra) >= _UNICODE_PATH.size:
+        kind, size, version, crc = _UNICODE_PATH.unpack_from(extra)
+        if (kind, version) == _UNICODE_PATH_1 and crc == zlib.crc32(_raw_name(member)):
+            return extra[_UNICODE_PATH.size : 4 + size].decode("utf-8") or name
+        extra = extra[4 + size :]
+    return name
+
+
+def _raw_name(member: zipfile.ZipInfo) -> bytes:
+    return member.orig_filename.encode("utf-8" if member.flag_bits & _IS_UTF8 else "cp437")
+
+
+def _refusal(name: str, member: zipfile.ZipInfo) -> tuple[str, str] | None:
+    """Return why a member cannot be part of a mouse, and what to do; None if it can."""
+    advice = MAKE_AGAIN.format("zip")
+    if is_unsafe(name):
+        return f"has an unsafe name {name!r}", advice
+    if member.flag_bits & 0x1:
+        return "is encrypted", "make the zip again without a password"
+    mode = member.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device (expected a file)", advice
+    if member.compress_type not in _METHODS:
+        what = f"is packed by method {member.compress_type} (expected {' or '.join(_METHODS.values())})"
+        return what, "make the zip again with such members, as zip -r does"
+    if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+        return f"has two sizes ({member.compress_size} and {member.file_size} bytes, stored)", _DOWNLOAD_AGAIN
+    return None
 
 
 class ZipReader:
@@ -168,7 +206,7 @@ class ZipReader:
         lengths = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
         data = self._pread(lengths[0] + size + lengths[1], entry.offset + _LOCAL_HEADER)
         name = bytes(data[: lengths[0]])
-        if name not in (entry.member.encode(), entry.member.encode("cp437", "replace")):
+        if name != entry.raw_name:
             raise ReadError(f"damaged in the zip (the member there is called {name[:80]!r})", _DOWNLOAD_AGAIN)
         return data[sum(lengths) :]
 
@@ -191,7 +229,7 @@ def _entry(name: str, member: zipfile.ZipInfo) -> ZipEntry:
         name=name,
         size=member.file_size,
         stamp=member.CRC,
-        member=member.filename,
+        raw_name=_raw_name(member),
         offset=member.header_offset,
         packed=member.compress_size,
         deflated=member.compress_type == zipfile.ZIP_DEFLATED,
