@@ -1,0 +1,102 @@
+"""Processes that are forked, killed, or have no output: nothing hangs, and nothing is mixed or lost."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Convert = Callable[..., Path]
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+
+
+def run(code: str, *arguments: Any, timeout: int = 60) -> subprocess.CompletedProcess[str]:
+    """Run a program; a hang is an error."""
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+
+
+# Forks
+
+IN_FORKS = """
+import multiprocessing, os, sys, threading
+import dask, dask.array, numpy
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
+source, store, place = sys.argv[1:4]
+def plain(**options):
+    return float(dask.array.ones((64, 64), chunks=16).sum().compute(**options))
+def late(number):
+    "What was imported, opened and made in the fork."
+    from trialpack import open_mouse
+    return open_mouse(store).dask("images").max().compute() > 0 and plain() == 64 * 64
+def forked(task):
+    "Run it in two forks, within seconds."
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return set(pool.map_async(task, range(2), 1).get(30))
+"""
+EVERYTHING = """
+from trialpack import TrialLoader, convert_mouse, export_mouse, open_mouse, train_statistics, verify_mouse
+mouse = open_mouse(store)
+lazy, array = dask.array.nanmax(mouse.dask("videos")), mouse["videos"]
+first, largest = numpy.nanmax(array[0]), numpy.nanmax(array[:])
+def everything(number):
+    there = f"{place}/{number}"
+    options = dict(tier="train", batch_size=2, window=20, output="numpy", threads=2)
+    return (
+        convert_mouse(source, there, max_error={"videos": "1%std"}, workers=2).verified,
+        str(export_mouse(store, there, workers=2).path) + str(export_mouse(store, there, format="hdf5").path) > "",
+        verify_mouse(store, source, workers=2).every_value,
+        numpy.nanmax(train_statistics(mouse, tier=None, threads=2)["videos"]["over_trials"].max) == largest,
+        open_mouse(store, "full").trial(0)["videos"].max() == first,
+        lazy.compute() == lazy.compute(num_workers=3) == float(mouse.to_xarray()["videos"].max()) == largest,
+        numpy.nanmax(array[0]) == numpy.nanmax(open_mouse(store)["videos"][0]) == first,
+        len(list(TrialLoader(mouse, **options))) == len(TrialLoader(mouse, **options)),
+    )
+"""
+BEFORE = {
+    "all of it": "everything(10); everything(11)",
+    "computing with dask": "lazy.compute(); plain()",
+    "computing with so many threads": "lazy.compute(num_workers=3); dask.config.set(num_workers=2); plain()",
+    "a pool that was set": "dask.config.set(pool=ThreadPoolExecutor(2)); plain()",
+    "a pool of multiprocessing that was set": "dask.config.set(pool=ThreadPool(2)); plain()",
+    "a scheduler that was set": "dask.config.set(scheduler=ThreadPoolExecutor(2)); plain()",
+    "another thread's": "thread = threading.Thread(target=plain); thread.start(); thread.join(); array[:]",
+}
+
+
+@needs_fork
+@pytest.mark.parametrize("before", BEFORE)
+def test_everything_works_in_a_fork(dynamic_folder: Path, converted: Convert, tmp_path: Path, before: str) -> None:
+    """Whatever the process that was forked had done, and with what it had opened."""
+    code = f"{IN_FORKS}\n{EVERYTHING}\n{BEFORE[before]}\nprint({all(found) for found in forked(everything)})"
+    done = run(code, dynamic_folder, converted(dynamic_folder), tmp_path / "out")
+    assert (done.returncode, done.stdout) == (0, "{True}\n"), done.stderr
+
+
+@needs_fork
+def test_dask_works_in_a_fork_that_imports_trialpack(static_folder: Path, converted: Convert) -> None:
+    """Its pools were inherited before there was anybody to mend them."""
+    code = f"{IN_FORKS}\nplain()\nprint('trialpack' in sys.modules, forked(late))"
+    done = run(code, static_folder, converted(static_folder), "")
+    assert (done.returncode, done.stdout) == (0, "False {True}\n"), done.stderr + done.stdout
+
+
+@needs_fork
+def test_a_process_keeps_its_pools(static_folder: Path, converted: Convert) -> None:
+    """Also one that was set: only a fork drops what it inherited."""
+    code = """
+    from trialpack import open_mouse
+    pool = ThreadPoolExecutor(2)
+    dask.config.set(pool=pool)
+    plain()
+    lazy = open_mouse(store).dask("images")
+    print(forked(pool_of_fork), dask.config.get("pool") is pool, plain())
+    """
+    code = IN_FORKS + "\ndef pool_of_fork(number): return dask.config.get('pool', None)\n" + textwrap.dedent(code)
+    done = run(code, static_folder, converted(static_folder), "")
+    assert (done.returncode, done.stdout) == (0, "{None} True 4096.0\n"), done.stderr + done.stdout
