@@ -73,7 +73,7 @@ BEFORE = {
 @pytest.mark.parametrize("before", BEFORE)
 def test_everything_works_in_a_fork(dynamic_folder: Path, converted: Convert, tmp_path: Path, before: str) -> None:
     """Whatever the process that was forked had done, and with what it had opened."""
-    code = f"{IN_FORKS}\n{EVERYTHING}\n{BEFORE[before]}\nprint({all(found) for found in forked(everything)})"
+    code = f"{IN_FORKS}\n{EVERYTHING}\n{BEFORE[before]}\nprint({{all(found) for found in forked(everything)}})"
     done = run(code, dynamic_folder, converted(dynamic_folder), tmp_path / "out")
     assert (done.returncode, done.stdout) == (0, "{True}\n"), done.stderr
 
@@ -100,3 +100,35 @@ def test_a_process_keeps_its_pools(static_folder: Path, converted: Convert) -> N
     code = IN_FORKS + "\ndef pool_of_fork(number): return dask.config.get('pool', None)\n" + textwrap.dedent(code)
     done = run(code, static_folder, converted(static_folder), "")
     assert (done.returncode, done.stdout) == (0, "{None} True 4096.0\n"), done.stderr + done.stdout
+
+
+# Errors within zarr-python
+
+
+def test_a_damaged_chunk_is_one_error(dynamic_folder: Path, converted: Convert) -> None:
+    """By itself zarr-python lets go of what it still reads at the end of the process, and complains of every piece."""
+    store = converted(dynamic_folder)
+    shard = next((store / "videos").glob("c.*"))
+    data = bytearray(shard.read_bytes())
+    data[:64] = bytes(64)
+    shard.chmod(0o644)
+    shard.write_bytes(data)
+    code = """
+    import sys
+    from trialpack import open_mouse
+    array = open_mouse(sys.argv[1])["videos"]
+    for _ in range(5):
+        try:
+            array[:]
+        except ValueError as error:
+            last = error
+    raise last
+    """
+    done = run(code, store)
+    assert done.returncode == 1
+    assert "Task was destroyed" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith(" ")] == [
+        "Traceback (most recent call last):",
+        done.stderr.splitlines()[-1],
+    ]
+    assert "checksum do not match" in done.stderr.splitlines()[-1]
