@@ -4,11 +4,18 @@ import os
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from trialpack.convert import conversion, convert_mouse, verify_mouse
+
+from .hdf5_files import write_images
+from .mice import trial_path, zip_mouse
+from .test_tar import tar_mouse
 
 Convert = Callable[..., Path]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
@@ -132,3 +139,54 @@ def test_a_damaged_chunk_is_one_error(dynamic_folder: Path, converted: Convert) 
         done.stderr.splitlines()[-1],
     ]
     assert "checksum do not match" in done.stderr.splitlines()[-1]
+
+
+# Sources that change between a conversion that was killed and the one that goes on from it
+
+
+def overwrite(path: Path, old: bytes, new: bytes) -> None:
+    """Put other bytes in place of some, and the time of the file back."""
+    data, status = path.read_bytes(), path.stat()
+    assert data.count(old) == 1 and len(old) == len(new)
+    path.write_bytes(data.replace(old, new))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def pack_stored(folder: Path) -> Path:
+    return zip_mouse(folder, method=zipfile.ZIP_STORED)
+
+
+SOURCES = {
+    "folder": lambda folder: folder,
+    "zip": pack_stored,
+    "tar": tar_mouse,
+    "hdf5": lambda folder: write_images(folder, folder.with_suffix(".h5")),
+}
+
+
+@pytest.mark.parametrize("form", SOURCES)
+def test_a_source_that_changed_is_read_again_whatever_its_size_and_time(
+    static_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Every unit was done when the first conversion ended; the store holds what the source holds at last."""
+    source, stores = SOURCES[form](static_folder), tmp_path / "stores"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(conversion, "finish", fail)
+        convert_mouse(source, stores)
+    trial = trial_path(static_folder, "images", 3)
+    values = np.load(trial)
+    changed = source if form != "folder" else trial
+    if form == "zip":
+        np.save(trial, values + 1)
+        status = source.stat()
+        assert pack_stored(static_folder).stat().st_size == status.st_size
+        os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        overwrite(changed, values.tobytes(), (values + 1).tobytes())
+    store = convert_mouse(source, stores).store
+    assert verify_mouse(store, source).source == str(source)
+
+
+def fail(*_: object) -> None:
+    raise OSError("killed")

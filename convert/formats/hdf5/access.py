@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from ....store import Problem, SourceError, TrialpackError
 from ...npy import COPY_AGAIN
 from ..findings import MAX_SMALL_FILE
-from ..source import ReadError
+from ..source import FileVersion, ReadError
 from .dataset import Dataset, check_written, examine, is_number, read_texts, text_of
 from .storage import READ_ERRORS, first_line, import_h5py, reading
 from .values import Rows, text_values
 
 Kind = Literal["dataset", "group", "link", "other"]
-Stamp = tuple[int, int]
 EXPORT_AGAIN = "export the mouse again"
 DIFFERS = "holds other values than were exported"
 _OF_SCALES = ("DIMENSION_LIST", "DIMENSION_LABELS", "REFERENCE_LIST", "CLASS", "NAME")
@@ -33,10 +32,10 @@ _CHANGED = "the file changed while it was read"
 
 @dataclass(frozen=True)
 class Hdf5Path:
-    """Where a file is, and by what a change of it is noticed: its size and modification time."""
+    """Where a file is, and by what a change of it is noticed."""
 
     path: Path
-    stamp: Stamp | None = None
+    stamp: FileVersion | None = None
 
     @property
     def label(self) -> str:
@@ -229,9 +228,8 @@ def named_errors(label: str, member: str | None = None, trial: int | None = None
         raise SourceError(Problem(label, what, COPY_AGAIN, member, trial)) from error
 
 
-def _stamp(descriptor: int) -> Stamp:
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
+def _stamp(descriptor: int) -> FileVersion:
+    return FileVersion.of(os.fstat(descriptor))
 
 
 def _decoded(name: str | bytes) -> str:

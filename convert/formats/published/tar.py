@@ -21,7 +21,7 @@ from ....store import Problem, SourceError, files
 from ....store.errors import naming
 from ....store.folder import is_junk
 from ....store.tasks import Progress
-from ..source import ReadError
+from ..source import FileVersion, ReadError
 from .published_files import PublishedFile, PublishedTree
 from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
 
@@ -42,8 +42,6 @@ _KINDS = {
 }
 _DOWNLOAD_AGAIN, _MAKE_AGAIN = "download the tar again", MAKE_AGAIN.format("tar")
 _CHANGED = "the tar changed while it was read"
-Version = tuple[int, int]
-"""Size of a tar, and its modification time in ns."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class TarEntry(Entry):
     """One member of a tar: where its bytes begin, and the version of the tar that has it there."""
 
     offset: int
-    version: Version
+    version: FileVersion
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class TarTree:
         self._check_uncompressed()
         with _opened(self.path) as descriptor:
             version = _version(descriptor)
-            members = [member for member in self._members(descriptor, version[0]) if not is_junk(member.name)]
+            members = [member for member in self._members(descriptor, version.size) if not is_junk(member.name)]
         names = [_plain_name(member) for member in members if not member.isdir()]
         root = find_root(self.label, "tar", names)
         listing = Listing(mouse_name(root, self.path.stem), problems=duplicates(self.label, "tar", names))
@@ -214,9 +212,8 @@ def _opened(path: Path) -> Generator[int]:
         os.close(descriptor)
 
 
-def _version(descriptor: int) -> Version:
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
+def _version(descriptor: int) -> FileVersion:
+    return FileVersion.of(os.fstat(descriptor))
 
 
 def _plain_name(member: tarfile.TarInfo) -> str:
@@ -234,7 +231,7 @@ def _refusal(member: tarfile.TarInfo) -> tuple[str, str] | None:
     return None
 
 
-def _entry(name: str, member: tarfile.TarInfo, version: Version) -> TarEntry:
+def _entry(name: str, member: tarfile.TarInfo, version: FileVersion) -> TarEntry:
     stamp = xxhash.xxh3_64_intdigest(repr((version, member.offset_data, member.mtime)).encode())
     return TarEntry(name=name, size=member.size, stamp=stamp, offset=member.offset_data, version=version)
 
