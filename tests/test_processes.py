@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from trialpack.convert import conversion, convert_mouse, verify_mouse
 
+from .command_line import TRIALPACK
 from .hdf5_files import write_images
 from .mice import trial_path, zip_mouse
 from .test_tar import tar_mouse
@@ -190,3 +191,58 @@ def test_a_source_that_changed_is_read_again_whatever_its_size_and_time(
 
 def fail(*_: object) -> None:
     raise OSError("killed")
+
+
+# Output that nobody reads
+
+COMMANDS = {
+    "convert": "convert {source} --to {out}",
+    "info": "info {store}",
+    "stats": "stats {store} --tier validation -o {out}.npz",
+    "show": "show {store} -o {out}.png",
+    "export": "export {store} --to {out} --as zip",
+    "verify": "verify {store} --source {source}",
+}
+NOT_WRITTEN = "trialpack: standard output cannot be written (No space left on device); what was made is complete\n"
+
+
+def shell(command: str, redirection: str, **names: object) -> subprocess.CompletedProcess[str]:
+    text = f"{TRIALPACK} {command.format(**names)} {redirection}"
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_work_without_streams(static_folder: Path, converted: Convert, tmp_path: Path, command: str) -> None:
+    """As of cron and services: no file that is opened takes the place of a stream, and is written into as one."""
+    names = {"source": static_folder, "store": converted(static_folder)}
+    for redirection in (">&-", "<&- >&- 2>&-"):
+        out = tmp_path / f"out{len(redirection)}"
+        done = shell(COMMANDS[command], redirection, out=out, **names)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert not [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+        made = [path for path in tmp_path.glob(f"{out.name}*") if command in ("convert", "export", "stats", "show")]
+        assert len(made) == (command not in ("info", "verify"))
+        for store in out.glob("*.zarr"):
+            verify_mouse(store, static_folder)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_that_cannot_be_written_is_named(
+    static_folder: Path, converted: Convert, tmp_path: Path, command: str
+) -> None:
+    """And what was made before is there; that standard error cannot be written stops nothing."""
+    names = {"source": static_folder, "store": converted(static_folder)}
+    done = shell(COMMANDS[command], ">/dev/full", out=tmp_path / "one", **names)
+    assert done.returncode == 1
+    assert "".join(line for line in done.stderr.splitlines(True) if not line.startswith("note: ")) == NOT_WRITTEN
+    done = shell(COMMANDS[command], "2>/dev/full", out=tmp_path / "other", **names)
+    assert (done.returncode, bool(done.stdout)) == (0, True)
+    ends = {path.name.removeprefix("one") for path in tmp_path.glob("one*")}
+    assert ends == {path.name.removeprefix("other") for path in tmp_path.glob("other*")}
+    assert len(ends) == (command not in ("info", "verify"))
+
+
+def test_an_error_is_told_where_there_is_no_output(tmp_path: Path) -> None:
+    done = shell("info {store} --json", ">&-", store=tmp_path / "none.zarr")
+    assert (done.returncode, done.stderr) == (1, f"trialpack: {tmp_path}/none.zarr: no such store; check the path\n")
