@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.table import Table
@@ -20,7 +20,7 @@ from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
 from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
 from ..store import OptionError, Problem, TrialpackError
-from ..store.layout import A_MAX_ERROR, CODECS, short_name
+from ..store.layout import A_MAX_ERROR, CODECS, Precision, short_name
 from ..store.publish import Stage, is_store
 from . import options
 from .display import (
@@ -92,7 +92,7 @@ class _Outcome:
 @click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder for the stores.")
 @click.option(
     "--precision",
-    type=click.Choice(["source", "float32"]),
+    type=click.Choice(get_args(Precision)),
     default="source",
     show_default=True,
     help="The source's bits, or exactly what array.astype(float32) gives.",

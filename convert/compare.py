@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
+from ..store.arguments import check_path, check_threads
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
 from ..store.shards import ShardReader
@@ -61,6 +62,8 @@ def compare_with_source(
     computed again. An export of the store is as good a source, if all is equal bit for bit. Each thread holds one group
     of trials of one variable.
     """
+    threads = check_threads("workers", workers)
+    check_path("store", store)
     index, opened = check_quick(Path(store)), open_source(source)
     settings = index.attributes
     schema = settings[layout.A_SCHEMA]
@@ -77,7 +80,7 @@ def compare_with_source(
     comparison = _Comparison(index, opened, plan, listener)
     problems = comparison.outline()
     if not problems:
-        found = Threads(workers, "trialpack-compare").run(comparison.tasks())
+        found = Threads(threads, "trialpack-compare").run(comparison.tasks())
         problems = [problem for some in found for problem in some] or comparison.bounds()
     if problems:
         raise CorruptStoreError(problems)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import NoneType
+from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,16 @@ from numpy.typing import NDArray
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
-from ..store.layout import CodecName, Precision
+from ..store.arguments import (
+    check_bytes,
+    check_choice,
+    check_flag,
+    check_path,
+    check_progress,
+    check_threads,
+    check_type,
+)
+from ..store.layout import CODECS, CodecName, Precision
 from ..store.manifest import Manifest, software_record
 from ..store.metadata import write_group
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
@@ -29,9 +40,7 @@ from ..store.tasks import (
     Silent,
     Threads,
     Workers,
-    available_cores,
     connected,
-    parse_memory,
 )
 from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
 from .contents import (
@@ -137,6 +146,7 @@ def plan_mouse(
     OptionError
         An option does not fit; of bounds, all that do not.
     """
+    check_path("to", to)
     options = read_options(precision, max_error, codec, statistics, schema)
     return make_plan(open_source(source).survey(options.schema), Path(to), options)
 
@@ -145,8 +155,12 @@ def read_options(
     precision: Precision, max_error: MaxError | None, codec: CodecName, statistics: bool, schema: Path | str | None
 ) -> Options:
     """Return what is asked of a store, after a look at each of it; arguments and errors as of `convert_mouse`."""
+    check_choice("precision", precision, get_args(Precision))
+    check_choice("codec", codec, CODECS)
     _check_codec(codec)
-    bounds = read_bounds((max_error or {}).items())
+    check_type("max_error", max_error, (Mapping, NoneType), "a mapping from variables to bounds")
+    bounds, statistics = read_bounds((max_error or {}).items()), check_flag("statistics", statistics)
+    check_type("schema", schema, (str, os.PathLike, NoneType), "a file")
     return Options(precision, bounds, codec, statistics, None if schema is None else read_schema(schema))
 
 
@@ -227,11 +241,16 @@ def convert_mouse(
     allows. A conversion that was killed leaves nothing under the store's name; the same call resumes it, and the
     store is the same to the byte as without the interruption.
     """
-    begun, limit = time.perf_counter(), parse_memory("convert_mouse", max_memory)
+    begun = time.perf_counter()
+    limit, threads = check_bytes("max_memory", max_memory), check_threads("workers", workers)
+    replace, verify = check_flag("replace", replace), check_flag("verify", verify)
+    check_type("scheduler", scheduler, (str, NoneType), "an address")
+    check_progress(progress)
+    check_path("to", to)
     options = read_options(precision, max_error, codec, statistics, schema)
     opened = open_source(source)
     plan = make_plan(opened.survey(options.schema), Path(to), options)
-    run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
+    run = _Conversion(opened, plan, threads, limit, progress or Silent())
     with staged(plan.destination, replace=replace) as stage:
         with _abandoning(stage), run.workers(scheduler) as started:
             manifest, warnings = run.write(stage, started)

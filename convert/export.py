@@ -12,8 +12,9 @@ from typing import Any
 
 from ..readers import open_mouse
 from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout
+from ..store.arguments import check_choice, check_flag, check_path, check_progress, check_threads, check_type
 from ..store.publish import check_place
-from ..store.tasks import Progress, Silent, available_cores
+from ..store.tasks import Progress, Silent
 from .formats.format import EXPORTING, Format, Writer, WriteSettings
 from .formats.registry import formats, writable
 
@@ -155,13 +156,18 @@ def export_mouse(
     Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
     begun = time.perf_counter()
+    threads = check_threads("workers", workers)
+    check_type("format", format, str, "the name of a format")
+    check_path("store", store)
+    check_path("to", to)
+    check_progress(progress)
     form, write = _writer(format)
     given = _checked_options(form, options)
     mouse, heard = open_mouse(store), _Counting(progress or Silent())
     form.check(mouse, given)
     destination = exported_path(mouse.index, Path(to), format)
     with atomic_destination(destination) as path:
-        write(mouse, path, WriteSettings(given, workers or available_cores(), heard))
+        write(mouse, path, WriteSettings(given, threads, heard))
     return Exported(
         path=destination,
         nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,
@@ -200,9 +206,10 @@ def _checked_options(form: Format, given: Mapping[str, Any]) -> dict[str, Any]:
             what = f"is not an option of the format {form.name} (its options: {', '.join(known) or 'none'})"
             advice = f"leave it out, or export as {' or '.join(owners)}" if owners else "leave it out"
             problems.append(Problem(name, what, advice))
-        elif value not in (known[name].choices or (False, True)):
-            what = f"expected {' or '.join(known[name].choices or ('True', 'False'))}, found {value!r}"
-            problems.append(Problem(name, what, "choose one of them"))
+        elif choices := known[name].choices:
+            check_choice(name, value, choices)
+        else:
+            check_flag(name, value)
     if problems:
         raise OptionError(problems)
     return {name: given.get(name, option.default) for name, option in known.items()}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..store import StoreFormatError, check_full, check_quick, layout
-from ..store.tasks import Progress, available_cores
+from ..store.arguments import check_flag, check_path, check_progress, check_threads
+from ..store.tasks import Progress
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
 from .formats.source import Source
@@ -103,7 +104,10 @@ def verify_mouse(
     --------
     trialpack.convert.compare_with_source : The comparison with a source alone.
     """
-    begun, threads = time.perf_counter(), workers or available_cores()
+    begun, threads = time.perf_counter(), check_threads("workers", workers)
+    quick = check_flag("quick", quick)
+    check_path("store", store)
+    check_progress(progress)
     opened = None if source is None else open_source(source)
     try:
         index = check_quick(Path(store)) if quick else check_full(Path(store), workers=threads, progress=progress)

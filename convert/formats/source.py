@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -230,6 +230,7 @@ class SourcePart(Protocol):
         ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """A mouse as somebody published it."""
 
