@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.table import Table
@@ -21,7 +21,7 @@ from ..convert.plan import describe, destination
 from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
 from ..store import OptionError, Problem, TrialpackError
 from ..store.errors import one_text_a_cause
-from ..store.layout import A_MAX_ERROR, CODECS, short_name
+from ..store.layout import A_MAX_ERROR, CODECS, Precision, short_name
 from ..store.publish import Stage, is_store
 from . import options
 from .display import (
@@ -96,7 +96,7 @@ class _Outcome:
 @click.option("--to", required=True, metavar="DIR", type=options.GivenPath(), help="Folder for the stores.")
 @click.option(
     "--precision",
-    type=click.Choice(["source", "float32"]),
+    type=click.Choice(get_args(Precision)),
     default="source",
     show_default=True,
     help="The source's bits, or exactly what array.astype(float32) gives.",

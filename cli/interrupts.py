@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -57,5 +57,6 @@ def _end(number: int, frame: FrameType | None) -> None:
     """End at once: whatever was under way is not visible under a store's name, and a later run goes on from it."""
     for clean in reversed(_cleaning):
         clean()
-    os.write(2, f"\ntrialpack: interrupted{''.join(said() for said in _advice)}\n".encode())
+    with suppress(OSError):
+        os.write(2, f"\ntrialpack: interrupted{''.join(said() for said in _advice)}\n".encode())
     os._exit(130)

@@ -12,6 +12,7 @@ from importlib import import_module
 import click
 
 from .interrupts import end_when_interrupted
+from .streams import reliable_streams
 
 _EPILOG = """
 \b
@@ -67,6 +68,11 @@ def commands() -> None:
 def main() -> None:
     """Run the command line; errors become lines on standard error, never tracebacks."""
     end_when_interrupted()
+    with reliable_streams():
+        _run()
+
+
+def _run() -> None:
     try:
         sys.exit(commands(standalone_mode=False))
     except click.ClickException as error:

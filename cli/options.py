@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from dask.utils import parse_bytes
 
 from ..convert import find_sources
 from ..convert.formats.source import Source
 from ..store import Call, OptionError, Problem, SourceError
+from ..store.arguments import check_bytes
 from ..store.errors import Code
 from ..store.folder import stores_in
 from ..store.paths import read_path
@@ -34,8 +34,8 @@ class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, r
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number."""
         try:
-            return int(parse_bytes(value))
-        except ValueError:
+            return check_bytes(self.name, value)
+        except OptionError:
             self.fail(f"{value!r} is not a number of bytes such as 2GiB or 400MB", param, ctx)
 
 

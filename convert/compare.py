@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
+from ..store.arguments import check_threads
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
 from ..store.paths import read_path
@@ -62,7 +63,8 @@ def compare_with_source(
     computed again. An export of the store is as good a source, if all is equal bit for bit. Each thread holds one group
     of trials of one variable.
     """
-    index, opened = check_quick(read_path(store)), open_source(source)
+    threads = check_threads("workers", workers)
+    index, opened = check_quick(read_path(store, "store")), open_source(source)
     settings = index.attributes
     schema = settings[layout.A_SCHEMA]
     options = Options(
@@ -78,7 +80,7 @@ def compare_with_source(
     comparison = _Comparison(index, opened, plan, listener)
     problems = comparison.outline()
     if not problems:
-        found = Threads(workers, "trialpack-compare").run(comparison.tasks())
+        found = Threads(threads, "trialpack-compare").run(comparison.tasks())
         problems = [problem for some in found for problem in some] or comparison.bounds()
     if problems:
         raise CorruptStoreError(problems)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import NoneType
+from typing import Any, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
-from ..store.layout import CodecName, Precision
+from ..store.arguments import (
+    check_bytes,
+    check_choice,
+    check_flag,
+    check_progress,
+    check_threads,
+    check_type,
+)
+from ..store.layout import CODECS, CodecName, Precision
 from ..store.manifest import Manifest, software_record
 from ..store.metadata import write_group
 from ..store.paths import read_path
@@ -31,9 +40,7 @@ from ..store.tasks import (
     Silent,
     Threads,
     Workers,
-    available_cores,
     connected,
-    parse_memory,
 )
 from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
 from .contents import (
@@ -142,16 +149,20 @@ def plan_mouse(
     OptionError
         An option does not fit; of bounds, all that do not.
     """
-    options = read_options(precision, max_error, codec, statistics, schema)
-    return make_plan(open_source(source).survey(options.schema), read_path(to), options)
+    to, options = read_path(to, "to"), read_options(precision, max_error, codec, statistics, schema)
+    return make_plan(open_source(source).survey(options.schema), to, options)
 
 
 def read_options(
     precision: Precision, max_error: MaxError | None, codec: CodecName, statistics: bool, schema: Path | str | None
 ) -> Options:
     """Return what is asked of a store, after a look at each of it; arguments and errors as of `convert_mouse`."""
+    check_choice("precision", precision, get_args(Precision))
+    check_choice("codec", codec, CODECS)
     _check_codec(codec)
-    bounds = read_bounds((max_error or {}).items())
+    check_type("max_error", max_error, (Mapping, NoneType), "a mapping from variables to bounds")
+    bounds, statistics = read_bounds((max_error or {}).items()), check_flag("statistics", statistics)
+    check_type("schema", schema, (str, os.PathLike, NoneType), "a file")
     return Options(precision, bounds, codec, statistics, None if schema is None else read_schema(schema))
 
 
@@ -235,11 +246,16 @@ def convert_mouse(
     allows. A conversion that was killed leaves nothing under the store's name; the same call resumes it, and the
     store is the same to the byte as without the interruption.
     """
-    begun, limit = time.perf_counter(), parse_memory("convert_mouse", max_memory)
+    begun = time.perf_counter()
+    limit, threads = check_bytes("max_memory", max_memory), check_threads("workers", workers)
+    replace, verify = check_flag("replace", replace), check_flag("verify", verify)
+    check_type("scheduler", scheduler, (str, NoneType), "an address")
+    check_progress(progress)
+    to = read_path(to, "to")
     options = read_options(precision, max_error, codec, statistics, schema)
     opened = open_source(source)
-    plan = make_plan(opened.survey(options.schema), read_path(to), options)
-    run = _Conversion(opened, plan, workers or available_cores(), limit, progress or Silent())
+    plan = make_plan(opened.survey(options.schema), to, options)
+    run = _Conversion(opened, plan, threads, limit, progress or Silent())
     if replace or not os.path.lexists(plan.destination):
         plan.space.check(plan.destination)
     with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:

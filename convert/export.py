@@ -17,10 +17,11 @@ import numpy as np
 from ..readers import open_mouse
 from ..readers.recording import recording_of
 from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout
+from ..store.arguments import check_choice, check_flag, check_progress, check_threads, check_type
 from ..store.paths import read_path
 from ..store.publish import check_place
 from ..store.space import Space, measure_space
-from ..store.tasks import Progress, Silent, available_cores
+from ..store.tasks import Progress, Silent
 from .formats.format import EXPORTING, Format, Writer, WriteSettings
 from .formats.registry import formats, writable
 from .npy import narrowed
@@ -169,7 +170,10 @@ def export_mouse(
     float32. The bounds of the latter stand in ``rounded.json`` beside them, or in the attributes of the HDF5 file.
     Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
-    begun, store, to = time.perf_counter(), read_path(store), read_path(to)
+    begun, store, to = time.perf_counter(), read_path(store, "store"), read_path(to, "to")
+    threads = check_threads("workers", workers)
+    check_type("format", format, str, "the name of a format")
+    check_progress(progress)
     form, write = _writer(format)
     given = _checked_options(form, options)
     mouse, heard = open_mouse(store), _Counting(progress or Silent())
@@ -179,7 +183,7 @@ def export_mouse(
     if not os.path.lexists(destination):
         space.check(destination)
     with files.Shortfalls() as shortfalls, atomic_destination(destination) as path:
-        write(mouse, path, WriteSettings(given, workers or available_cores(), heard))
+        write(mouse, path, WriteSettings(given, threads, heard))
     return Exported(
         path=destination,
         nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,
@@ -240,9 +244,10 @@ def _checked_options(form: Format, given: Mapping[str, Any]) -> dict[str, Any]:
             what = f"is not an option of the format {form.name} (its options: {', '.join(known) or 'none'})"
             advice = f"leave it out, or export as {' or '.join(owners)}" if owners else "leave it out"
             problems.append(Problem(name, what, advice))
-        elif value not in (known[name].choices or (False, True)):
-            what = f"expected {' or '.join(known[name].choices or ('True', 'False'))}, found {value!r}"
-            problems.append(Problem(name, what, "choose one of them"))
+        elif choices := known[name].choices:
+            check_choice(name, value, choices)
+        else:
+            check_flag(name, value)
     if problems:
         raise OptionError(problems)
     return {name: given.get(name, option.default) for name, option in known.items()}

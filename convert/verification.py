@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..store import StoreFormatError, check_full, check_quick, layout
+from ..store.arguments import check_flag, check_progress, check_threads
 from ..store.paths import read_path
-from ..store.tasks import Progress, available_cores
+from ..store.tasks import Progress
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
 from .formats.source import Source
@@ -104,7 +105,9 @@ def verify_mouse(
     --------
     trialpack.convert.compare_with_source : The comparison with a source alone.
     """
-    begun, threads, root = time.perf_counter(), workers or available_cores(), read_path(store)
+    begun, root, threads = time.perf_counter(), read_path(store, "store"), check_threads("workers", workers)
+    quick = check_flag("quick", quick)
+    check_progress(progress)
     opened = None if source is None else open_source(source)
     try:
         index = check_quick(root) if quick else check_full(root, workers=threads, progress=progress)

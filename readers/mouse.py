@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
+from ..store.arguments import check_type
 from .recording import Trial, recording_of
 from .rows import dask_array, read_rows
 from .selection import Choice, Tier, choose
@@ -117,6 +118,7 @@ class Mouse:
         Reading raises `CorruptStoreError` where a file is missing or the store was replaced since it was opened; of a
         damaged chunk, zarr-python's own `ValueError`.
         """
+        check_type("name", name, str, "the name of an array")
         if name not in self.index.arrays:
             known = ", ".join(path for path in self.index.arrays if not path.startswith(layout.STATISTICS))
             advice = f"there are {known}, and statistics"
@@ -158,6 +160,7 @@ class Mouse:
         found = choose(label, self._trial_columns, trials, by=layout.TRIAL_ID)
         if tier is None:
             return found
+        check_type("tier", tier, (str, Iterable), "a tier, several, or None")
         tiers = [tier] if isinstance(tier, str) else list(tier)
         both = np.intersect1d(found, [row for one in tiers for row in self.recording.rows_of_tier(one).tolist()])
         if not both.size:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from ..store import (
     check_quick,
     layout,
 )
+from ..store.arguments import check_choice, check_type
 from ..store.folder import stores_in
 from ..store.manifest import VALUES_ALGORITHM
 from ..store.paths import read_path
@@ -69,9 +71,8 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
         ...
     trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
     """
-    if check not in ("quick", "full"):
-        raise OptionError(Problem(str(path), f"no check {check!r}", "choose quick or full"))
     root = read_path(path)
+    check_choice("check", check, get_args(Check))
     index = check_quick(root) if check == "quick" else check_full(root, workers=available_cores())
     if slow := [array.path for array in index.recorded if array.codec.compressor == "other"]:
         what = "has codecs that trialpack leaves to zarr-python: right, but slow"
@@ -101,7 +102,8 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     StoreFormatError, CorruptStoreError, ResourceError
         As `open_mouse`, with the problems of all stores; of the type of the first.
     """
-    stores = _stores(read_path(paths)) if isinstance(paths, (str, Path)) else list(map(read_path, paths))
+    check_type("paths", paths, (str, os.PathLike, Iterable), "stores, or a folder of them")
+    stores = _stores(read_path(paths)) if isinstance(paths, (str, os.PathLike)) else list(map(read_path, paths))
     if not stores:
         raise OptionError(Problem("open_mice", "no stores are given", "give at least one, or a folder of them"))
     mice, errors = list[Mouse](), list[TrialpackError]()
@@ -147,7 +149,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
     StoreFormatError, CorruptStoreError
         It is not a store, or its files are not what its manifest says.
     """
-    index = check_quick(read_path(store))
+    index = check_quick(read_path(store, "store"))
     facts, recording = index.attributes, recording_of(index)
     return {
         "store": str(index.root),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, layout
+from ..store.arguments import check_type
 from ..store.errors import lookup
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
@@ -111,6 +112,7 @@ class Recording:
         OptionError
             There is no such variable.
         """
+        check_type("variable", name, str, "the name of a variable")
         if name not in self.arrays:
             raise OptionError(Problem(self.label, f"no variable {name!r}", f"there are {', '.join(self.arrays)}"))
         return self.arrays[name]

@@ -106,6 +106,9 @@ def dask_array(
     """
     import dask.array as da
 
+    from .dask_pools import survive_forks
+
+    survive_forks()
     name, shape = f"{array.path}-{token}", list(array.shape[1:])
     if taken is not None:
         shape[taken[0] - 1] = len(taken[1])

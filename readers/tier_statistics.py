@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..store.arguments import check_bytes, check_progress, check_threads, check_type
 from ..store.layout import TRAIN_TIER
 from ..store.tasks import Progress
 from .mouse import Mouse
@@ -70,10 +71,13 @@ def train_statistics(
     is faster where a mouse does not fit. Threads of a cluster have parts of their own, and share `max_memory` a
     process.
     """
+    check_type("mouse", mouse, Mouse, "a Mouse, as open_mouse returns it")
+    check_progress(progress)
+    limit, threads = check_bytes("max_memory", max_memory), check_threads("threads", threads)
     rows = mouse.rows(tier=tier, trials=trials)
     variables = [variables] if isinstance(variables, str) else variables
     values = reduce_recording(
-        mouse.recording, rows, variables=variables, max_memory=max_memory, threads=threads, client=client,
+        mouse.recording, rows, variables=variables, max_memory=limit, threads=threads, client=client,
         progress=progress,
     )  # fmt: skip
     names = tier if tier is None or isinstance(tier, str) else ", ".join(tier)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import zarr
+import zarr.core.sync
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
@@ -60,6 +63,22 @@ class _ListedFiles(LocalStore):
 def open_array(index: StoreIndex, path: str) -> zarr.Array[Any]:
     """Open an array of a store for reading."""
     return zarr.open_array(_ListedFiles(index.folder, frozenset(index.manifest.files)), path=path, mode="r")
+
+
+@atexit.register
+def _cancel_reads() -> None:
+    """End what zarr-python still reads, after an error: it stops its loop at the end, and complains of each read."""
+    loop = zarr.core.sync.loop[0]
+    if loop is not None and loop.is_running():
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_cancel_others(), loop).result(timeout=1)
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _read_part(descriptor: int, part: Any) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from .arguments import check_type
 from .errors import OptionError, Problem, refusal
 
 # Two letters at least, for one is a drive. `Path` leaves only one slash of two.
@@ -17,7 +18,7 @@ _ADDRESS = re.compile(r"([A-Za-z][\w+.:-]+):/")
 _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?)?(?=/[^/]|/$)", re.IGNORECASE)
 
 
-def read_path(given: str | os.PathLike[str]) -> Path:
+def read_path(given: str | os.PathLike[str], name: str = "path") -> Path:
     """Return the path that a person means, relative to the working folder if they gave it so.
 
     Parameters
@@ -25,6 +26,8 @@ def read_path(given: str | os.PathLike[str]) -> Path:
     given
         A path, in which ``~`` stands for the home folder; or the address of a file on this machine, such as
         ``file:///data/my%20mouse.zip``.
+    name
+        Name of the argument, for the error.
 
     Raises
     ------
@@ -40,11 +43,9 @@ def read_path(given: str | os.PathLike[str]) -> Path:
         ...
     trialpack.store.errors.OptionError: s3://bucket/stores: an address, not a path on this machine; copy it to a disk or mount it, and give the path
     """  # noqa: E501
-    try:
-        text = os.fspath(given)
-    except TypeError:
-        text = None
-    if not isinstance(text, str) or not text or "\0" in text:
+    check_type(name, given, (str, os.PathLike), "a path")
+    text = os.fspath(given)
+    if not isinstance(text, str) or not text or "\0" in text:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionError(Problem(repr(given), "is no path", "give one"))
     if _FILE_ADDRESS.match(text):
         return Path(unquote(_FILE_ADDRESS.sub("", text)))

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from .errors import Argument, OptionError, Problem, TrialpackError
 
@@ -236,6 +236,7 @@ def _caught(task: Task[_T], kind: type[TrialpackError]) -> _T | TrialpackError:
         return error
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Listener to long work; `advance` is called from any thread."""
 
@@ -260,32 +261,3 @@ class Silent:
 
 PROCESS_BYTES = 160_000_000
 """What Python and its modules take before any data: part of every bound on memory."""
-
-
-def parse_memory(label: str, value: int | str, name: str = "max_memory") -> int:
-    """Return a number of bytes, such as of ``"2GiB"``.
-
-    Parameters
-    ----------
-    label
-        The store or source, for messages.
-    name
-        Name of the argument, for messages.
-
-    Raises
-    ------
-    OptionError
-        It is no number of bytes.
-
-    Examples
-    --------
-    >>> parse_memory("mouse.zarr", "2GiB")
-    2147483648
-    """
-    from dask.utils import parse_bytes
-
-    try:
-        return int(parse_bytes(value))
-    except (ValueError, KeyError, TypeError, OverflowError):
-        what = f"{name} {value!r} is not a number of bytes"
-        raise OptionError(Problem(label, what, "give one such as 2GiB or 400MB")) from None

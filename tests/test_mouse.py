@@ -274,7 +274,7 @@ def test_only_a_full_check_reads_the_data(copied: Path) -> None:
 
 
 def test_an_unknown_check_is_refused(dynamic: Mouse) -> None:
-    with pytest.raises(OptionError, match="no check 'some'; choose quick or full"):
+    with pytest.raises(OptionError, match="check: expected 'quick' or 'full', found 'some'"):
         open_mouse(dynamic.path, check="some")  # type: ignore[arg-type]
 
 

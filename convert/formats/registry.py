@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ...store import Call, OptionError, Problem, SourceError
+from ...store.arguments import check_type
 from ...store.errors import explaining_refusals
 from ...store.paths import read_path
 from ...store.pointers import find_pointer
@@ -136,8 +138,9 @@ def open_source(path: Path | str | Source) -> Source:
     OptionError
         Another package has a format that cannot be used; see `formats`.
     """
-    if not isinstance(path, (str, Path)):
+    if isinstance(path, Source):
         return path
+    check_type("source", path, (str, os.PathLike), "the path of a mouse, or an opened source")
     found = find_sources(path)
     if len(found) != 1:
         names = ", ".join(Path(source.label).name for source in found)

@@ -5,10 +5,11 @@ A source knows nothing of Zarr; the writer knows nothing of folders, zips and fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -172,6 +173,31 @@ class SourceTrial:
     files: int = 1
 
 
+@dataclass(frozen=True)
+class FileVersion:
+    """By what a change of a file is noticed without reading it.
+
+    Attributes
+    ----------
+    size
+        Bytes.
+    modified
+        Time of the last change of its content in ns, which programs that copy files set as they like.
+    changed
+        Time in ns when the system noted the last change, which nobody can set. It changes with permissions and links,
+        too, so files may differ in it while they are read, but not between a conversion and one that goes on from it.
+    """
+
+    size: int
+    modified: int
+    changed: int = field(compare=False)
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileVersion:
+        """Return the version of a file, given what the system knows of it."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 class TrialReader(Protocol):
     """Reads trials, for one thread."""
 
@@ -191,7 +217,7 @@ class SourcePart(Protocol):
 
     @property
     def fingerprint(self) -> object:
-        """A JSON value that changes whenever one of the files does."""
+        """A JSON value that changes whenever one of the files does, be it to another of equal size and time."""
         ...
 
     @property
@@ -204,6 +230,7 @@ class SourcePart(Protocol):
         ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """A mouse as somebody published it."""
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...store import Argument, OptionError, Problem
+from ...store.arguments import check_bytes
 from ...store.layout import (
     OVER_FRAMES,
     OVER_PIXELS,
@@ -22,7 +22,7 @@ from ...store.layout import (
     Reduction,
     Variable,
 )
-from ...store.tasks import HERE, PROCESS_BYTES, Cluster, Progress, Silent, Threads, available_cores, parse_memory
+from ...store.tasks import HERE, PROCESS_BYTES, Cluster, Progress, Silent, Threads, available_cores
 from ..recording import Recording
 from .exact_median import count_digits, median_by_bits, n_digits
 from .in_memory import reduce_trials
@@ -47,9 +47,9 @@ def reduce_recording(
 ) -> dict[str, dict[Reduction, Summary]]:
     """Return the statistics of some rows, at least one; see `train_statistics`."""
     names = {recording.array(name).path for name in (recording.arrays if variables is None else variables)}
-    _check(recording.label, names, threads, client)
+    _check(recording.label, names, client)
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
-    limit = parse_memory(recording.label, max_memory) - _fixed(jobs)
+    limit = check_bytes("max_memory", max_memory) - _fixed(jobs)
     workers = _OnCluster(client, limit) if client else _OnThreads(threads or available_cores(), limit)
     missing = max(job.least_memory for job in jobs) * workers.at_once - limit
     if missing > 0:
@@ -66,11 +66,9 @@ def needed_memory(recording: Recording, rows: NDArray[np.int64], at_once: int = 
     return _fixed(jobs) + at_once * max(job.least_memory for job in jobs)
 
 
-def _check(label: str, variables: set[str], threads: int | None, client: Any) -> None:
+def _check(label: str, variables: set[str], client: Any) -> None:
     if not variables:
         raise OptionError(Problem(label, "no variable is chosen", "choose at least one"))
-    if threads is not None and (not isinstance(threads, Integral) or threads < 1):
-        raise OptionError(Problem(label, f"{threads!r} threads cannot work", "give a whole number, one or more"))
     if client is not None and not getattr(client, "nthreads", dict)():
         raise OptionError(
             Problem(label, f"{client!r} has no workers", "give a distributed.Client of a cluster that has")

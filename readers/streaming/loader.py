@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...store import OptionError, Problem, layout
+from ...store.arguments import check_count, check_flag
 from ..mouse import Mouse
 from ..sampling import EpochPosition, Mixing, WindowChoice
 from ..selection import Choice, Tier
@@ -20,11 +21,11 @@ from .options import (
     Dtype,
     Output,
     checked_order,
+    checked_report,
     checked_resources,
     checked_turns,
     checked_windows,
     names,
-    whole_number,
 )
 from .pipeline import Process, StreamStats
 from .selecting import checked_mice, make_sampler, select
@@ -147,7 +148,8 @@ class TrialLoader:
         mixing: Mixing = "cycle",
         report: Callable[[str], object] | None = None,
     ) -> None:
-        self.mice, self._report, self._process = checked_mice(mice), report, Process()
+        shuffle, drop_last = check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
+        self.mice, self._report, self._process = checked_mice(mice), checked_report(report), Process()
         frames = checked_windows(window, stride, windows, shuffle=shuffle)
         turns = checked_turns(mixing, rank, world_size, drop_last=drop_last)
         order = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
@@ -179,7 +181,7 @@ class TrialLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
-        epoch, self._latest = whole_number("epoch", epoch, 0), None
+        epoch, self._latest = check_count("epoch", epoch, 0), None
         # Of an epoch that was loaded, those batches remain that remained.
         if epoch != self._next.epoch:
             self._next = EpochPosition(epoch)

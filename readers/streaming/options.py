@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ...store import OptionError, Problem
-from ...store.tasks import available_cores, parse_memory
+from ...store.arguments import check_bytes, check_choice, check_count, check_type
+from ...store.tasks import available_cores
 from ..mouse import Mouse
 from ..sampling import Mixing, WindowChoice, Windows
 from ..selection import Choice, Tier
@@ -92,6 +93,18 @@ def names(given: Sequence[str] | str) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
+def checked_report(report: Callable[[str], object] | None) -> Callable[[str], object] | None:
+    """Return what is called with a line at the end of each epoch.
+
+    Raises
+    ------
+    OptionError
+        It cannot be called.
+    """
+    check_type("report", report, (Callable, NoneType), "a function of one text")
+    return report
+
+
 def checked_windows(window: int | None, stride: int, choice: WindowChoice | None, *, shuffle: bool) -> Windows:
     """Return which frames of a trial become samples.
 
@@ -100,11 +113,11 @@ def checked_windows(window: int | None, stride: int, choice: WindowChoice | None
     OptionError
         An argument does not fit.
     """
-    stride = whole_number("stride", stride, 1)
-    window = None if window is None else whole_number("window", window, 1)
-    found = Windows(window, stride, choice or ("random" if shuffle else "every"))
-    check_word("windows", found.choice, ("random", "every"))
-    return found
+    stride = check_count("stride", stride, 1)
+    window = None if window is None else check_count("window", window, 1)
+    choice = ("random" if shuffle else "every") if choice is None else choice
+    check_choice("windows", choice, get_args(WindowChoice))
+    return Windows(window, stride, choice)
 
 
 def checked_turns(mixing: Mixing, rank: int, world_size: int, *, drop_last: bool) -> Turns:
@@ -115,7 +128,7 @@ def checked_turns(mixing: Mixing, rank: int, world_size: int, *, drop_last: bool
     OptionError
         A number does not fit; `mixing` is checked with the mice.
     """
-    return Turns(mixing, whole_number("rank", rank, 0), whole_number("world_size", world_size, 1), drop_last)
+    return Turns(mixing, check_count("rank", rank, 0), check_count("world_size", world_size, 1), drop_last)
 
 
 def checked_order(windows: Windows, turns: Turns, batch_size: int, seed: int, *, shuffle: bool) -> Order:
@@ -126,7 +139,7 @@ def checked_order(windows: Windows, turns: Turns, batch_size: int, seed: int, *,
     OptionError
         A number does not fit.
     """
-    return Order(windows, turns, whole_number("batch_size", batch_size, 1), whole_number("seed", seed, 0), shuffle)
+    return Order(windows, turns, check_count("batch_size", batch_size, 1), check_count("seed", seed, 0), shuffle)
 
 
 def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> Resources:
@@ -137,38 +150,9 @@ def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> R
     OptionError
         An argument does not fit.
     """
-    count = min(_MAX_THREADS, available_cores()) if threads is None else whole_number("threads", threads, 1)
-    check_word("cache", cache, ("auto", "none"))
-    return Resources(count, parse_memory(LABEL, memory, "memory"), cache)
-
-
-def whole_number(name: str, value: Any, least: int) -> int:
-    """Return a whole number, numpy's too.
-
-    Raises
-    ------
-    OptionError
-        It is no whole number, or too small.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise OptionError(Problem(LABEL, f"{name} is {value!r}", f"give a whole number of at least {least}"))
-    return number
-
-
-def check_word(name: str, value: object, known: Sequence[str]) -> None:
-    """Check that a word is one of those known.
-
-    Raises
-    ------
-    OptionError
-        It is not.
-    """
-    if value not in known:
-        raise OptionError(Problem(LABEL, f"{name} is {value!r}", f"choose {' or '.join(known)}"))
+    count = min(_MAX_THREADS, available_cores()) if threads is None else check_count("threads", threads, 1)
+    check_choice("cache", cache, get_args(Cache))
+    return Resources(count, check_bytes("memory", memory), cache)
 
 
 STORED: DtypeName = "stored"

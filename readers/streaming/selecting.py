@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem, layout
+from ...store.arguments import check_type
 from ...store.layout import Variable
 from ..mouse import Mouse
 from ..sampling import MouseBatches, Sampler, Trials, parse
@@ -27,6 +28,7 @@ def checked_mice(mice: Any) -> list[Mouse]:
     OptionError
         Something else is given, or nothing.
     """
+    check_type("mice", mice, (Mouse, str, Path, Iterable), "a Mouse, or several")
     found: list[Any] = [mice] if isinstance(mice, (Mouse, str, Path)) else list(mice)
     if wrong := [one for one in found if not isinstance(one, Mouse)]:
         raise OptionError(Problem(LABEL, f"{str(wrong[0])!r} is no mouse", "open it with open_mouse"))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from ...store import OptionError, Problem
+from ...store.arguments import check_choice
 from ..mouse import Mouse
 from ..sampling import BatchPlan, MouseBatches, Sampler
 from .batch import Batch
 from .budget import plan_memory
 from .buffers import Allocate, BufferPool, allocate, mapped
 from .mouse_stream import MouseStream, Selection
-from .options import LABEL, Output, Resources, check_word
+from .options import LABEL, Output, Resources
 from .pipeline import Filled, Pipeline
 
 
@@ -47,7 +48,7 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     OptionError
         There is no such device, or no torch, or tensors there cannot have the data types that are chosen.
     """
-    check_word("output", output, ("torch", "numpy"))
+    check_choice("output", output, get_args(Output))
     if output == "numpy":
         if str(device) != "cpu":
             raise OptionError(Problem(LABEL, f"numpy arrays cannot be on {device}", "choose output='torch'"))

@@ -72,10 +72,20 @@ def checked_device(device: Any) -> torch.device:
         found = torch.device(device)
         # With its number: the current device may be another one by the time that batches are copied.
         found = torch.empty(0, device=found).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        what = f"device {device!r} cannot be used ({str(error).splitlines()[0]})"
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        what = f"device {device!r} cannot be used ({_reason(error)})"
         raise OptionError(Problem("TrialLoader", what, "choose another device, or device='cpu'")) from None
     return found
+
+
+def _reason(error: Exception) -> str:
+    """Return why a device cannot be used, without torch's lists of all devices that there could be."""
+    if isinstance(error, TypeError):
+        return "expected a name such as 'cuda', or a torch.device"
+    if isinstance(error, (NotImplementedError, ImportError)):
+        return f"torch {torch.__version__} was built without it"
+    text = str(error).splitlines()[0]
+    return "torch knows none of this name" if text.startswith("Expected one of") else text
 
 
 def check_tensors(device: torch.device, selections: Sequence[Selection]) -> None:

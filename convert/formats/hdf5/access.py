@@ -17,13 +17,12 @@ from ....store.errors import refusal
 from ....store.paths import Located
 from ...npy import COPY_AGAIN
 from ..findings import MAX_SMALL_FILE
-from ..source import ReadError
+from ..source import FileVersion, ReadError
 from .dataset import Dataset, check_written, examine, is_number, read_texts, text_of
 from .storage import READ_ERRORS, first_line, import_h5py, reading
 from .values import Rows, text_values
 
 Kind = Literal["dataset", "group", "link", "other"]
-Stamp = tuple[int, int]
 EXPORT_AGAIN = "export the mouse again"
 DIFFERS = "holds other values than were exported"
 _OF_SCALES = ("DIMENSION_LIST", "DIMENSION_LABELS", "REFERENCE_LIST", "CLASS", "NAME")
@@ -34,9 +33,9 @@ _CHANGED = "the file changed while it was read"
 
 @dataclass(frozen=True)
 class Hdf5Path(Located):
-    """Where a file is, and by what a change of it is noticed: its size and modification time."""
+    """Where a file is, and by what a change of it is noticed."""
 
-    stamp: Stamp | None = None
+    stamp: FileVersion | None = None
 
     @contextlib.contextmanager
     def open(self) -> Generator[Hdf5Reader]:
@@ -225,9 +224,8 @@ def named_errors(label: str, member: str | None = None, trial: int | None = None
         raise SourceError(Problem(label, what, advice, member, trial)) from error
 
 
-def _stamp(descriptor: int) -> Stamp:
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
+def _stamp(descriptor: int) -> FileVersion:
+    return FileVersion.of(os.fstat(descriptor))
 
 
 def _decoded(name: str | bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,8 @@ class Hdf5Part:
 
     @property
     def fingerprint(self) -> object:
-        """Name, size and modification time of the file."""
-        return [self.path.path.name, *(self.path.stamp or ())]
+        """Name, size and times of the file."""
+        return [self.path.path.name, *(astuple(self.path.stamp) if self.path.stamp else ())]
 
     @property
     def extent(self) -> tuple[int, int]:

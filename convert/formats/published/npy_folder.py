@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from ....store import Problem, files
 from ....store.errors import naming, refusal
@@ -73,7 +74,8 @@ class FolderTree(Located):
             folders.append(f"{name}/")
         elif entry.is_file(follow_symlinks=False):
             status = entry.stat(follow_symlinks=False)
-            listing.entries[name] = Entry(name, status.st_size, status.st_mtime_ns)
+            stamp = xxhash.xxh3_64_intdigest(b"%d %d" % (status.st_mtime_ns, status.st_ctime_ns))
+            listing.entries[name] = Entry(name, status.st_size, stamp)
         else:
             what = f"{'a link' if entry.is_symlink() else 'not a regular file'} (expected a file)"
             problem = find_pointer(Path(entry.path)) or (what, "put a copy of the file there")

@@ -23,7 +23,7 @@ from ....store.folder import is_junk
 from ....store.paths import Located
 from ....store.pointers import find_pointer
 from ....store.tasks import Progress
-from ..source import ReadError
+from ..source import FileVersion, ReadError
 from .published_files import PublishedFile, PublishedTree
 from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
 
@@ -44,8 +44,6 @@ _KINDS = {
 }
 _DOWNLOAD_AGAIN, _MAKE_AGAIN = "download the tar again", MAKE_AGAIN.format("tar")
 _CHANGED = "the tar changed while it was read"
-Version = tuple[int, int]
-"""Size of a tar, and its modification time in ns."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class TarEntry(Entry):
     """One member of a tar: where its bytes begin, and the version of the tar that has it there."""
 
     offset: int
-    version: Version
+    version: FileVersion
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class TarTree(Located):
         self._check_uncompressed()
         with self.opened() as descriptor:
             version = _version(descriptor)
-            members = [member for member in self._members(descriptor, version[0]) if not is_junk(member.name)]
+            members = [member for member in self._members(descriptor, version.size) if not is_junk(member.name)]
         names = [_plain_name(member) for member in members if not member.isdir()]
         root = find_root(self.label, "tar", names)
         listing = Listing(mouse_name(root, self.path.stem), problems=duplicates(self.label, "tar", names))
@@ -201,9 +199,8 @@ def _compression(start: bytes) -> str | None:
     return next((program for magic, program in _COMPRESSIONS.items() if start.startswith(magic)), None)
 
 
-def _version(descriptor: int) -> Version:
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
+def _version(descriptor: int) -> FileVersion:
+    return FileVersion.of(os.fstat(descriptor))
 
 
 def _plain_name(member: tarfile.TarInfo) -> str:
@@ -221,7 +218,7 @@ def _refusal(member: tarfile.TarInfo) -> tuple[str, str] | None:
     return None
 
 
-def _entry(name: str, member: tarfile.TarInfo, version: Version) -> TarEntry:
+def _entry(name: str, member: tarfile.TarInfo, version: FileVersion) -> TarEntry:
     stamp = xxhash.xxh3_64_intdigest(repr((version, member.offset_data, member.mtime)).encode())
     return TarEntry(name=name, size=member.size, stamp=stamp, offset=member.offset_data, version=version)
 

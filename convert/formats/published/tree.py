@@ -35,7 +35,8 @@ class Entry:
     size
         Bytes, uncompressed.
     stamp
-        Changes when the file does: modification time in ns of a file, CRC-32 of a zip member, digest of both of a tar.
+        Changes when the file does: digest of a file's version, CRC-32 of a zip member, digest of a tar's version and
+        a member's place and time in it.
     """
 
     name: str
