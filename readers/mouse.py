@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from .recording import Trial, recording_of
 from .rows import dask_array, read_rows
-from .selection import Choice, Tier, choose
-from .tables import POSITION, as_table, html_table, neuron_columns, trial_columns
+from .selection import POSITION, Choice, Tier, as_names, choose
+from .tables import as_table, html_table, neuron_columns, trial_columns
 from .trial_statistics import Statistics, read_statistics
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Mouse:
         return iter(self.index.arrays)
 
     def rows(self, *, tier: Tier = None, trials: Choice | None = None) -> NDArray[np.int64]:
-        """Return the rows of the store that hold some trials, ascending.
+        """Return the rows of the store that hold some trials.
 
         Parameters
         ----------
@@ -141,12 +141,14 @@ class Mouse:
             Tier, or tiers, of the trials.
         trials
             Choice of trials: a mapping from columns of `trials` to a value or values, all of which have to fit
-            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`.
+            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`. Of those
+            chosen, the ones of the tier.
 
         Returns
         -------
         ndarray
-            (n,) int64. A choice is a set: its order does not matter, rows come in the order of trial_id.
+            (n,) int64. Of trial_ids in the order given, as often as each is given; else in the order of the store,
+            which is that of trial_id.
 
         Raises
         ------
@@ -157,27 +159,27 @@ class Mouse:
         found = choose(label, self._trial_columns, trials, by=layout.TRIAL_ID)
         if tier is None:
             return found
-        tiers = [tier] if isinstance(tier, str) else list(tier)
-        both = np.intersect1d(found, [row for one in tiers for row in self.recording.rows_of_tier(one).tolist()])
+        tiers = as_names(tier, "tier")
+        both = found[np.isin(found, [row for one in tiers for row in self.recording.rows_of_tier(one).tolist()])]
         if not both.size:
             what = f"none of the chosen trials is of tier {' or '.join(map(repr, tiers))}"
             raise OptionError(Problem(label, what, "choose others, or give tier=None"))
         return both
 
     def positions(self, neurons: Choice | None = None) -> NDArray[np.int64]:
-        """Return positions along the neuron axis, ascending.
+        """Return positions along the neuron axis.
 
         Parameters
         ----------
         neurons
             A mapping from columns of `neurons` to a value or values, all of which have to fit
-            (``{"area": "V1", "layer": ["L2/3", "L4"]}``, ``{"unit_ids": [17]}``); or positions; or a mask, one value
-            for each row of `neurons`.
+            (``{"area": "V1", "layer": ["L2/3", "L4"]}``, ``{"unit_ids": [17]}``); or positions, of which negative ones
+            count from the end; or a mask, one value for each row of `neurons`.
 
         Returns
         -------
         ndarray
-            (n,) int64.
+            (n,) int64, from zero on. Of positions in the order given, as often as each is given; else ascending.
 
         Raises
         ------

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from ..store import StoreIndex, layout
 from ..store.variables import Channel, Variable
 from .recording import Recording
+from .selection import POSITION
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-POSITION = "position"
 
 
 def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[Any]]:

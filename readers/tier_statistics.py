@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..store.layout import TRAIN_TIER
+import numpy as np
+
+from ..store.layout import TRAIN_TIER, TRIAL_ID
 from ..store.tasks import Progress
 from .mouse import Mouse
 from .reductions import DEFAULT_MAX_MEMORY, reduce_recording
-from .selection import Choice, Tier
+from .selection import Choice, Tier, as_names, check_once
 from .trial_statistics import Statistics
 
 
@@ -33,7 +35,7 @@ def train_statistics(
     tier
         One, or several; None for trials of every tier.
     trials
-        Choice among the trials of the tier, as in `Mouse.rows`.
+        Choice among the trials of the tier, as in `Mouse.rows`, each once; their order does not matter.
     variables
         Names of recorded variables, or one name; all by default.
     max_memory
@@ -70,12 +72,13 @@ def train_statistics(
     is faster where a mouse does not fit. Threads of a cluster have parts of their own, and share `max_memory` a
     process.
     """
-    rows = mouse.rows(tier=tier, trials=trials)
-    variables = [variables] if isinstance(variables, str) else variables
+    rows = np.sort(mouse.rows(tier=tier, trials=trials))
+    check_once(str(mouse.path), TRIAL_ID, mouse.recording.trial_ids[rows])
+    variables = None if variables is None else as_names(variables, "variables")
     values = reduce_recording(
         mouse.recording, rows, variables=variables, max_memory=max_memory, threads=threads, client=client,
         progress=progress,
     )  # fmt: skip
-    names = tier if tier is None or isinstance(tier, str) else ", ".join(tier)
+    names = None if tier is None else ", ".join(as_names(tier, "tier"))
     chosen = tuple(variable for variable in mouse.recording.variables if variable.name in values)
     return Statistics(mouse.name, chosen, names, mouse.recording.trial_ids[rows], values)

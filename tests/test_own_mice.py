@@ -174,7 +174,7 @@ def test_chosen_neurons_are_chosen_of_every_variable_that_has_them(lab: tuple[Pa
     folder, mouse = lab
     batch = next(iter(TrialLoader(mouse, tier=None, batch_size=1, output="numpy", neurons=[5, 1])))
     for name in ("responses", "spikes", "depth"):
-        expected = in_file(mouse, folder, name, 0)[[1, 5]]
+        expected = in_file(mouse, folder, name, 0)[[5, 1]]
         assert_same_bits(np.ascontiguousarray(batch[name][0]), expected.astype(np.float32), name)
         lazy = mouse.dask(name, trials=[0], neurons=[5, 1]).compute()[0]
         assert_same_bits(lazy[..., : length(0)], expected, name)

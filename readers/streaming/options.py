@@ -41,7 +41,7 @@ class Content:
     """
 
     tier: Tier
-    trials: Choice | None
+    trials: Choice | Sequence[Choice | None] | None
     neurons: Choice | Sequence[Choice | None] | None
     variables: tuple[str, ...] | None
     channels: tuple[str, ...]
@@ -85,11 +85,6 @@ class Resources:
     threads: int
     memory: int
     cache: Cache
-
-
-def names(given: Sequence[str] | str) -> tuple[str, ...]:
-    """Return names as a tuple, also one name alone."""
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def checked_windows(window: int | None, stride: int, choice: WindowChoice | None, *, shuffle: bool) -> Windows:
