@@ -88,9 +88,12 @@ def _select(mouse: Mouse, content: Content, trials: Choice | None, neurons: Choi
     if layout.RESPONSES in variables:
         _check_responses(mouse, rows)
     positions = None if neurons is None else mouse.positions(neurons)
+    if positions is not None:
+        check_once(str(mouse.path), POSITION, positions)
     n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
-    dtypes = dtypes_of(mouse, tuple(dict.fromkeys((*variables, *channels))), content.dtype)
-    found = Selection(rows, positions, variables, channels, affines(mouse, content.normalize, n_frames), dtypes)
+    read = tuple(dict.fromkeys((*variables, *channels)))
+    scales = affines(mouse, content.normalize, read, n_frames, positions)
+    found = Selection(rows, positions, variables, channels, scales, dtypes_of(mouse, read, content.dtype))
     check_dtypes(mouse, found)
     return found
 
