@@ -32,9 +32,9 @@ class Mouse:
     Attributes
     ----------
     index
-        What is known of the store without reading its data.
+        What is known of the store without reading its data; read-only.
     recording
-        The recorded variables, and what is known of each trial.
+        The recorded variables, and what is known of each trial; read-only.
     """
 
     def __init__(self, index: StoreIndex) -> None:
@@ -71,19 +71,25 @@ class Mouse:
         array = self.recording.arrays[layout.RESPONSES]
         return array.shape[array.dimensions.index(layout.NEURON)]
 
-    @cached_property
+    @property
     def trials(self) -> pd.DataFrame:
-        """Table of trials, one row each, indexed by trial_id: tier, n_frames, withheld, every array of meta/trials."""
-        return as_table(dict(self._trial_columns), layout.TRIAL_ID)
+        """Table of trials, one row each, indexed by trial_id: tier, n_frames, withheld, every array of meta/trials.
 
-    @cached_property
+        A copy: to change it changes no selection, and not what is shown next time.
+        """
+        return self._trial_table.copy()
+
+    @property
     def neurons(self) -> pd.DataFrame:
-        """Table of neurons, one row each, indexed by position on the neuron axis: every array of meta/neurons."""
-        return as_table(dict(self._neuron_columns), POSITION)
+        """Table of neurons, one row each, indexed by position on the neuron axis: every array of meta/neurons.
+
+        A copy, as `trials` is.
+        """
+        return self._neuron_table.copy()
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the train tier, as the conversion stored them; see `train_statistics`.
+        """Statistics of the train tier, as the conversion stored them, read-only; see `train_statistics`.
 
         Raises
         ------
@@ -313,6 +319,18 @@ class Mouse:
         ]
         headings = ["variable", "role", "dimensions", "shape", "dtype", "unit", "frame rate", "trials"]
         return html_table(repr(self)[1:-1], headings, rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is read again when it is asked for: pickled arrays could be written to."""
+        return {"index": self.index, "recording": self.recording}
+
+    @cached_property
+    def _trial_table(self) -> pd.DataFrame:
+        return as_table(dict(self._trial_columns), layout.TRIAL_ID)
+
+    @cached_property
+    def _neuron_table(self) -> pd.DataFrame:
+        return as_table(dict(self._neuron_columns), POSITION)
 
     @cached_property
     def _trial_columns(self) -> Mapping[str, NDArray[Any]]:

@@ -15,13 +15,14 @@ from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.errors import lookup
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
+from ..store.read_only import read_only
 from ..store.schema import is_unpadded
 from ..store.variables import kind_of, stimulus_of
 
 
 @dataclass(frozen=True)
 class Recording:
-    """The recorded variables of a mouse, and one value a trial of what has to be known to read them.
+    """The recorded variables of a mouse, and one value a trial of what has to be known to read them; read-only.
 
     Attributes
     ----------
@@ -57,6 +58,14 @@ class Recording:
     lacking: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     n_file_frames: NDArray[np.int32] | None = None
     version: str = ""
+
+    def __post_init__(self) -> None:
+        """Make all of it read-only."""
+        self.__setstate__(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it over from another process: pickled arrays can be written to."""
+        self.__dict__.update(read_only(state))
 
     @property
     def label(self) -> str:

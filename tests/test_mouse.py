@@ -424,8 +424,8 @@ def test_a_mouse_without_neuron_metadata(static_folder: Path, tmp_path: Path) ->
 
 def test_a_table_that_was_changed_changes_no_selection(dynamic: Mouse) -> None:
     found, before = open_mouse(dynamic.path), dynamic.rows(tier="train")
-    found.trials["tier"] = "nothing"
-    found.neurons["area"] = "nowhere"
+    trials, neurons = found.trials, found.neurons
+    trials["tier"], neurons["area"] = "nothing", "nowhere"
     assert found.rows(trials={"tier": "train"}).tolist() == before.tolist()
     assert found.positions({"area": "V1"}).size
 

@@ -1,6 +1,9 @@
-"""What is asked for is what comes: in that order, as often."""
+"""What is asked for is what comes: in that order, as often; and nothing that is handed out changes the mouse."""
 
-from collections.abc import Callable
+import copy
+import json
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -10,12 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trialpack import TrialLoader, train_statistics
+from trialpack import TrialLoader, open_mouse, train_statistics
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse
 from trialpack.store import OptionError
 
-from .mice import assert_same_bits
+from .mice import Array, assert_same_bits
 from .streams import Recorded, assert_batch, pack
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -289,3 +292,105 @@ def test_names_of_any_list(dynamic: Mouse, recorded: dict[str, Recorded]) -> Non
 def test_what_is_no_mouse(mice: Any) -> None:
     with pytest.raises(OptionError, match="is no mouse; open it with open_mouse"):
         load(mice)
+
+
+# What is handed out
+
+
+def test_tables_are_copies(dynamic: Mouse) -> None:
+    one = open_mouse(dynamic.path)
+    for name in ("trials", "neurons"):
+        before, table = getattr(one, name), getattr(one, name)
+        first = table.columns[0]
+        table[first] = table[first].to_numpy()[0]
+        table["more"], table.index.name = 1, "changed"
+        del table[table.columns[0]]
+        values = getattr(one, name)[table.columns[-2]].to_numpy()
+        if values.flags.writeable:
+            values[...] = values[0]
+        pd.testing.assert_frame_equal(getattr(one, name), before)
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(dynamic, name))
+
+
+def arrays_in(value: Any, seen: set[int] | None = None) -> Iterator[Array]:
+    """Yield every array that can be reached from what is handed out."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from arrays_in(one, seen)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from arrays_in(one, seen)
+    elif type(value).__module__.startswith("trialpack."):
+        yield from arrays_in(vars(value), seen)
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["opened", "pickled"])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_no_array_of_a_mouse_can_be_written_to(packed: dict[str, Mouse], kind: str, copied: bool) -> None:
+    one = open_mouse(packed[kind].path)
+    assert one.statistics is one.statistics and len(one.trials)
+    one = pickle.loads(pickle.dumps(one)) if copied else one
+    handed_out = {"statistics": one.statistics, "recording": one.recording, "index": one.index}
+    found = {name: list(arrays_in(value)) for name, value in handed_out.items()}
+    assert len(found["statistics"]) == 1 + 6 * sum(len(each) for each in one.statistics.values())
+    assert len(found["recording"]) >= 3
+    for values in (each for several in found.values() for each in several):
+        with pytest.raises(ValueError, match="read-only"):
+            values[...] = 0
+
+
+def test_what_is_known_of_a_store_cannot_be_changed(dynamic: Mouse) -> None:
+    one = open_mouse(dynamic.path)
+    index, recording = one.index, one.recording
+    changes: list[Callable[[], object]] = [
+        lambda: index.attributes.update({"mouse": "other"}),  # type: ignore[attr-defined]
+        lambda: index.attributes["source"].clear(),
+        lambda: index.attributes["variables"].pop(),
+        lambda: index.attributes["variables"][0].setdefault("name", "x"),
+        lambda: index.attributes["warnings"].append("none"),
+        lambda: index.arrays.pop("responses"),  # type: ignore[attr-defined]
+        lambda: index.arrays["responses"].attributes.__setitem__("units", "V"),  # type: ignore[attr-defined]
+        lambda: index.manifest.files.clear(),  # type: ignore[attr-defined]
+        lambda: index.manifest.values.__delitem__("responses"),  # type: ignore[attr-defined]
+        lambda: index.software.__ior__({"numpy": "1"}),  # type: ignore[attr-defined]
+        lambda: recording.arrays.popitem(),  # type: ignore[attr-defined]
+        lambda: recording.lacking.update(x=1),  # type: ignore[attr-defined]
+        lambda: one.statistics.by_variable["videos"].clear(),  # type: ignore[attr-defined]
+        lambda: one.statistics["videos"].popitem(),  # type: ignore[attr-defined]
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="change a copy of it"):
+            change()
+    with pytest.raises(ValueError, match="read.only"):
+        one["responses"].attrs["units"] = "V"
+    assert copy.deepcopy(index).attributes == index.attributes == pickle.loads(pickle.dumps(index)).attributes
+    assert json.loads(json.dumps(index.attributes)) == index.attributes
+
+
+def test_what_is_computed_and_selected_is_the_callers_own(dynamic: Mouse) -> None:
+    """Changed at will, it changes nothing that comes later."""
+    one = open_mouse(dynamic.path)
+
+    def everything() -> list[Array]:
+        data, trial = one.to_xarray(tier="train"), one.trial(int(one.trials.index[1]))
+        batch = next(iter(load(one)))
+        coordinates = [data[name].to_numpy() for name in data.coords if name not in data.indexes]
+        return [
+            one.rows(), one.rows(tier="train"), one.positions(), one.positions([2, 1]), *coordinates,
+            data.responses.to_numpy(), one.dask("behavior").compute(), *trial.values(), one["trials/n_frames"][...],
+            *(value for value in batch.values() if isinstance(value, np.ndarray)),
+        ]  # fmt: skip
+
+    before = [values.copy() for values in everything()]
+    for values in everything():
+        values[...] = values.reshape(-1)[::-1].reshape(values.shape)
+    one.recording.trials_by_tier.clear()
+    one.index.recorded.clear()
+    for values, expected in zip(everything(), before, strict=True):
+        np.testing.assert_array_equal(values, expected)
