@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trialpack import TrialLoader, open_mouse, train_statistics
+from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse
 from trialpack.store import OptionError
 
-from .mice import Array, assert_same_bits
+from .mice import Array, assert_same_bits, trim
 from .streams import Recorded, assert_batch, pack
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -394,3 +395,85 @@ def test_what_is_computed_and_selected_is_the_callers_own(dynamic: Mouse) -> Non
     one.index.recorded.clear()
     for values, expected in zip(everything(), before, strict=True):
         np.testing.assert_array_equal(values, expected)
+
+
+# Dates and durations
+
+
+def dates(dtype: str, n: int) -> Array:
+    values = (np.arange(n) * 3 - 5).astype("i8").view(dtype)
+    values[4::5] = "NaT"
+    return values
+
+
+LARGE = np.array([2**62, -(2**61), 7, 0], np.int64)
+UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
+DTYPES = [f"{kind}8[{count}{unit}]" for kind in "Mm" for count in ("", "7", "25") for unit in UNITS]
+
+
+@pytest.fixture(scope="module")
+def dated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mouse, dict[str, Array]]:
+    """A mouse with dates and durations of every unit, small and large, beside its neurons and trials."""
+    folder = write_sample(tmp_path_factory.mktemp("dated"), mouse="A", trials=5, neurons=4, image_shape=(2, 3))
+    trim(folder)
+    numbers = len(np.load(folder / "meta/trials/tiers.npy"))
+    arrays = dict[str, Array]()
+    for number, dtype in enumerate(DTYPES):
+        arrays |= {f"trials/small{number}": dates(dtype, numbers), f"neurons/large{number}": LARGE.view(dtype)}
+    arrays["trials/big_endian"] = dates("M8[10ps]", numbers).astype(">M8[10ps]")
+    arrays["neurons/two_axes"] = np.stack([LARGE, LARGE + 1], axis=1).view("m8[25fs]")
+    for name, values in arrays.items():
+        np.save(folder / f"meta/{name}.npy", values)
+    mouse = open_mouse(convert_mouse(folder, folder.parent / "stores", statistics=False).store)
+    return mouse, {name: values[mouse.trials.index] if "trials" in name else values for name, values in arrays.items()}
+
+
+def as_integers(column: Array, name: str, dtype: np.dtype[Any]) -> Array:
+    """Return a column as the integers of its source: by its own unit, or by the one in its name."""
+    if column.dtype.kind in "mM":
+        return column.astype(dtype).view(np.int64)
+    unit, count = np.datetime_data(dtype)
+    assert column.dtype == np.int64
+    assert name.split("_", 1)[1].startswith(f"{'' if count == 1 else count}{unit}"), name
+    assert name.endswith("_since_1970") == (dtype.kind == "M")
+    return column
+
+
+@pytest.mark.parametrize(("group", "size"), [("trials", "small"), ("neurons", "large")])
+def test_dates_of_any_unit_are_in_tables_without_loss(
+    dated: tuple[Mouse, dict[str, Array]], group: str, size: str
+) -> None:
+    mouse, arrays = dated
+    table, data = getattr(mouse, group), mouse.to_xarray()
+    by_name = {str(name).split("_")[0]: str(name) for name in table.columns}
+    for number in range(len(DTYPES)):
+        column, expected = by_name[f"{size}{number}"], arrays[f"{group}/{size}{number}"]
+        for found in (table[column].to_numpy(), data[column].to_numpy()):
+            np.testing.assert_array_equal(as_integers(found, column, expected.dtype), expected.view(np.int64), column)
+        unit, _ = np.datetime_data(expected.dtype)
+        years = expected.dtype.kind == "m" and unit in "YM"
+        # What a table can hold is a date in it.
+        shown = table[column].dtype.kind in "mM"
+        assert shown == (unit not in ("ps", "fs", "as") and not years) or size == "large", column
+
+
+def test_what_is_shown_of_dates(dated: tuple[Mouse, dict[str, Array]]) -> None:
+    mouse, arrays = dated
+    big = mouse.trials["big_endian_10ps_since_1970"].to_numpy()
+    np.testing.assert_array_equal(big, arrays["trials/big_endian"].astype("M8[10ps]").view(np.int64))
+    assert mouse.neurons["two_axes_25fs_1"].tolist() == (LARGE + 1).tolist()
+    data = mouse.to_xarray()
+    for shown in (mouse, mouse.trials, mouse.neurons, data):
+        assert repr(shown) and shown._repr_html_()
+
+
+def test_dates_are_chosen_by_what_the_table_shows(dated: tuple[Mouse, dict[str, Array]]) -> None:
+    mouse, arrays = dated
+    by_name = {str(name).split("_")[0]: str(name) for name in mouse.trials.columns}
+    for dtype in ("M8[D]", "M8[25s]", "m8[7ms]", "M8[ps]", "m8[M]"):
+        name = f"small{DTYPES.index(dtype)}"
+        column, values = by_name[name], arrays[f"trials/{name}"]
+        wanted = mouse.trials[column].to_numpy()[2]
+        assert mouse.rows(trials={column: wanted}).tolist() == np.flatnonzero(values == values[2]).tolist()
+        if mouse.trials[column].dtype.kind in "mM":
+            assert mouse.rows(trials={column: values[2]}).tolist() == np.flatnonzero(values == values[2]).tolist()
