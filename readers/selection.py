@@ -103,13 +103,19 @@ def _fits(label: str, columns: Columns, name: str, wanted: Any) -> NDArray[np.bo
         known = ", ".join(key for key, values in columns.items() if values.ndim == 1)
         raise OptionError(Problem(label, f"no column {name!r}", f"choose by one of {known}"))
     values = columns[name]
-    several = isinstance(wanted, (Sequence, Set)) and not isinstance(wanted, (str, bytes)) or np.ndim(wanted) > 0
+    several = is_several(wanted) and not isinstance(wanted, Mapping)
     allowed: list[Any] = list(wanted) if several else [wanted]
-    if unknown := [one for one in allowed if not np.any(values == one)]:
+    fit, unknown = np.zeros(len(values), bool), list[Any]()
+    for one in allowed:
+        # Of old versions of numpy, `isin` does not take the largest integers.
+        same = False if is_several(one) else values == one
+        fit |= same
+        unknown += [] if np.any(same) else [one]
+    if unknown:
         distinct = np.unique(values)
         known = listed((distinct.astype(str) if distinct.dtype.kind in "mM" else distinct).tolist())
         raise OptionError(Problem(label, f"no {name} is {listed(unknown)}", f"there are {known}"))
-    return np.isin(values, np.array(allowed, values.dtype))
+    return fit
 
 
 def _as_array(label: str, choice: Any, numbers: NDArray[Any], by: str) -> NDArray[Any]:
