@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..store.layout import TRAIN_TIER, TRIAL_ID
+from ..store.layout import TRAIN_TIER
 from ..store.tasks import Progress
 from .mouse import Mouse
 from .reductions import DEFAULT_MAX_MEMORY, reduce_recording
-from .selection import Choice, Tier, as_names, check_once
+from .selection import Choice, Tier, as_names
 from .trial_statistics import Statistics
 
 
@@ -35,7 +35,7 @@ def train_statistics(
     tier
         One, or several; None for trials of every tier.
     trials
-        Choice among the trials of the tier, as in `Mouse.rows`, each once; their order does not matter.
+        Choice among the trials of the tier, as in `Mouse.rows`; a set, of which order and repeats do not matter.
     variables
         Names of recorded variables, or one name; all by default.
     max_memory
@@ -72,8 +72,7 @@ def train_statistics(
     is faster where a mouse does not fit. Threads of a cluster have parts of their own, and share `max_memory` a
     process.
     """
-    rows = np.sort(mouse.rows(tier=tier, trials=trials))
-    check_once(str(mouse.path), TRIAL_ID, mouse.recording.trial_ids[rows])
+    rows = np.unique(mouse.rows(tier=tier, trials=trials))
     variables = None if variables is None else as_names(variables, "variables")
     values = reduce_recording(
         mouse.recording, rows, variables=variables, max_memory=max_memory, threads=threads, client=client,
