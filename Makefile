@@ -30,7 +30,7 @@ lint: $(VENV)/tested
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
 
-test-all: ## the tests on every other Python from 3.11 that is installed, each with the newest zarr it can have
+test-all: ## the tests on every other Python from 3.11 that is installed, each with the newest zarr it can have; some with the oldest of all that is needed
 	PYTHON="$(PYTHON)" bash tests/all_pythons.sh
 
 torture: $(VENV)/tested ## inject faults by the hundred, and print how many were survived; about half an hour on two cores

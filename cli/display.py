@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,9 @@ def progress_bar(name: str) -> Generator[Bar]:
         TimeRemainingColumn(),
     )
     drawn = RichProgress(*columns, console=console, disable=not console.is_terminal)
-    with cleaning(lambda: console.show_cursor(True)), drawn:
+    # Old versions of rich end a bar that is not drawn with an empty line.
+    shown = drawn if console.is_terminal else nullcontext()
+    with cleaning(lambda: console.show_cursor(True)), shown:
         bar = Bar(drawn, name)
         yield bar
         bar.end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from ..store.arguments import check_type
 from .recording import Trial, recording_of
 from .rows import dask_array, read_rows
-from .selection import Choice, Tier, choose
-from .tables import POSITION, as_table, html_table, neuron_columns, trial_columns
+from .selection import POSITION, Choice, Tier, as_names, choose
+from .tables import as_table, html_table, neuron_columns, trial_columns
 from .trial_statistics import Statistics, read_statistics
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Mouse:
     Attributes
     ----------
     index
-        What is known of the store without reading its data.
+        What is known of the store without reading its data; read-only.
     recording
-        The recorded variables, and what is known of each trial.
+        The recorded variables, and what is known of each trial; read-only.
     """
 
     def __init__(self, index: StoreIndex) -> None:
@@ -72,19 +72,25 @@ class Mouse:
         array = self.recording.arrays[layout.RESPONSES]
         return array.shape[array.dimensions.index(layout.NEURON)]
 
-    @cached_property
+    @property
     def trials(self) -> pd.DataFrame:
-        """Table of trials, one row each, indexed by trial_id: tier, n_frames, withheld, every array of meta/trials."""
-        return as_table(dict(self._trial_columns), layout.TRIAL_ID)
+        """Table of trials, one row each, indexed by trial_id: tier, n_frames, withheld, every array of meta/trials.
 
-    @cached_property
+        A copy: to change it changes no selection, and not what is shown next time.
+        """
+        return self._trial_table.copy()
+
+    @property
     def neurons(self) -> pd.DataFrame:
-        """Table of neurons, one row each, indexed by position on the neuron axis: every array of meta/neurons."""
-        return as_table(dict(self._neuron_columns), POSITION)
+        """Table of neurons, one row each, indexed by position on the neuron axis: every array of meta/neurons.
+
+        A copy, as `trials` is.
+        """
+        return self._neuron_table.copy()
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the train tier, as the conversion stored them; see `train_statistics`.
+        """Statistics of the train tier, as the conversion stored them, read-only; see `train_statistics`.
 
         Raises
         ------
@@ -136,7 +142,7 @@ class Mouse:
         return iter(self.index.arrays)
 
     def rows(self, *, tier: Tier = None, trials: Choice | None = None) -> NDArray[np.int64]:
-        """Return the rows of the store that hold some trials, ascending.
+        """Return the rows of the store that hold some trials.
 
         Parameters
         ----------
@@ -144,12 +150,14 @@ class Mouse:
             Tier, or tiers, of the trials.
         trials
             Choice of trials: a mapping from columns of `trials` to a value or values, all of which have to fit
-            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`.
+            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`. Of those
+            chosen, the ones of the tier.
 
         Returns
         -------
         ndarray
-            (n,) int64. A choice is a set: its order does not matter, rows come in the order of trial_id.
+            (n,) int64. Of trial_ids in the order given, as often as each is given; else in the order of the store,
+            which is that of trial_id.
 
         Raises
         ------
@@ -160,28 +168,27 @@ class Mouse:
         found = choose(label, self._trial_columns, trials, by=layout.TRIAL_ID)
         if tier is None:
             return found
-        check_type("tier", tier, (str, Iterable), "a tier, several, or None")
-        tiers = [tier] if isinstance(tier, str) else list(tier)
-        both = np.intersect1d(found, [row for one in tiers for row in self.recording.rows_of_tier(one).tolist()])
+        tiers = as_names(tier, "tier")
+        both = found[np.isin(found, [row for one in tiers for row in self.recording.rows_of_tier(one).tolist()])]
         if not both.size:
             what = f"none of the chosen trials is of tier {' or '.join(map(repr, tiers))}"
             raise OptionError(Problem(label, what, "choose others, or give tier=None"))
         return both
 
     def positions(self, neurons: Choice | None = None) -> NDArray[np.int64]:
-        """Return positions along the neuron axis, ascending.
+        """Return positions along the neuron axis.
 
         Parameters
         ----------
         neurons
             A mapping from columns of `neurons` to a value or values, all of which have to fit
-            (``{"area": "V1", "layer": ["L2/3", "L4"]}``, ``{"unit_ids": [17]}``); or positions; or a mask, one value
-            for each row of `neurons`.
+            (``{"area": "V1", "layer": ["L2/3", "L4"]}``, ``{"unit_ids": [17]}``); or positions, of which negative ones
+            count from the end; or a mask, one value for each row of `neurons`.
 
         Returns
         -------
         ndarray
-            (n,) int64.
+            (n,) int64, from zero on. Of positions in the order given, as often as each is given; else ascending.
 
         Raises
         ------
@@ -315,6 +322,18 @@ class Mouse:
         ]
         headings = ["variable", "role", "dimensions", "shape", "dtype", "unit", "frame rate", "trials"]
         return html_table(repr(self)[1:-1], headings, rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is read again when it is asked for: pickled arrays could be written to."""
+        return {"index": self.index, "recording": self.recording}
+
+    @cached_property
+    def _trial_table(self) -> pd.DataFrame:
+        return as_table(dict(self._trial_columns), layout.TRIAL_ID)
+
+    @cached_property
+    def _neuron_table(self) -> pd.DataFrame:
+        return as_table(dict(self._neuron_columns), POSITION)
 
     @cached_property
     def _trial_columns(self) -> Mapping[str, NDArray[Any]]:

@@ -16,13 +16,14 @@ from ..store.arguments import check_type
 from ..store.errors import lookup
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
+from ..store.read_only import read_only
 from ..store.schema import is_unpadded
 from ..store.variables import kind_of, stimulus_of
 
 
 @dataclass(frozen=True)
 class Recording:
-    """The recorded variables of a mouse, and one value a trial of what has to be known to read them.
+    """The recorded variables of a mouse, and one value a trial of what has to be known to read them; read-only.
 
     Attributes
     ----------
@@ -63,8 +64,12 @@ class Recording:
     folder: StoreFolder = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the folder, whatever becomes the working folder."""
-        object.__setattr__(self, "folder", StoreFolder(self.root, self.version))
+        """Find the folder, whatever becomes the working folder; make all of it read-only."""
+        self.__setstate__({**vars(self), "folder": StoreFolder(self.root, self.version)})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it over from another process: pickled arrays can be written to."""
+        self.__dict__.update(read_only(state))
 
     @property
     def label(self) -> str:

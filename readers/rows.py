@@ -94,7 +94,7 @@ def dask_array(
     Parameters
     ----------
     rows
-        Ascending, each once.
+        In any order; each as often as it is wanted.
     taken
         An axis of the array and the positions to take along it; None for everything.
     token
@@ -102,7 +102,7 @@ def dask_array(
 
     Notes
     -----
-    A block is some whole trials; no stored chunk is split between two blocks.
+    A block is some whole trials; of ascending rows, no stored chunk is split between two blocks.
     """
     import dask.array as da
 
@@ -123,10 +123,11 @@ def dask_array(
 
 
 def _blocks(array: ArrayLayout, rows: list[int]) -> Iterator[list[int]]:
-    """Cut rows into blocks, between rows that share no chunk."""
+    """Cut rows into blocks; not between ascending rows that share a chunk, of which there is an end."""
     block = list[int]()
     for place, row in enumerate(rows):
-        shares = place > 0 and row // array.chunk[0] == rows[place - 1] // array.chunk[0]
+        before = rows[place - 1] if place else row
+        shares = before < row and row // array.chunk[0] == before // array.chunk[0]
         if block and not shares and (len(block) + 1) * array.trial_nbytes > BLOCK_BYTES:
             yield block
             block = []
@@ -137,6 +138,8 @@ def _blocks(array: ArrayLayout, rows: list[int]) -> Iterator[list[int]]:
 def _read_block(
     folder: StoreFolder, array: ArrayLayout, rows: list[int], taken: tuple[int, NDArray[np.int64]] | None
 ) -> NDArray[Any]:
-    out = np.empty((len(rows), *array.shape[1:]), array.numpy_dtype)
-    read_rows(folder, array, rows, out)
-    return out if taken is None else np.take(out, taken[1], axis=taken[0])
+    ascending, places = np.unique(rows, return_inverse=True)
+    out = np.empty((len(ascending), *array.shape[1:]), array.numpy_dtype)
+    read_rows(folder, array, ascending.tolist(), out)
+    found = out if taken is None else np.take(out, taken[1], axis=taken[0])
+    return found if np.array_equal(ascending, rows) else found[places]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import OptionError, Problem
+from ..store import Argument, OptionError, Problem
 
+POSITION = "position"
+"""The column of positions along the neuron axis."""
 Columns = Mapping[str, NDArray[Any]]
 Tier = str | Sequence[str] | None
 """One tier, several, or all."""
@@ -17,8 +20,41 @@ Choice = Mapping[str, Any] | Sequence[int] | Sequence[bool] | NDArray[Any]
 """Column -> value or values, all of which have to fit; or numbers; or a mask."""
 
 
+def as_names(given: Any, argument: str) -> tuple[str, ...]:
+    """Return one name or several, as an argument gives them, as a tuple; those of a set in alphabetical order.
+
+    Raises
+    ------
+    OptionError
+        Something else is given. Of a mapping nobody knows what its values are to mean.
+    """
+    several = is_several(given) and not isinstance(given, Mapping)
+    found: tuple[Any, ...] = tuple(cast("Iterable[Any]", given)) if several else (given,)
+    if not all(isinstance(one, str) for one in found):
+        what = f"{str(given)[:80]} is no name or list of names"
+        raise OptionError(Problem("", what, "give one name, or a list such as ['a', 'b']", argument=Argument(argument)))
+    return tuple(sorted(found)) if isinstance(given, Set) else found
+
+
+def is_several(given: object) -> bool:
+    """Return whether a value of an argument is several ones."""
+    return np.iterable(given) and not isinstance(given, (str, bytes))
+
+
+def check_once(label: str, by: str, numbers: NDArray[np.int64]) -> None:
+    """Check that no number of the column `by` is chosen more than once.
+
+    Raises
+    ------
+    OptionError
+        One is.
+    """
+    if twice := [number for number, count in Counter(numbers.tolist()).items() if count > 1]:
+        raise OptionError(Problem(label, f"{by} {listed(twice)} is chosen more than once", "choose each of them once"))
+
+
 def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> NDArray[np.int64]:
-    """Return the rows of a table that are chosen, ascending, each once.
+    """Return the rows of a table that are chosen: by numbers in their order, repeats included, else ascending.
 
     Parameters
     ----------
@@ -30,7 +66,7 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
         Column -> value or values, all of which have to fit; or values of the column `by`; or a mask of n; None for
         everything.
     by
-        The column that numbers are looked up in.
+        The column that numbers are looked up in; negative positions count from the end, as in numpy.
 
     Raises
     ------
@@ -45,7 +81,7 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
         for name, wanted in choice.items():
             fit &= _fits(label, columns, name, wanted)
         return _some(label, np.flatnonzero(fit), choice)
-    wanted = np.atleast_1d(np.asarray(choice))
+    wanted = _as_array(label, choice, columns[by], by)
     if wanted.dtype == bool:
         _check_index(label, getattr(choice, "index", None), columns[by], by)
         if wanted.shape != (n,):
@@ -67,24 +103,41 @@ def _fits(label: str, columns: Columns, name: str, wanted: Any) -> NDArray[np.bo
         known = ", ".join(key for key, values in columns.items() if values.ndim == 1)
         raise OptionError(Problem(label, f"no column {name!r}", f"choose by one of {known}"))
     values = columns[name]
-    several = isinstance(wanted, (Sequence, Set)) and not isinstance(wanted, (str, bytes)) or np.ndim(wanted) > 0
+    several = is_several(wanted) and not isinstance(wanted, Mapping)
     allowed: list[Any] = list(wanted) if several else [wanted]
-    if unknown := [one for one in allowed if not np.any(values == one)]:
+    fit, unknown = np.zeros(len(values), bool), list[Any]()
+    for one in allowed:
+        # Of old versions of numpy, `isin` does not take the largest integers.
+        same = False if is_several(one) else values == one
+        fit |= same
+        unknown += [] if np.any(same) else [one]
+    if unknown:
         distinct = np.unique(values)
-        known = _text((distinct.astype(str) if distinct.dtype.kind in "mM" else distinct).tolist())
-        raise OptionError(Problem(label, f"no {name} is {_text(unknown)}", f"there are {known}"))
-    return np.isin(values, np.array(allowed, values.dtype))
+        known = listed((distinct.astype(str) if distinct.dtype.kind in "mM" else distinct).tolist())
+        raise OptionError(Problem(label, f"no {name} is {listed(unknown)}", f"there are {known}"))
+    return fit
+
+
+def _as_array(label: str, choice: Any, numbers: NDArray[Any], by: str) -> NDArray[Any]:
+    """Return numbers, or a mask, as an array of one axis."""
+    try:
+        wanted = np.atleast_1d(np.asarray(choice))
+    except ValueError:  # lists of different lengths
+        wanted = np.empty((0, 0))
+    if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iub"):
+        what = f"expected numbers ({by}), a mask, or columns with the values wanted, found {str(choice)[:80]}"
+        raise OptionError(Problem(label, what, f"give such as [{numbers[0]}] or {{'column': value}}"))
+    return wanted
 
 
 def _by_number(label: str, numbers: NDArray[Any], wanted: NDArray[Any], by: str) -> NDArray[np.int64]:
-    if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
-        found = _text(wanted.reshape(-1)[:3].tolist())
-        what = f"expected numbers ({by}), a mask, or columns with the values wanted, found {found}"
-        raise OptionError(Problem(label, what, f"give such as [{numbers[0]}] or {{'column': value}}"))
-    if unknown := sorted(set(wanted.tolist()) - set(numbers.tolist())):
+    rows = {number: row for row, number in enumerate(numbers.tolist())}
+    if by == POSITION:
+        rows |= {row - len(numbers): row for row in rows.values()}
+    if unknown := sorted(set(wanted.tolist()) - rows.keys()):
         many = f"there are {len(numbers)}, from {numbers.min()} to {numbers.max()}"
-        raise OptionError(Problem(label, f"no {by} {_text(unknown)}", many))
-    return _some(label, np.flatnonzero(np.isin(numbers, wanted)), wanted)
+        raise OptionError(Problem(label, f"no {by} {listed(unknown)}", many))
+    return _some(label, np.array([rows[number] for number in wanted.tolist()], np.int64), wanted)
 
 
 def _some(label: str, found: NDArray[np.int64], choice: object) -> NDArray[np.int64]:
@@ -94,6 +147,6 @@ def _some(label: str, found: NDArray[np.int64], choice: object) -> NDArray[np.in
     return found
 
 
-def _text(values: Sequence[Any]) -> str:
+def listed(values: Sequence[Any]) -> str:
     """Return values as a person reads them: a few, then dots."""
     return ", ".join(repr(value) for value in values[:8]) + (", …" if len(values) > 8 else "")

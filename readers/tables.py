@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from ..store import StoreIndex, layout
 from ..store.variables import Channel, Variable
 from .recording import Recording
+from .selection import POSITION
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-POSITION = "position"
 
 
 def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[Any]]:
@@ -28,7 +27,7 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
     -----
     Arrays of ``meta/trials`` have one entry for each number that a file could have; the columns have only those of the
     trials that exist. Of an array with more axes, each component is a column: ``name_0``, ``name_1``, … A name that is
-    taken gets ``meta_`` before it.
+    taken gets ``meta_`` before it; see `_as_column` for dates.
     """
     own = {
         layout.TRIAL_ID: recording.trial_ids,
@@ -78,8 +77,31 @@ def with_source_dtype(values: NDArray[Any], attributes: Any) -> NDArray[Any]:
     return values.view(dtype.newbyteorder("=")) if dated else values
 
 
+_COARSE = {"datetime64": {"Y", "M", "W", "D", "h", "m"}, "timedelta64": {"W", "D", "h", "m"}}
+_EXACT = {"s", "ms", "us", "ns"}
+"""Units of dates and durations: pandas and xarray have only the latter, and make seconds of the former."""
+
+
+def _as_column(name: str, values: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """Return name and values of a column as pandas and xarray can have them without loss.
+
+    Dates and durations for which they have no unit are integers, named after it: ``took_10ps``, ``at_ps_since_1970``.
+    """
+    if values.dtype.kind not in "mM":
+        return name, values
+    unit, count = np.datetime_data(values.dtype)
+    if unit in _EXACT | _COARSE[values.dtype.type.__name__]:
+        exact = values.astype(f"{values.dtype.kind}8[{unit if unit in _EXACT else 's'}]")
+        # What is too large for seconds comes back as something else.
+        if np.array_equal(exact.astype(values.dtype).view(np.int64), values.view(np.int64)):
+            return name, values if count == 1 else exact
+    since = "_since_1970" if values.dtype.kind == "M" else ""
+    return f"{name}_{'' if count == 1 else count}{unit}{since}", values.view(np.int64)
+
+
 def _add(columns: dict[str, NDArray[Any]], name: str, values: NDArray[Any]) -> None:
     """Add an array as columns, under names that are not taken yet."""
+    name, values = _as_column(name, values)
     flat = values.reshape(len(values), -1)
     for place in range(flat.shape[1]):
         free = name if values.ndim == 1 else f"{name}_{place}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..store.arguments import check_bytes, check_progress, check_threads, check_type
 from ..store.layout import TRAIN_TIER
 from ..store.tasks import Progress
 from .mouse import Mouse
 from .reductions import DEFAULT_MAX_MEMORY, reduce_recording
-from .selection import Choice, Tier
+from .selection import Choice, Tier, as_names
 from .trial_statistics import Statistics
 
 
@@ -34,7 +36,7 @@ def train_statistics(
     tier
         One, or several; None for trials of every tier.
     trials
-        Choice among the trials of the tier, as in `Mouse.rows`.
+        Choice among the trials of the tier, as in `Mouse.rows`; a set, of which order and repeats do not matter.
     variables
         Names of recorded variables, or one name; all by default.
     max_memory
@@ -74,12 +76,12 @@ def train_statistics(
     check_type("mouse", mouse, Mouse, "a Mouse, as open_mouse returns it")
     check_progress(progress)
     limit, threads = check_bytes("max_memory", max_memory), check_threads("threads", threads)
-    rows = mouse.rows(tier=tier, trials=trials)
-    variables = [variables] if isinstance(variables, str) else variables
+    rows = np.unique(mouse.rows(tier=tier, trials=trials))
+    variables = None if variables is None else as_names(variables, "variables")
     values = reduce_recording(
         mouse.recording, rows, variables=variables, max_memory=limit, threads=threads, client=client,
         progress=progress,
     )  # fmt: skip
-    names = tier if tier is None or isinstance(tier, str) else ", ".join(tier)
+    names = None if tier is None else ", ".join(as_names(tier, "tier"))
     chosen = tuple(variable for variable in mouse.recording.variables if variable.name in values)
     return Statistics(mouse.name, chosen, names, mouse.recording.trial_ids[rows], values)

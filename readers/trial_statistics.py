@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.errors import lookup
 from ..store.layout import STATISTIC_NAMES, Kind, Reduction, Variable
+from ..store.read_only import read_only
 from ..store.variables import kind_of
 from .reductions import Summary
 from .tables import html_table
@@ -87,7 +88,7 @@ def _range(ends: tuple[float, float]) -> str:
 
 
 def read_statistics(index: StoreIndex) -> Statistics:
-    """Read the train statistics of a store.
+    """Read the train statistics of a store, into arrays and mappings that are read-only.
 
     Raises
     ------
@@ -103,8 +104,8 @@ def read_statistics(index: StoreIndex) -> Statistics:
         mouse=index.attributes[layout.A_MOUSE],
         variables=index.variables,
         tier=layout.TRAIN_TIER,
-        trial_ids=index.small(layout.STATISTICS_TRIAL_ID),
-        by_variable={variable.name: dict(_read(index, variable)) for variable in index.variables},
+        trial_ids=read_only(index.small(layout.STATISTICS_TRIAL_ID)),
+        by_variable=read_only({variable.name: dict(_read(index, variable)) for variable in index.variables}),
     )
 
 
@@ -116,4 +117,4 @@ def has_statistics(index: StoreIndex) -> bool:
 def _read(index: StoreIndex, variable: Variable) -> Iterator[tuple[Reduction, Summary]]:
     for reduction in variable.reductions:
         paths = {name: layout.statistic_path(variable.name, reduction, name) for name in STATISTIC_NAMES}
-        yield reduction, Summary(**{name: np.asarray(index.small(path)) for name, path in paths.items()})
+        yield reduction, Summary(**{name: read_only(index.small(path)) for name, path in paths.items()})

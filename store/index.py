@@ -18,6 +18,7 @@ from .folder import StoreFolder
 from .layout import ArrayLayout
 from .manifest import Manifest, software_record
 from .metadata import is_group, parse_array, read_array
+from .read_only import read_only
 from .schema import are_root_attributes, parse_variables, schema_violations
 from .variables import Variable
 
@@ -42,8 +43,8 @@ class StoreIndex:
 
     root: Path
     manifest: Manifest
-    attributes: dict[str, Any]
-    arrays: dict[str, ArrayLayout]
+    attributes: Mapping[str, Any]
+    arrays: Mapping[str, ArrayLayout]
     software: Mapping[str, str]
     folder: StoreFolder = field(init=False)
 
@@ -130,7 +131,7 @@ def read_index(
             arrays[path] = array
     if problems or attributes is None:
         raise StoreFormatError(problems)
-    index = StoreIndex(root, manifest, attributes, arrays, software)
+    index = StoreIndex(root, manifest, attributes, read_only(arrays), read_only(software))
     contradictions = list(_contradictions(index))
     if contradictions:
         raise CorruptStoreError(contradictions)
@@ -142,7 +143,7 @@ def _parse(data: bytes) -> dict[str, Any] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
+    return cast("dict[str, Any]", read_only(document)) if isinstance(document, dict) else None
 
 
 def _attributes(document: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import explain_not_a_store, is_junk, read_file
 from .metadata import to_json
 from .pointers import find_pointer
+from .read_only import read_only
 from .shards import FileRecord
 
 VALUES_ALGORITHM = "xxh3_128"
@@ -164,7 +165,9 @@ def _from_document(document: dict[str, Any]) -> Manifest | None:
     try:
         values = {name: tuple(rows) for name, rows in document["values"].items() if name != "algorithm"}
         records = {path: FileRecord(size, digest) for path, (size, digest) in document["files"].items()}
-        manifest = Manifest(document[layout.A_STORE_ID], records, values, document[layout.A_FORMAT])
+        manifest = Manifest(
+            document[layout.A_STORE_ID], read_only(records), read_only(values), document[layout.A_FORMAT]
+        )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return manifest if _is_of_its_types(manifest) else None

@@ -42,3 +42,17 @@ for version in $versions; do
     "$venv/bin/python" -m tests.equal_stores "$equal"
     "$venv/bin/python" -m pytest -q -n auto --dist worksteal -m "not once" "${chosen[@]}"
 done
+
+# The oldest versions that setup.cfg declares, of all but torch: the tests of what those packages do for trialpack.
+venv=.venv-oldest
+[ -x "$venv/bin/python" ] || "${found[3.11]:-${PYTHON:-python3}}" -m venv --clear "$venv"
+"$venv/bin/python" tests/oldest.py >"$equal/oldest.txt"
+echo "The oldest versions:" $(cat "$equal/oldest.txt")
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --upgrade \
+    --constraint "$equal/oldest.txt" ".[cluster,hdf5,plot,pcodec]" hypothesis psutil pytest pytest-xdist
+# What they need in turn is newer than they are, and tells them so.
+"$venv/bin/python" -m pytest -q -n auto --dist worksteal -W ignore::DeprecationWarning \
+    tests/test_labelled.py tests/test_selections.py tests/test_mouse.py tests/test_codecs.py tests/test_package.py \
+    tests/test_hdf5_export.py::test_sample_mice_come_back tests/test_figure.py::test_every_variable_is_drawn_by_what_it_is \
+    tests/test_statistics.py::test_a_cluster_computes_dask_arrays tests/test_cli.py::test_verify \
+    tests/test_cli.py::test_a_full_disk_is_one_line tests/test_cli.py::test_a_sample_that_exists_is_one_line

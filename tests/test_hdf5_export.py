@@ -56,10 +56,8 @@ def assert_equal_stores(one, other):
     assert first.manifest.files.keys() == second.manifest.files.keys()
     for path, record in first.manifest.files.items():
         assert path in documents or record == second.manifest.files[path], path
-    for index in (first, second):
-        for name in NAMES_THE_SOURCE:
-            index.attributes.pop(name)
-    assert first.attributes == second.attributes
+    one, other = ({**index.attributes, **dict.fromkeys(NAMES_THE_SOURCE)} for index in (first, second))
+    assert one == other
 
 
 # --- There and back ----------------------------------------------------------------------------------------------

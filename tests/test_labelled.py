@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from trialpack.convert import convert_mouse
 from trialpack.readers import open_mouse
 
@@ -31,6 +32,8 @@ def mouse(tmp_path):
             np.save(tmp_path / "lab/data" / name / f"{trial}.npy", random.normal(size=shape))
     (tmp_path / "lab/meta/trials").mkdir(parents=True)
     np.save(tmp_path / "lab/meta/trials/tiers.npy", np.array(["train"] * 3))
+    (tmp_path / "lab/meta/neurons").mkdir()
+    np.save(tmp_path / "lab/meta/neurons/unit_ids.npy", np.arange(5) * 3 + 11)
     (tmp_path / "lab/trialpack.toml").write_text(SCHEMA)
     return open_mouse(convert_mouse(tmp_path / "lab", tmp_path / "stores").store)
 
@@ -50,7 +53,34 @@ def test_frames_have_their_time_in_seconds(mouse):
     assert found["frame_time"].attrs["units"] == "s" and found["time"].dims == ("trial", "frame")
 
 
+def test_neurons_are_found_by_their_unit_ids(mouse):
+    found = mouse.to_xarray(neurons=[4, 0, 2]).sel(unit_ids=[17, 23])
+    assert found["position"].values.tolist() == [2, 4]
+    np.testing.assert_array_equal(found["responses"][1].values, mouse["responses"][1][[2, 4]])
+
+
+def test_data_sets_are_joined(mouse):
+    whole = mouse.to_xarray(trials=[2, 0, 1])
+    joined = xr.concat([whole.isel(trial=slice(0, 1)), whole.isel(trial=slice(1, 3))], "trial")
+    xr.testing.assert_identical(joined.compute(), whole.compute())
+    assert joined["trial_id"].values.tolist() == [2, 0, 1]
+
+
+# Text has no data type in the specification of Zarr v3: zarr-python says so.
+@pytest.mark.filterwarnings("ignore:.* does not have a Zarr V3 specification", "ignore:Consolidated metadata")
+def test_a_data_set_is_written_as_zarr_and_read_again(mouse, tmp_path):
+    whole = mouse.to_xarray()
+    whole.to_zarr(tmp_path / "copy.zarr", zarr_format=3, consolidated=False)
+    again = xr.open_zarr(tmp_path / "copy.zarr", consolidated=False)
+    assert again.sel(trial_id=2)["tier"] == "train" and set(whole.coords) == set(again.coords)
+    for name in (*whole.data_vars, "frame_time", "unit_ids", "treadmill_channel_units"):
+        np.testing.assert_array_equal(again[name].values, whole[name].values, name)
+
+
 def test_what_a_notebook_shows(mouse):
+    for shown in (mouse.to_xarray(), mouse.to_xarray(trials=[2, 0, 2], neurons=[-1])):
+        text = shown._repr_html_()
+        assert "unit_ids" in text and "treadmill_channel" in text and repr(shown)
     text = mouse._repr_html_()
     for cell in ("forward (cm/s), yaw (deg/s)", "20 Hz", "2 of 3", "target", "trial, axis, frame"):
         assert f"<td>{cell}</td>" in text

@@ -245,7 +245,7 @@ def test_chosen_trials_and_neurons(dynamic: Mouse, recordings: dict[str, Recorde
     """By columns of the tables, by number, or by a mask."""
     units = dynamic.neurons["unit_ids"].to_numpy()
     mask = np.isin(np.arange(20), [2, 5, 19])
-    for neurons in ({"unit_ids": units[[2, 5, 19]].tolist()}, [19, 5, 2], mask):
+    for neurons in ({"unit_ids": units[[19, 2, 5]].tolist()}, [2, 5, 19], mask):
         loader = load(dynamic, trials={"n_frames": 315}, neurons=neurons)
         batches = list(loader)
         assert [frames_of(batch) for batch in batches] == [315, 315]
@@ -901,6 +901,7 @@ def test_arguments_that_do_not_fit_static_mice(static: Mouse, case: str) -> None
         ([1, 2], "several mice need one choice of neurons each"),
         ([[1], [2], [3]], "several mice need one choice of neurons each"),
         ([[1], [9]], "no position 9"),
+        (1, "several mice need one choice of neurons each"),
     ],
     ids=str,
 )

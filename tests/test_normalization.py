@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
 from trialpack.readers import DivideByStd, Mouse, ScaleByStd, Standardize, TrialLoader
@@ -23,7 +23,8 @@ from .streams import OTHERS, Recorded, as_numpy, frames_of, least_memory, pack
 
 SOURCES: dict[str, dict[str, Any]] = {
     "dynamic": {"mouse": "A", "trials": 14, "neurons": 20, "image_shape": (4, 6)},
-    "float64": {"mouse": "F", "trials": 12, "neurons": 9, "image_shape": (4, 6)},
+    # So many trials that the mouse runs in one of them at every frame.
+    "float64": {"mouse": "F", "trials": 30, "neurons": 9, "image_shape": (4, 6)},
     "static": {"mouse": "P1", "trials": 40, "neurons": 12, "image_shape": (5, 7)},
     "zeros": {"mouse": "S0", "trials": 14, "neurons": 6, "image_shape": (5, 7)},
 }
@@ -127,6 +128,22 @@ class ByHand(Recorded):
                 return (values - part(mean).astype(np.float32)) / divisor.astype(np.float32)
 
         return change
+
+    def divides_by_zero(self, transforms: Mapping[str, Any], neurons: Any = None) -> bool:
+        """Return whether a formula does, for one of the neurons, in the first 300 frames."""
+        for name, transform in transforms.items():
+            std = self.statistics(name, transform.over, transform.statistics)[1]
+            divisor = std + getattr(transform, "eps", 0)
+            if isinstance(transform, ScaleByStd):
+                divisor = np.maximum(std, 0.01 * np.nanmean(std))
+            axis = next(one for one in published_variables(self.kind) if one.name == name).frame_axis
+            if axis is not None and divisor.ndim and divisor.shape[axis] > 1:
+                divisor = divisor.take(range(300), axis)
+            if name == "responses" and neurons is not None:
+                divisor = divisor[neurons]
+            if not divisor.all():
+                return True
+        return False
 
     def assert_normalized(
         self, batch: Mapping[str, Any], transforms: Mapping[str, Any], neurons: Any = None, **options: Any
@@ -318,14 +335,23 @@ def options_of(chosen: dict[str, Any]) -> dict[str, Any]:
     return {"neurons": chosen["neurons"], "channels": chosen["channels"], "stride": chosen.get("stride", 1)}
 
 
+def assert_refused(mouse: Mouse, **options: Any) -> None:
+    with pytest.raises(OptionError, match="no normalization of .*what does not vary") as raised:
+        load(mouse, **options)
+    assert str(raised.value).startswith(f"{mouse.path}: ") and "\n" not in str(raised.value)
+
+
 @few_trials
 @settings(max_examples=40)
 @given(arguments())
 def test_any_transforms_of_any_samples(
     packed: dict[str, Mouse], by_hand: dict[str, ByHand], chosen: dict[str, Any]
 ) -> None:
-    """With numbers that divide by a silent neuron's zero, too: infinite, or none, as the formula says."""
+    """Refused just where the formula divides by zero, such as a silent neuron's."""
     kind = chosen.pop("kind")
+    if by_hand[kind].divides_by_zero(chosen["normalize"], chosen["neurons"]):
+        assert_refused(packed[kind], **chosen)
+        return
     loader = load(packed[kind], **chosen)
     for _ in range(2):
         for batch in loader:
@@ -353,14 +379,75 @@ def test_several_mice_have_statistics_of_their_own(packed: dict[str, Mouse], by_
     assert len(came) == 3
 
 
-def test_a_variable_that_is_zero_in_all_trials(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
-    """Behavior and pupil of S0 were withheld: 0 / 0, as in the public loaders; without a warning from a thread."""
-    one = by_hand["zeros"]
+def test_variables_that_are_zero_in_all_trials(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
+    """Behavior and pupil of S0 were withheld: 0 / 0 is NaN in the public loaders. What is advised works."""
+    one, mouse = by_hand["zeros"], packed["zeros"]
     assert not one.values["behavior"].any() and not one.values["pupil_center"].any()
-    for cache in ("auto", "none"):
-        for batch in load(packed["zeros"], normalize="field", cache=cache):
-            one.assert_normalized(batch, field_of(one))
-            assert np.isnan(batch["behavior"]).all() and np.isfinite(batch["responses"]).all()
+    places = "behavior ('pupil dilation', 'derivative of pupil dilation', 'running speed'), pupil_center ('x', 'y')"
+    advised = "choose normalize={'images': Standardize(), 'responses': ScaleByStd()}, "
+    with pytest.raises(OptionError, match=re.escape(f"{mouse.path}: no normalization of {places}: ")) as raised:
+        load(mouse, normalize="field")
+    assert advised in str(raised.value) and "\n" not in str(raised.value)
+    others: dict[str, Any] = {"images": Standardize(), "responses": ScaleByStd()}
+    for options in ({"normalize": others}, {"normalize": "field", "variables": ["images", "responses"]}):
+        for batch in load(mouse, **options):
+            chosen = {name: one for name, one in others.items() if name in batch}
+            one.assert_normalized(batch, chosen, variables=options.get("variables"))
+    for channel in ("behavior", "pupil_center"):
+        assert_refused(mouse, normalize="field", variables=["images"], channels=[channel])
+
+
+def test_one_channel_or_neuron_or_pixel_that_does_not_vary(tmp_path: Path) -> None:
+    """It is named; over frames, too, there may be something to divide by, and then that is advised."""
+    folder = write_sample(tmp_path, mouse="A", trials=14, neurons=6, image_shape=(4, 6))
+
+    def still(name: str, where: Any, value: float) -> None:
+        for trial in trial_ids(folder):
+            values = np.load(trial_path(folder, name, trial))
+            values[where] = np.where(np.isnan(values[where]), np.nan, value)
+            np.save(trial_path(folder, name, trial), values)
+
+    still("behavior", 0, 5.0)
+    still("behavior", (1, 7), 2.0)
+    still("pupil_center", (0, 7), 50.0)
+    still("videos", (1, 2, slice(0, 10)), 0.0)
+    mouse = pack(folder, tmp_path / "stores", statistics=True)
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "behavior": ({"behavior": DivideByStd()}, r"behavior \('pupil dilation', 'running speed'\): .* normalize=None"),
+        "pupil_center": (
+            {"pupil_center": Standardize(), "responses": ScaleByStd()},
+            r"pupil_center \('x'\): .*normalize={'pupil_center': Standardize\(over='trials_and_frames'\), 'resp",
+        ),
+        "videos": (
+            {"videos": Standardize()},
+            r"videos \(at 10 of 7200 places\): .*normalize={'videos': Standardize\(over",
+        ),
+        "with eps": ({"videos": Standardize(eps=1e-3)}, ""),
+    }
+    for name, (normalize, text) in cases.items():
+        if not text:
+            assert len(load(mouse, normalize=normalize)), name
+            continue
+        with pytest.raises(OptionError, match=text):
+            load(mouse, normalize=normalize)
+
+
+def test_one_train_trial(tmp_path: Path) -> None:
+    """Nothing varies: every variable is named, in one line."""
+    folder = write_sample(tmp_path, mouse="P1", trial_ids=[0], neurons=3, image_shape=(2, 3))
+    np.save(folder / "meta/trials/tiers.npy", np.array(["train"]))
+    mouse = pack(folder, tmp_path / "stores", statistics=True)
+    text = r"behavior \(.*\), pupil_center \('x', 'y'\): .*; choose normalize={'images': Standardize\(\)}"
+    with pytest.raises(OptionError, match=r"no normalization of responses \(neuron 0, 1, 2\), " + text):
+        load(mouse, normalize="field", tier="train")
+
+
+def test_a_silent_neuron_is_refused_only_where_it_is_read(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
+    mouse, normalize = packed["static"], {"responses": Standardize()}
+    with pytest.raises(OptionError, match=rf"responses \(neuron {SILENT}\)"):
+        load(mouse, normalize=normalize, neurons=[5, SILENT, 0])
+    for batch in load(mouse, normalize=normalize, neurons=[5, 0]):
+        by_hand["static"].assert_normalized(batch, normalize, [5, 0])
 
 
 def test_statistics_that_were_kept_do_not_change(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
@@ -466,6 +553,7 @@ def test_a_device_gives_the_same_batches(
     """Normalized there, with channels that are made there: bit for bit those of the host, and right."""
     kind = chosen.pop("kind")
     transforms = field_of(by_hand[kind]) if field else chosen["normalize"]
+    assume(not by_hand[kind].divides_by_zero(transforms, chosen["neurons"]))
     chosen["normalize"] = "field" if field else chosen["normalize"]
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
         host, device = load(packed[kind], **chosen), elsewhere(patch)(packed[kind], **chosen)

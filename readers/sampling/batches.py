@@ -54,7 +54,7 @@ class MouseBatches:
     mouse
         Which of the mice.
     shuffle
-        Whether the order is random; ascending rows otherwise.
+        Whether the order is random; that of the trials otherwise.
     drop_last
         Leave out batches with fewer samples.
     """

@@ -43,7 +43,7 @@ class Trials:
     label
         The store, for messages.
     rows
-        (n,) int64, ascending.
+        (n,) int64, each once, in the order of a pass that is not shuffled.
     trial_ids
         (n,) int64, for messages.
     n_frames

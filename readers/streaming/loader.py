@@ -10,7 +10,7 @@ from ...store import OptionError, Problem, layout
 from ...store.arguments import check_count, check_flag
 from ..mouse import Mouse
 from ..sampling import EpochPosition, Mixing, WindowChoice
-from ..selection import Choice, Tier
+from ..selection import Choice, Tier, as_names
 from .batch import Batch
 from .budget import Cache
 from .normalization import Normalize
@@ -25,7 +25,6 @@ from .options import (
     checked_resources,
     checked_turns,
     checked_windows,
-    names,
 )
 from .pipeline import Process, StreamStats
 from .selecting import checked_mice, make_sampler, select
@@ -62,9 +61,11 @@ class TrialLoader:
         Names of variables, such as ``["behavior", "pupil_center"]``, that become further channels of the stimulus,
         repeated over all pixels, as the public baselines do it; normalized, if they are normalized.
     trials
-        Choice among the trials of the tier, as in `Mouse.rows`.
+        Choice among the trials of the tier, as in `Mouse.rows`, each once; for several mice one for all, or a list with
+        one for each.
     neurons
-        Choice of neurons, as in `Mouse.positions`; for several mice a list with one choice for each.
+        Choice of neurons, as in `Mouse.positions`, each once; for several mice columns with the values wanted, or a
+        list with one choice for each.
     normalize
         ``field``: what the field's `NeuroNormalizer` does; or a mapping from variables to `ScaleByStd`,
         `Standardize` and `DivideByStd`. By default nothing.
@@ -73,7 +74,8 @@ class TrialLoader:
         is stored with, so that uint8 videos stay uint8; or a mapping from variables to one of these, with float32 for
         the others. What is normalized, becomes channels or gets channels has to be a float.
     shuffle
-        A new random order of all samples in each epoch; else trials ascend.
+        A new random order of all samples in each epoch; else that of `Mouse.rows`, which is the one of trial_ids in
+        `trials`.
     seed
         Not negative. Order and random starts depend on it and on the number of the epoch only.
     device
@@ -131,7 +133,7 @@ class TrialLoader:
         windows: WindowChoice | None = None,
         variables: Sequence[str] | str | None = None,
         channels: Sequence[str] | str = (),
-        trials: Choice | None = None,
+        trials: Choice | Sequence[Choice | None] | None = None,
         neurons: Choice | Sequence[Choice | None] | None = None,
         normalize: Normalize = None,
         dtype: Dtype = DEFAULT_DTYPE,
@@ -154,8 +156,9 @@ class TrialLoader:
         turns = checked_turns(mixing, rank, world_size, drop_last=drop_last)
         order = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
-        chosen = None if variables is None else names(variables)
-        selections = select(self.mice, Content(tier, trials, neurons, chosen, names(channels), normalize, dtype))
+        chosen = None if variables is None else as_names(variables, "variables")
+        added = as_names(channels, "channels")
+        selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype))
         self._sampler = make_sampler(self.mice, selections, order)
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)

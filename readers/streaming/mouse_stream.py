@@ -39,9 +39,9 @@ class Selection:
     Attributes
     ----------
     rows
-        (n,) int64, ascending.
+        (n,) int64, each once, in any order.
     neurons
-        (n_neurons,) int64 positions; None for all.
+        (n_neurons,) int64 positions, each once, in any order; None for all.
     variables
         Names of the variables that a batch has.
     channels
@@ -140,8 +140,9 @@ class MouseStream:
 
     def keep(self, names: Sequence[str]) -> None:
         """Keep variables in memory from now on."""
+        rows = np.sort(self._selection.rows)
         for name in names:
-            self._readers[name] = CachedVariable(self._streamed[name], self._selection.rows, self._frames)
+            self._readers[name] = CachedVariable(self._streamed[name], rows, self._frames)
 
     def slot_nbytes(self, samples: int, frames: int) -> int:
         """Return the bytes of a batch."""

@@ -7,8 +7,8 @@ of the formulas: neuralpredictors a2055cda ``data/transforms.py`` (`NeuroNormali
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ from ...store.variables import BEHAVIOR, IMAGES, PUPIL_CENTER, RESPONSES, VIDEOS
 from ..direct import Affine
 from ..mouse import Mouse
 from ..reductions.moments import THRESHOLD
+from ..selection import listed
 from ..trial_statistics import has_statistics
 
 StatisticsOf = Literal["train", "source"]
@@ -33,7 +34,7 @@ _GROUP = "all"  # of the source's statistics: of all stimuli
 FIELD = "field"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Transform:
     """A transform of one variable, by statistics of the train trials.
 
@@ -71,8 +72,13 @@ class Transform:
         """Return the transform, given mean and standard deviation."""
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        """Return how it is made, without what is by default."""
+        given = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class ScaleByStd(Transform):
     """``x * p``; ``p = 1 / std`` where ``std > 0.01 * nanmean(std)``, else ``p = 1 / (0.01 * nanmean(std))``.
 
@@ -81,12 +87,11 @@ class ScaleByStd(Transform):
 
     def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
         """Return the transform, given mean and standard deviation."""
-        threshold = THRESHOLD * np.nanmean(std)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return Affine(None, np.where(std > threshold, 1 / std, 1 / threshold).astype(np.float32))
+        threshold = THRESHOLD * (np.nan if np.isnan(std).all() else np.nanmean(std))
+        return Affine(None, np.where(std > threshold, 1 / std, 1 / threshold).astype(np.float32))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DivideByStd(Transform):
     """``x / std``, without a threshold.
 
@@ -95,11 +100,10 @@ class DivideByStd(Transform):
 
     def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
         """Return the transform, given mean and standard deviation."""
-        with np.errstate(divide="ignore"):
-            return Affine(None, (1 / std).astype(np.float32))
+        return Affine(None, (1 / std).astype(np.float32))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Standardize(Transform):
     """``(x - mean) / (std + eps)``. Videos, images and pupil_center.
 
@@ -113,8 +117,7 @@ class Standardize(Transform):
 
     def affine(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Affine:
         """Return the transform, given mean and standard deviation."""
-        with np.errstate(divide="ignore"):
-            return Affine(mean.astype(np.float32), (1 / (std + self.eps)).astype(np.float32))
+        return Affine(mean.astype(np.float32), (1 / (std + self.eps)).astype(np.float32))
 
 
 Normalize = Literal["field"] | Mapping[str, Transform] | None
@@ -129,18 +132,25 @@ FIELD_TRANSFORMS: Mapping[str, Transform] = {
 """What `NeuroNormalizer` does with its defaults."""
 
 
-def affines(mouse: Mouse, normalize: Normalize, n_frames: int) -> dict[str, Affine]:
-    """Return the transforms of a mouse's variables.
+def affines(
+    mouse: Mouse, normalize: Normalize, read: Sequence[str], n_frames: int, neurons: NDArray[np.int64] | None
+) -> dict[str, Affine]:
+    """Return the transforms of those of a mouse's variables that are read.
 
     Parameters
     ----------
+    read
+        Names of the variables that are read.
     n_frames
         Valid frames of the longest trial that is to be normalized; anything without frames.
+    neurons
+        (n,) positions of those that are read; None for all.
 
     Raises
     ------
     OptionError
-        A name is no variable, a value no transform, or the store lacks the statistics, be it of some frames only.
+        A name is no variable, a value no transform; or the store lacks the statistics, be it of some frames only; or
+        something that is read does not vary, so that there is no number to divide it by.
     """
     if not isinstance(normalize, (str, Mapping, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionError(Problem("normalize", f"{normalize!r} is no normalization", _ADVICE))
@@ -154,7 +164,18 @@ def affines(mouse: Mouse, normalize: Normalize, n_frames: int) -> dict[str, Affi
         mouse.recording.array(name)
         if not isinstance(one, Transform):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(Problem("normalize", f"{one!r} is no transform of {name}", _ADVICE))
-    return {name: _affine(mouse, name, one, n_frames) for name, one in transforms.items()}
+    found = {name: _affine(mouse, name, one, n_frames) for name, one in transforms.items() if name in read}
+    used = _Used(n_frames, neurons)
+    wrong = {name: used.unscaled(mouse.recording.variable(name), one) for name, one in found.items()}
+    if any(wrong.values()):
+        kept = {
+            name: _mended(mouse, name, transforms[name], used) if wrong[name] else transforms[name] for name in found
+        }
+        texts = ", ".join(f"{name} ({where})" for name, where in wrong.items() if where)
+        what = f"no normalization of {texts}: what does not vary has a standard deviation of 0, or none"
+        advice = f"choose normalize={ {name: one for name, one in kept.items() if one} or None }, or do not read it"
+        raise OptionError(Problem(str(mouse.path), what, advice))
+    return found
 
 
 _ADVICE = "give 'field', or a mapping such as {'responses': ScaleByStd()}"
@@ -168,7 +189,45 @@ def _affine(mouse: Mouse, name: str, transform: Transform, n_frames: int) -> Aff
         _broadcast(variable, reduction, read(mouse, variable, reduction, statistic)) for statistic in ("mean", "std")
     )
     _check_frames(mouse, variable, transform, std, n_frames)
-    return transform.affine(mean, std)
+    # What does not vary has no finite scale; `affines` refuses it where it is read.
+    with np.errstate(all="ignore"):
+        return transform.affine(mean, std)
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What is read of each variable: frames up to a number, and neurons; see `affines`."""
+
+    n_frames: int
+    neurons: NDArray[np.int64] | None
+
+    def unscaled(self, variable: Variable, affine: Affine) -> str:
+        """Return where there is no number to scale values by: which channels or neurons; empty if there is nowhere."""
+        scaled = np.isfinite(affine.scale) & (affine.scale != 0)
+        scaled &= True if affine.shift is None else np.isfinite(affine.shift)
+        chosen = {layout.FRAME: np.arange(self.n_frames), layout.NEURON: self.neurons}
+        for axis, name in enumerate(variable.dimensions):
+            some = chosen.get(name)
+            if some is not None and scaled.shape[axis] > 1:
+                scaled = scaled.take(some, axis)
+        if scaled.all():
+            return ""
+        if not variable.separate:
+            return f"at {scaled.size - np.count_nonzero(scaled)} of {scaled.size} places"
+        along = np.moveaxis(scaled, variable.dimensions.index(variable.separate[0]), 0)
+        wrong = np.flatnonzero(~along.reshape(len(along), -1).all(axis=1))
+        if variable.channels:
+            return listed([variable.channels[place].name for place in wrong])
+        numbers = wrong if self.neurons is None or layout.NEURON not in variable.dimensions else self.neurons[wrong]
+        return f"{variable.separate[0]} {listed(numbers.tolist())}"
+
+
+def _mended(mouse: Mouse, name: str, transform: Transform, used: _Used) -> Transform | None:
+    """Return the transform over frames, too, if there is something to divide by then."""
+    variable, other = mouse.recording.variable(name), replace(transform, over="trials_and_frames")
+    if variable.frame_axis is None or transform.statistics != "train":
+        return None
+    return None if used.unscaled(variable, _affine(mouse, name, other, used.n_frames)) else other
 
 
 def _check_frames(
@@ -182,7 +241,7 @@ def _check_frames(
     known = np.count_nonzero(np.isfinite(by_frame).any(axis=1))
     if known < n_frames:
         what = f"{variable.name} has statistics of {known} frames, but trials have up to {n_frames}"
-        other = f"{{'{variable.name}': {type(transform).__name__}(over='trials_and_frames')}}"
+        other = {variable.name: type(transform)(over="trials_and_frames")}
         advice = f"choose a mapping such as {other}, other trials, or no normalization of it"
         raise OptionError(Problem(str(mouse.path), what, advice))
 

@@ -42,7 +42,7 @@ class Content:
     """
 
     tier: Tier
-    trials: Choice | None
+    trials: Choice | Sequence[Choice | None] | None
     neurons: Choice | Sequence[Choice | None] | None
     variables: tuple[str, ...] | None
     channels: tuple[str, ...]
@@ -86,11 +86,6 @@ class Resources:
     threads: int
     memory: int
     cache: Cache
-
-
-def names(given: Sequence[str] | str) -> tuple[str, ...]:
-    """Return names as a tuple, also one name alone."""
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def checked_report(report: Callable[[str], object] | None) -> Callable[[str], object] | None:

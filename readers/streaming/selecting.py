@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem, layout
-from ...store.arguments import check_type
 from ...store.layout import Variable
 from ..mouse import Mouse
 from ..sampling import MouseBatches, Sampler, Trials, parse
-from ..selection import Choice
+from ..selection import POSITION, Choice, check_once, is_several
 from .mouse_stream import Selection
 from .normalization import affines
 from .options import LABEL, Content, Order, check_dtypes, dtypes_of
@@ -28,8 +26,7 @@ def checked_mice(mice: Any) -> list[Mouse]:
     OptionError
         Something else is given, or nothing.
     """
-    check_type("mice", mice, (Mouse, str, Path, Iterable), "a Mouse, or several")
-    found: list[Any] = [mice] if isinstance(mice, (Mouse, str, Path)) else list(mice)
+    found: list[Any] = list(mice) if is_several(mice) and not isinstance(mice, Mouse) else [mice]
     if wrong := [one for one in found if not isinstance(one, Mouse)]:
         raise OptionError(Problem(LABEL, f"{str(wrong[0])!r} is no mouse", "open it with open_mouse"))
     if not found:
@@ -45,8 +42,9 @@ def select(mice: Sequence[Mouse], content: Content) -> list[Selection]:
     OptionError
         A choice does not fit; responses that are chosen are withheld.
     """
-    choices = _neurons_of_each(content.neurons, len(mice))
-    return [_select(mouse, content, neurons) for mouse, neurons in zip(mice, choices, strict=True)]
+    trials = _of_each("trials", content.trials, len(mice))
+    neurons = _of_each("neurons", content.neurons, len(mice))
+    return [_select(mouse, content, *choices) for mouse, *choices in zip(mice, trials, neurons, strict=True)]
 
 
 def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: Order) -> Sampler:
@@ -59,7 +57,14 @@ def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: 
     """
     turns = order.turns
     batches = [
-        MouseBatches(number, _trials(mouse, one), order.windows, order.batch_size, order.shuffle, turns.drop_last)
+        MouseBatches(
+            number,
+            _trials(mouse, np.sort(one.rows) if order.shuffle else one.rows),
+            order.windows,
+            order.batch_size,
+            order.shuffle,
+            turns.drop_last,
+        )
         for number, (mouse, one) in enumerate(zip(mice, selections, strict=True))
     ]
     known = [{mouse.name, layout.short_name(mouse.name)} | {mouse.letter or mouse.name} for mouse in mice]
@@ -69,9 +74,10 @@ def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: 
     return found
 
 
-def _select(mouse: Mouse, content: Content, neurons: Choice | None) -> Selection:
+def _select(mouse: Mouse, content: Content, trials: Choice | None, neurons: Choice | None) -> Selection:
     """Return what of a mouse is streamed."""
-    rows = mouse.rows(tier=content.tier, trials=content.trials)
+    rows = mouse.rows(tier=content.tier, trials=trials)
+    check_once(str(mouse.path), layout.TRIAL_ID, mouse.recording.trial_ids[rows])
     variables, channels = content.variables, content.channels
     variables = mouse.variables if variables is None else variables
     if not variables:
@@ -82,9 +88,12 @@ def _select(mouse: Mouse, content: Content, neurons: Choice | None) -> Selection
     if layout.RESPONSES in variables:
         _check_responses(mouse, rows)
     positions = None if neurons is None else mouse.positions(neurons)
+    if positions is not None:
+        check_once(str(mouse.path), POSITION, positions)
     n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
-    dtypes = dtypes_of(mouse, tuple(dict.fromkeys((*variables, *channels))), content.dtype)
-    found = Selection(rows, positions, variables, channels, affines(mouse, content.normalize, n_frames), dtypes)
+    read = tuple(dict.fromkeys((*variables, *channels)))
+    scales = affines(mouse, content.normalize, read, n_frames, positions)
+    found = Selection(rows, positions, variables, channels, scales, dtypes_of(mouse, read, content.dtype))
     check_dtypes(mouse, found)
     return found
 
@@ -115,21 +124,24 @@ def _check_responses(mouse: Mouse, rows: NDArray[np.int64]) -> None:
         raise OptionError(Problem(str(mouse.path), what, advice))
 
 
-def _trials(mouse: Mouse, selection: Selection) -> Trials:
-    recording, rows = mouse.recording, selection.rows
+def _trials(mouse: Mouse, rows: NDArray[np.int64]) -> Trials:
+    recording = mouse.recording
     n_frames = None if recording.n_frames is None else recording.n_frames[rows].astype(np.int64)
     return Trials(str(mouse.path), rows, recording.trial_ids[rows], n_frames)
 
 
-def _neurons_of_each(neurons: Any, mice: int) -> list[Choice | None]:
-    """Return the choice of neurons of each mouse."""
-    if neurons is None or isinstance(neurons, Mapping):
-        return [neurons] * mice
-    choices = list(neurons)
-    each = all(one is None or isinstance(one, Mapping) or np.ndim(one) == 1 for one in choices)
-    if mice == 1 and not (each and len(choices) == 1):
-        return [neurons]
-    if not each or len(choices) != mice:
-        what = "several mice need one choice of neurons each"
+def _of_each(name: str, given: Any, mice: int) -> list[Choice | None]:
+    """Return the choice of trials, or of neurons, of each mouse.
+
+    Numbers are of trials of every mouse: they are files in the source. Positions of neurons are of one.
+    """
+    if given is None or isinstance(given, Mapping):
+        return [given] * mice
+    choices = list(given) if is_several(given) else [given]
+    each = all(one is None or is_several(one) for one in choices)
+    if each and len(choices) == mice:
+        return choices
+    if mice > 1 and (each or name == "neurons"):
+        what = f"several mice need one choice of {name} each"
         raise OptionError(Problem(LABEL, what, f"give a list of {mice} choices, or columns with the values wanted"))
-    return choices
+    return [given] * mice
