@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import Argument, OptionError, Problem
+from ..store import OptionError, Problem
+from ..store.arguments import refuse
 
 POSITION = "position"
 """The column of positions along the neuron axis."""
@@ -31,8 +32,7 @@ def as_names(given: Any, argument: str) -> tuple[str, ...]:
     several = is_several(given) and not isinstance(given, Mapping)
     found: tuple[Any, ...] = tuple(cast("Iterable[Any]", given)) if several else (given,)
     if not all(isinstance(one, str) for one in found):
-        what = f"{str(given)[:80]} is no name or list of names"
-        raise OptionError(Problem("", what, "give one name, or a list such as ['a', 'b']", argument=Argument(argument)))
+        refuse(argument, "one name, or a list such as ['a', 'b']", given)
     return tuple(sorted(found)) if isinstance(given, Set) else found
 
 

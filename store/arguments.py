@@ -33,7 +33,7 @@ def check_type(name: str, value: object, kinds: Any, expected: str) -> None:
         It is not.
     """
     if not isinstance(value, kinds):
-        _refuse(name, expected, value)
+        refuse(name, expected, value)
 
 
 def check_progress(value: object) -> None:
@@ -45,7 +45,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Check that a value is one of some words; parameters and errors as of `check_type`."""
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
-        _refuse(name, " or ".join(map(repr, known)), value)
+        refuse(name, " or ".join(map(repr, known)), value)
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -69,7 +69,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     except TypeError:
         number = least - 1
     if isinstance(value, (bool, np.bool_)) or number < least:
-        _refuse(name, f"a whole number of at least {least}", value)
+        refuse(name, f"a whole number of at least {least}", value)
     return number
 
 
@@ -93,11 +93,12 @@ def check_bytes(name: str, value: Any) -> int:
     except (ValueError, TypeError, OverflowError):
         number = -1
     if isinstance(value, (bool, np.bool_)) or number < 0:
-        _refuse(name, "a number of bytes such as '2GiB' or 400_000_000", value)
+        refuse(name, "a number of bytes such as '2GiB' or 400_000_000", value)
     return number
 
 
-def _refuse(name: str, expected: str, found: object) -> NoReturn:
+def refuse(name: str, expected: str, found: object) -> NoReturn:
+    """Raise that another value was expected; parameters and errors as of `check_type`."""
     text = repr(found)
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     raise OptionError(Problem("", f"expected {expected}, found {shown}", argument=Argument(name)))

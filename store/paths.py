@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from .arguments import check_type
+from .arguments import check_type, refuse
 from .errors import OptionError, Problem, refusal
 
 # Two letters at least, for one is a drive. `Path` leaves only one slash of two.
@@ -46,7 +46,7 @@ def read_path(given: str | os.PathLike[str], name: str = "path") -> Path:
     check_type(name, given, (str, os.PathLike), "a path")
     text = os.fspath(given)
     if not isinstance(text, str) or not text or "\0" in text:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise OptionError(Problem(repr(given), "is no path", "give one"))
+        refuse(name, "a path", given)
     if _FILE_ADDRESS.match(text):
         return Path(unquote(_FILE_ADDRESS.sub("", text)))
     address = _ADDRESS.match(text)

@@ -339,7 +339,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(mouse, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("given", ["", "a\0b", 3, None, b"stores"])
 def test_what_is_no_path_is_refused(given):
-    with pytest.raises(OptionError, match="is no path"):
+    with pytest.raises(OptionError, match="path: expected a path, found"):
         open_mouse(given)
 
 

@@ -282,7 +282,9 @@ def test_mappings_are_no_names(dynamic: Mouse) -> None:
     for argument, calls in attempts.items():
         for call in calls:
             for wrong in ({"behavior": [1]}, {"train": "x"}, {}, 3, [["behavior"]], [1], b"train", 0.5):
-                with pytest.raises(OptionError, match=f"{argument}: .* is no name or list of names; give") as raised:
+                with pytest.raises(
+                    OptionError, match=f"^{argument}: expected one name, or a list such as .*, found"
+                ) as raised:
                     call(wrong)
                 assert "\n" not in str(raised.value)
 
@@ -299,7 +301,7 @@ def test_names_of_any_list(dynamic: Mouse, recorded: dict[str, Recorded]) -> Non
 
 @pytest.mark.parametrize("mice", [5, None, {"A": 1}, "A"], ids=str)
 def test_what_is_no_mouse(mice: Any) -> None:
-    with pytest.raises(OptionError, match="is no mouse; open it with open_mouse"):
+    with pytest.raises(OptionError, match="mice: expected a Mouse, as open_mouse returns it, or several, found"):
         load(mice)
 
 

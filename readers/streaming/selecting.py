@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem, layout
+from ...store.arguments import refuse
 from ...store.layout import Variable
 from ..mouse import Mouse
 from ..sampling import MouseBatches, Sampler, Trials, parse
@@ -28,7 +29,7 @@ def checked_mice(mice: Any) -> list[Mouse]:
     """
     found: list[Any] = list(mice) if is_several(mice) and not isinstance(mice, Mouse) else [mice]
     if wrong := [one for one in found if not isinstance(one, Mouse)]:
-        raise OptionError(Problem(LABEL, f"{str(wrong[0])!r} is no mouse", "open it with open_mouse"))
+        refuse("mice", "a Mouse, as open_mouse returns it, or several", wrong[0])
     if not found:
         raise OptionError(Problem(LABEL, "no mice are given", "give at least one"))
     return found
