@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ...store import Call, OptionError, Problem, SourceError
-from ...store.arguments import check_type
 from ...store.errors import explaining_refusals
 from ...store.paths import read_path
 from ...store.pointers import find_pointer
@@ -140,21 +138,22 @@ def open_source(path: Path | str | Source) -> Source:
     """
     if isinstance(path, Source):
         return path
-    check_type("source", path, (str, os.PathLike), "the path of a mouse, or an opened source")
-    found = find_sources(path)
+    found = find_sources(path, "source")
     if len(found) != 1:
         names = ", ".join(Path(source.label).name for source in found)
         raise SourceError(Problem(str(path), f"expected one mouse, found {len(found)} ({names})", "give one of them"))
     return found[0]
 
 
-def find_sources(path: Path | str) -> list[Source]:
+def find_sources(path: Path | str, name: str = "path") -> list[Source]:
     """Find the mice at a path.
 
     Parameters
     ----------
     path
         A mouse of any of the `formats`, or a folder of such.
+    name
+        Name of the argument, for errors.
 
     Raises
     ------
@@ -165,38 +164,32 @@ def find_sources(path: Path | str) -> list[Source]:
     ResourceError
         The system does not let it be read.
     """
-    path = read_path(path)
+    path = read_path(path, name)
     with explaining_refusals(path):
         return _find_sources(path)
 
 
 def _find_sources(path: Path) -> list[Source]:
-    if problem := find_pointer(path.resolve() if path.exists() else path):
-        raise SourceError(Problem(str(path), *problem))
-    if not (path.is_file() or path.is_dir()):
-        raise SourceError(Problem(str(path), "no such file or folder", "check the path"))
-    form = find_format(path)
+    # Of a pipe, or what is not there, the name tells nothing.
+    form = find_format(path) if path.is_file() or path.is_dir() else None
     if form is not None:
         return [form.open(path)]
     mice = [form.open(child) for child, form in mice_in(path)] if path.is_dir() else []
-    if not mice and path.is_dir():
-        _check_fetched(path)
     if not mice:
-        what = "no mouse here" if path.is_dir() else "not a mouse"
-        what += f" (expected {expected()}{', or a folder of such' if path.is_dir() else ''})"
-        raise SourceError(Problem(str(path), what, "give the path of a mouse"))
+        raise SourceError(_without_mice(path))
     return mice
 
 
-def _check_fetched(folder: Path) -> None:
-    """Check that what is in a folder without mice are not links to such that were not fetched."""
-    problems = [
-        Problem(str(folder), *problem, child.name)
-        for child in sorted(folder.iterdir())
-        if child.is_symlink() and (problem := find_pointer(child))
-    ]
-    if problems:
-        raise SourceError(problems)
+def _without_mice(path: Path) -> list[Problem]:
+    """Return why there are no mice at a path: they were not fetched, or it is another one."""
+    kinds, advice = expected(), "give the path of a mouse"
+    if not path.is_dir():
+        absent, other = ("no such file or folder", "check the path"), (f"not a mouse (expected {kinds})", advice)
+        problem = find_pointer(path.resolve() if path.is_file() else path) or (other if path.is_file() else absent)
+        return [Problem(str(path), *problem)]
+    links = [child for child in sorted(path.iterdir()) if child.is_symlink()]
+    pointers = [Problem(str(path), *problem, link.name) for link in links if (problem := find_pointer(link))]
+    return pointers or [Problem(str(path), f"no mouse here (expected {kinds}, or a folder of such)", advice)]
 
 
 def mice_in(folder: Path) -> Iterator[tuple[Path, Format]]:
