@@ -147,9 +147,12 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def converted(tmp_path: Path) -> Callable[..., Path]:
-    """Convert a mouse into a folder of the test and return the store; options as of `convert_mouse`."""
+    """Convert a mouse into a folder of the test and return the store; options as of `convert_mouse`.
 
-    def convert(source: Path, **options: object) -> Path:
-        return convert_mouse(source, tmp_path / "stores", **options).store
+    Without statistics by default, which take most of the time of a tiny mouse.
+    """
+
+    def convert(source: Path, *, statistics: bool = False, **options: object) -> Path:
+        return convert_mouse(source, tmp_path / "stores", statistics=statistics, **options).store
 
     return convert

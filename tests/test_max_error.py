@@ -220,7 +220,7 @@ def test_withheld_is_what_the_publisher_withheld(float64_folder: Path, converted
 
 
 def test_statistics_are_of_the_stored_values(dynamic_folder: Path, converted: Convert) -> None:
-    store = converted(dynamic_folder, max_error={"videos": 20.0})
+    store = converted(dynamic_folder, statistics=True, max_error={"videos": 20.0})
     mouse = open_mouse(store)
     values = np.concatenate([trial["videos"] for trial in map(mouse.trial, mouse.statistics.trial_ids)])
     found = mouse.statistics["videos"]["over_trials_and_frames"]

@@ -16,12 +16,12 @@ from .mice import trial_ids, trial_path
 
 @pytest.fixture
 def dynamic(dynamic_folder, converted):
-    return open_mouse(converted(dynamic_folder))
+    return open_mouse(converted(dynamic_folder, statistics=True))
 
 
 @pytest.fixture
 def static(static_folder, converted):
-    return open_mouse(converted(static_folder))
+    return open_mouse(converted(static_folder, statistics=True))
 
 
 def public_statistics(folder):
@@ -119,7 +119,7 @@ def test_a_mouse_without_train_trials_is_converted_without_statistics(dynamic_fo
     tiers = np.load(dynamic_folder / "meta/trials/tiers.npy")
     tiers[tiers == "train"] = "oracle"
     np.save(dynamic_folder / "meta/trials/tiers.npy", tiers)
-    mouse = open_mouse(converted(dynamic_folder))
+    mouse = open_mouse(converted(dynamic_folder, statistics=True))
     with pytest.raises(OptionError, match="no train statistics in the store"):
         _ = mouse.statistics
     with pytest.raises(OptionError, match="no trials of tier 'train'; there are"):
@@ -131,7 +131,8 @@ def test_a_mouse_without_train_trials_is_converted_without_statistics(dynamic_fo
 def test_a_mouse_without_train_trials_is_noted(dynamic_folder, converted):
     tiers = np.load(dynamic_folder / "meta/trials/tiers.npy")
     np.save(dynamic_folder / "meta/trials/tiers.npy", np.where(tiers == "train", "oracle", tiers))
-    assert "there are no train trials, so no train statistics" in summarize(converted(dynamic_folder))["warnings"]
+    store = converted(dynamic_folder, statistics=True)
+    assert "there are no train trials, so no train statistics" in summarize(store)["warnings"]
 
 
 def test_damaged_statistics_are_an_error(dynamic):
@@ -163,7 +164,7 @@ def test_a_published_statistic_of_something_else_stands_out(dynamic_folder, conv
     values[3, 5] += 1
     np.save(path, values[:, :300])
     np.save(dynamic_folder / "meta/statistics/responses/all/max.npy", np.zeros(7, np.float32))
-    mouse = open_mouse(converted(dynamic_folder))
+    mouse = open_mouse(converted(dynamic_folder, statistics=True))
     found = {one.statistic: one for one in compare_with_published(mouse.index, mouse.statistics) if "resp" in one.group}
     assert found["mean"].largest == pytest.approx(1, rel=1e-5)
     assert found["max"].reduction is None and "shape (7,)" in found["max"].remark
