@@ -77,6 +77,7 @@ BEFORE = {
 }
 
 
+@pytest.mark.once
 @needs_fork
 @pytest.mark.parametrize("before", BEFORE)
 def test_everything_works_in_a_fork(dynamic_folder: Path, converted: Convert, tmp_path: Path, before: str) -> None:
@@ -211,6 +212,7 @@ def shell(command: str, redirection: str, **names: object) -> subprocess.Complet
     return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_work_without_streams(static_folder: Path, converted: Convert, tmp_path: Path, command: str) -> None:
     """As of cron and services: no file that is opened takes the place of a stream, and is written into as one."""
@@ -226,6 +228,7 @@ def test_commands_work_without_streams(static_folder: Path, converted: Convert, 
             verify_mouse(store, static_folder)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_output_that_cannot_be_written_is_named(
