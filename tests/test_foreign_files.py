@@ -467,6 +467,16 @@ def test_all_trials_with_a_fault_are_named(spoil, dynamic_folder, tmp_path):
     assert len(lines) == 1 and len(wrong) in (1, 11), problems
 
 
+def test_the_dtype_of_most_trials_is_the_expected_one(dynamic_folder):
+    """Of them only a few headers are read, of trials of another size all: those are not the majority."""
+    spoilt = trial_ids(dynamic_folder)[:5]
+    for trial in spoilt:
+        save(trial_path(dynamic_folder, "behavior", trial), np.int16)
+    problems = problems_of(dynamic_folder)
+    assert [problem.trial for problem in problems] == spoilt
+    assert {problem.advice for problem in problems} == {"save it as float32"}
+
+
 @pytest.mark.parametrize("variables", [["inputs"], ["inputs", "responses", "behavior", "eye_position"]], ids=len)
 def test_a_movie_that_cannot_be_read_is_still_a_trial(variables, dynamic_folder, tmp_path):
     """That its dtype is another one does not mean that it is missing, or should have no tier."""
