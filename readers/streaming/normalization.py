@@ -172,7 +172,7 @@ def affines(
             name: _mended(mouse, name, transforms[name], used) if wrong[name] else transforms[name] for name in found
         }
         texts = ", ".join(f"{name} ({where})" for name, where in wrong.items() if where)
-        what = f"no normalization of {texts}: what does not vary has a standard deviation of 0, or none"
+        what = f"no normalization of {texts}: the standard deviation is 0 (of what does not vary), none, or beyond float32"
         advice = f"choose normalize={ {name: one for name, one in kept.items() if one} or None }, or do not read it"
         raise OptionError(Problem(str(mouse.path), what, advice))
     return found
