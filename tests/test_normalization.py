@@ -416,7 +416,7 @@ def test_one_channel_or_neuron_or_pixel_that_does_not_vary(tmp_path: Path) -> No
         "behavior": ({"behavior": DivideByStd()}, r"behavior \('pupil dilation', 'running speed'\): .* normalize=None"),
         "pupil_center": (
             {"pupil_center": Standardize(), "responses": ScaleByStd()},
-            r"pupil_center \('x'\): .*normalize={'pupil_center': Standardize\(over='trials_and_frames'\), 'resp",
+            r"pupil_center \('x', at 1 of 300 frames\): .*{'pupil_center': Standardize\(over='trials_and_frames'\), ",
         ),
         "videos": (
             {"videos": Standardize()},
