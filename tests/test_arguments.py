@@ -174,7 +174,7 @@ def test_other_functions(store: Path, sample_mice: dict[str, Path]) -> None:
         compare_with_source(store, sample_mice["static_folder"], workers=0)
     with pytest.raises(OptionError, match="^store: expected a path, found None$"):
         summarize(None)
-    with pytest.raises(OptionError, match="^source: expected the path of a mouse, or an opened source, found 5$"):
+    with pytest.raises(OptionError, match="^source: expected a path, found 5$"):
         open_source(5)
     loader = TrialLoader(trialpack.open_mouse(store), tier="train", batch_size=2, output="numpy")
     with pytest.raises(OptionError, match="^epoch: expected a whole number of at least 0, found '1'$"):
