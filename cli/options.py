@@ -47,6 +47,8 @@ class GivenPath(click.Path):  # pyright: ignore[reportMissingTypeArgument, repor
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
+        if not value:
+            self.fail("a path is expected, not nothing", param, ctx)
         return super().convert(read_path(value), param, ctx)
 
 

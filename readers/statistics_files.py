@@ -51,6 +51,8 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     OptionError
         The name ends in something else; the file is a ``.pkl`` and the mouse lacks what the public pipeline expects;
         or the file would lie inside a store.
+    ResourceError
+        A file that belongs to another user could not be replaced.
     """
     path = read_path(path)
     check_place(path)

@@ -193,7 +193,8 @@ def one_text_a_cause(texts: Iterable[str]) -> list[str]:
 
 
 def _cause(text: str) -> str:
-    return re.sub(r"#([^\w#]+#)*", "#", _VARYING.sub("#", text))
+    # No text has a zero in it, where other marks may be what a file is called.
+    return re.sub(r"\0([^\w\0]+\0)*", "\0", _VARYING.sub("\0", text))
 
 
 def _and_more(names: Sequence[str | None]) -> str:

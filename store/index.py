@@ -131,7 +131,7 @@ def read_index(
             arrays[path] = array
     if problems or attributes is None:
         raise StoreFormatError(problems)
-    index = StoreIndex(root, manifest, attributes, read_only(arrays), read_only(software))
+    index = StoreIndex(root, manifest, read_only(attributes), read_only(arrays), read_only(software))
     contradictions = list(_contradictions(index))
     if contradictions:
         raise CorruptStoreError(contradictions)
@@ -143,7 +143,7 @@ def _parse(data: bytes) -> dict[str, Any] | None:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", read_only(document)) if isinstance(document, dict) else None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
 
 
 def _attributes(document: dict[str, Any] | None) -> dict[str, Any] | None:

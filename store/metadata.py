@@ -18,6 +18,7 @@ from .chunk_codecs import ChunkError, parse_configuration
 from .chunks import ChunkReader, Scratch, damaged
 from .folder import open_file
 from .layout import ArrayLayout
+from .read_only import read_only
 from .schema import are_array_attributes
 from .shards import FileRecord
 
@@ -88,7 +89,7 @@ def _read_array(path: str, document: Any) -> ArrayLayout | None:
         return None
     if not are_array_attributes(document["attributes"], draft):
         return None
-    return ArrayLayout(path, shape, dtype, names, chunk, shard, codec, document["attributes"])
+    return ArrayLayout(path, shape, dtype, names, chunk, shard, codec, read_only(document["attributes"]))
 
 
 def _fits(draft: ArrayLayout, names: tuple[Any, ...], order: tuple[int, ...]) -> bool:

@@ -112,7 +112,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         while not stack.enter_context(files.locked(stage.lock)):
             if holder := _holder(stage.lock):
                 raise StoreBusyError(Problem(str(destination), f"is being converted by {holder[0]}", holder[1]))
-        _check_owner(stage)
+        _check_owner(stage.root, stage.journal, stage.old)
         _tidy(stage)
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
@@ -128,6 +128,8 @@ def check_place(destination: Path) -> None:
     OptionError
         A file is where its folder would be, or a folder that nothing can be made in; or it is inside a store, which
         would no longer be what its manifest says.
+    ResourceError
+        What is there belongs to another user, and could not be replaced.
     """
     parents, advice = destination.resolve().parents, "choose another folder"
     for parent in parents:
@@ -138,15 +140,15 @@ def check_place(destination: Path) -> None:
     nearest = next(parent for parent in parents if parent.exists())
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OptionError(Problem(str(nearest), "nothing can be made here (read-only, or no permission)", advice))
+    _check_owner(destination)
 
 
-def _check_owner(stage: Stage) -> None:
+def _check_owner(*paths: Path) -> None:
     """Check that what stands in the way can be renamed in the end: in a sticky folder only its owner may do that."""
-    folder, user = stage.destination.parent.stat(), os.geteuid()
-    if not folder.st_mode & stat.S_ISVTX or user in (0, folder.st_uid):
-        return
-    for path in (stage.destination, stage.root, stage.journal, stage.old):
-        if os.path.lexists(path) and path.lstat().st_uid != user:
+    user = os.geteuid()
+    for path in filter(os.path.lexists, paths):
+        folder = path.parent.stat()
+        if folder.st_mode & stat.S_ISVTX and user not in (0, folder.st_uid, path.lstat().st_uid):
             what = "belongs to another user, and in this folder only its owner may rename or remove it (sticky bit)"
             raise ResourceError(Problem(str(path), what, "have its owner remove it, or choose another folder"))
 

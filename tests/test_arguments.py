@@ -204,3 +204,12 @@ def test_the_command_line_has_the_same_choices(store: Path, tmp_path: Path) -> N
     assert (done.returncode, "'1e999GB' is not a number of bytes such as 2GiB" in done.stderr) == (2, True)
     done = run("convert", tmp_path, "--to", tmp_path / "out", "--precision", "float16")
     assert (done.returncode, "'source', 'float32'" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [("convert . --to", "--to"), ("info", "STORE"), ("export . --as zip --to", "--to")]
+)
+def test_an_empty_path_is_refused_by_the_name_of_its_option(command: str, place: str) -> None:
+    """As of a variable of the shell that is not set."""
+    done = run(*command.split(), "")
+    assert done.returncode == 2 and f"Invalid value for '{place}" in done.stderr

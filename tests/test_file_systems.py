@@ -175,6 +175,17 @@ def test_what_another_user_left_in_a_sticky_folder_is_noticed_before_the_work(st
     assert folder_stat(store.parent).st_mode & stat.S_ISVTX
 
 
+def test_a_file_of_another_user_in_a_sticky_folder_is_noticed_before_statistics_are_taken(store, tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"")
+    tmp_path.chmod(0o1777)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 2)
+    monkeypatch.setattr(files, "save", lambda *_: pytest.fail("something was written"))
+    done = run("stats", store, "-o", path)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith(f"trialpack: {path}: belongs to another user"), done.stderr
+
+
 # Paths
 
 

@@ -18,6 +18,7 @@ from trialpack.convert import compare_with_source, convert_mouse, export_mouse, 
 from trialpack.convert.npy import read_header
 from trialpack.readers import open_mouse
 from trialpack.store import SourceError, TrialpackError
+from trialpack.store.errors import one_text_a_cause
 from trialpack.store.schema import are_array_attributes
 
 from .command_line import run
@@ -467,6 +468,16 @@ def test_all_trials_with_a_fault_are_named(spoil, dynamic_folder, tmp_path):
     assert len(lines) == 1 and len(wrong) in (1, 11), problems
 
 
+def test_the_dtype_of_most_trials_is_the_expected_one(dynamic_folder):
+    """Of them only a few headers are read, of trials of another size all: those are not the majority."""
+    spoilt = trial_ids(dynamic_folder)[:5]
+    for trial in spoilt:
+        save(trial_path(dynamic_folder, "behavior", trial), np.int16)
+    problems = problems_of(dynamic_folder)
+    assert [problem.trial for problem in problems] == spoilt
+    assert {problem.advice for problem in problems} == {"save it as float32"}
+
+
 @pytest.mark.parametrize("variables", [["inputs"], ["inputs", "responses", "behavior", "eye_position"]], ids=len)
 def test_a_movie_that_cannot_be_read_is_still_a_trial(variables, dynamic_folder, tmp_path):
     """That its dtype is another one does not mean that it is missing, or should have no tier."""
@@ -503,6 +514,17 @@ def test_a_warning_of_many_trials_is_kept_as_one(dynamic_folder, tmp_path):
 
 
 # --- config.json -------------------------------------------------------------------------------------------------
+
+
+def test_files_of_any_name_beside_a_mouse_are_said_to_be_left_out(static_folder):
+    names = ["#", "# 3", "#1.txt#", "1.txt", "README", "a.txt", "\u2069'"]
+    for name in names:
+        (static_folder / name).write_text("")
+    survey = open_source(static_folder).survey()
+    left_out = [one for one in survey.warnings if "left out" in one]
+    assert len(left_out) == len(names)
+    lines = one_text_a_cause(survey.warnings)
+    assert any(line.startswith("# is not part") and "more" not in line for line in lines), lines
 
 
 @pytest.mark.parametrize("text", ["", "{'a': 1}", '{"a": 1', "﻿{}", "[" * 100_000])

@@ -416,7 +416,7 @@ def test_one_channel_or_neuron_or_pixel_that_does_not_vary(tmp_path: Path) -> No
         "behavior": ({"behavior": DivideByStd()}, r"behavior \('pupil dilation', 'running speed'\): .* normalize=None"),
         "pupil_center": (
             {"pupil_center": Standardize(), "responses": ScaleByStd()},
-            r"pupil_center \('x'\): .*normalize={'pupil_center': Standardize\(over='trials_and_frames'\), 'resp",
+            r"pupil_center \('x', at 1 of 300 frames\): .*{'pupil_center': Standardize\(over='trials_and_frames'\), ",
         ),
         "videos": (
             {"videos": Standardize()},
@@ -430,6 +430,18 @@ def test_one_channel_or_neuron_or_pixel_that_does_not_vary(tmp_path: Path) -> No
             continue
         with pytest.raises(OptionError, match=text):
             load(mouse, normalize=normalize)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.float32(1e-42)], ids=str)
+def test_what_varies_beyond_all_numbers(tmp_path: Path, value: float) -> None:
+    """It is not said to be still."""
+    folder = write_sample(tmp_path, mouse="P1", trials=6, neurons=3, image_shape=(2, 3))
+    for trial in trial_ids(folder):
+        path = trial_path(folder, "behavior", trial)
+        np.save(path, (np.load(path) * 0 + value * (trial % 3)).astype(np.float32))
+    mouse = pack(folder, tmp_path / "stores", statistics=True)
+    with pytest.raises(OptionError, match="none, or beyond float32; choose normalize=None"):
+        load(mouse, normalize={"behavior": DivideByStd()})
 
 
 def test_one_train_trial(tmp_path: Path) -> None:

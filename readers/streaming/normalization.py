@@ -172,9 +172,9 @@ def affines(
             name: _mended(mouse, name, transforms[name], used) if wrong[name] else transforms[name] for name in found
         }
         texts = ", ".join(f"{name} ({where})" for name, where in wrong.items() if where)
-        what = f"no normalization of {texts}: what does not vary has a standard deviation of 0, or none"
+        reason = "the standard deviation is 0 (of what does not vary), none, or beyond float32"
         advice = f"choose normalize={ {name: one for name, one in kept.items() if one} or None }, or do not read it"
-        raise OptionError(Problem(str(mouse.path), what, advice))
+        raise OptionError(Problem(str(mouse.path), f"no normalization of {texts}: {reason}", advice))
     return found
 
 
@@ -202,7 +202,7 @@ class _Used:
     neurons: NDArray[np.int64] | None
 
     def unscaled(self, variable: Variable, affine: Affine) -> str:
-        """Return where there is no number to scale values by: which channels or neurons; empty if there is nowhere."""
+        """Return where there is no number to scale by: channels or neurons, and how many frames; empty if nowhere."""
         scaled = np.isfinite(affine.scale) & (affine.scale != 0)
         scaled &= True if affine.shift is None else np.isfinite(affine.shift)
         chosen = {layout.FRAME: np.arange(self.n_frames), layout.NEURON: self.neurons}
@@ -214,12 +214,20 @@ class _Used:
             return ""
         if not variable.separate:
             return f"at {scaled.size - np.count_nonzero(scaled)} of {scaled.size} places"
-        along = np.moveaxis(scaled, variable.dimensions.index(variable.separate[0]), 0)
-        wrong = np.flatnonzero(~along.reshape(len(along), -1).all(axis=1))
+        wrong, frames = _places(scaled, variable, variable.separate[0]), ""
+        if layout.FRAME in variable.dimensions:
+            some, count = _places(scaled, variable, layout.FRAME), scaled.shape[variable.dimensions.index(layout.FRAME)]
+            frames = f", at {len(some)} of {count} frames" if len(some) < count else ""
         if variable.channels:
-            return listed([variable.channels[place].name for place in wrong])
+            return listed([variable.channels[place].name for place in wrong]) + frames
         numbers = wrong if self.neurons is None or layout.NEURON not in variable.dimensions else self.neurons[wrong]
-        return f"{variable.separate[0]} {listed(numbers.tolist())}"
+        return f"{variable.separate[0]} {listed(numbers.tolist())}{frames}"
+
+
+def _places(scaled: NDArray[np.bool_], variable: Variable, dimension: str) -> NDArray[np.int64]:
+    """Return the places along a dimension where not everything is true."""
+    along = np.moveaxis(scaled, variable.dimensions.index(dimension), 0)
+    return np.flatnonzero(~along.reshape(len(along), -1).all(axis=1))
 
 
 def _mended(mouse: Mouse, name: str, transform: Transform, used: _Used) -> Transform | None:

@@ -152,10 +152,9 @@ class Surveyor:
                 what = f"expected shape {usual} as of the other trials, found {header.shape}"
                 self._found.problem(what, OF_ANOTHER_SHAPE, trials[trial].name, trial)
                 del sound[trial]
-        dtypes = Counter(header.dtype.name for header in sound.values())
-        dtype = self._found.widest(name, dtypes)
+        dtype = self._found.widest(name, {header.dtype.name for header in sound.values()})
         if dtype is None:
-            dtype = dtypes.most_common(1)[0][0]
+            dtype = Counter(header.dtype.name for header in self._of_usual_size(name, sound)).most_common(1)[0][0]
             for trial, header in sound.items():
                 if header.dtype.name != dtype:
                     what = f"expected {dtype} as of the other trials, found {header.descr}"
@@ -165,9 +164,12 @@ class Surveyor:
 
     def _usual_shape(self, name: str, headers: Mapping[int, Header]) -> tuple[int, ...]:
         """Return the shape of all trials that were not looked at: that of the files of the usual size."""
+        return Counter(header.shape for header in self._of_usual_size(name, headers)).most_common(1)[0][0]
+
+    def _of_usual_size(self, name: str, headers: Mapping[int, Header]) -> list[Header]:
+        """Return those that speak for the trials that were not looked at, too; all if there are none."""
         size, trials = _usual_size(self._trials[name]), self._trials[name]
-        of_usual = [header.shape for trial, header in headers.items() if trials[trial].size == size]
-        return Counter(of_usual or [header.shape for header in headers.values()]).most_common(1)[0][0]
+        return [header for trial, header in headers.items() if trials[trial].size == size] or list(headers.values())
 
     def _spec(
         self, variable: Variable, found: FoundTrials, headers: Mapping[int, Header], ids: Sequence[int], frames: int
