@@ -228,7 +228,7 @@ def complain(error: BaseException, elsewhere: str = "") -> None:
 
 
 def complain_of(problems: Iterable[Problem], elsewhere: str = "") -> None:
-    """Print problems, one line a cause; parameters as of `complain`."""
+    """Print problems, one line a cause; parameters as in `complain`."""
     found = lines(one_a_cause(problems))
     for line in found[:_SHOWN_PROBLEMS]:
         click.echo(f"trialpack: {line}", err=True)

@@ -140,7 +140,7 @@ def plan_mouse(
     Parameters
     ----------
     source, to, precision, max_error, codec, statistics, schema
-        As of `convert_mouse`.
+        As in `convert_mouse`.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def plan_mouse(
 def read_options(
     precision: Precision, max_error: MaxError | None, codec: CodecName, statistics: bool, schema: Path | str | None
 ) -> Options:
-    """Return what is asked of a store, after a look at each of it; arguments and errors as of `convert_mouse`."""
+    """Return what is asked of a store, after a look at each of it; arguments and errors as in `convert_mouse`."""
     check_choice("precision", precision, get_args(Precision))
     check_choice("codec", codec, CODECS)
     _check_codec(codec)

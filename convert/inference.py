@@ -308,7 +308,7 @@ def count_frames(
         for trial in sorted(frames):
             shape, expected = one.shape(trial), (*one.usual[:place], told[trial], *one.usual[place + 1 :])
             if shape != expected:
-                what = f"expected shape {expected} as of the other trials, found {shape}"
+                what = f"expected shape {expected} as in the other trials, found {shape}"
                 report(what, name, trial)
     of_trials = tuple(told.get(trial, 0) for trial in ids)
     return FrameCounts(max(of_trials), of_trials if len(set(of_trials)) > 1 else None)

@@ -35,7 +35,7 @@ class Options:
     Attributes
     ----------
     precision, codec, statistics
-        As of `convert_mouse`.
+        As in `convert_mouse`.
     bounds
         Variable -> how far its values may be from the source; of those that are rounded.
     schema

@@ -205,9 +205,9 @@ class Mouse:
         name
             Such as ``responses``.
         tier, trials
-            As of `rows`; everything by default.
+            As in `rows`; everything by default.
         neurons
-            As of `positions`; of variables with a dimension ``neuron``.
+            As in `positions`; of variables with a dimension ``neuron``.
 
         Returns
         -------
@@ -269,12 +269,12 @@ class Mouse:
         Parameters
         ----------
         tier, trials, neurons
-            As of `rows` and `positions`.
+            As in `rows` and `positions`.
 
         Returns
         -------
         xarray.Dataset
-            The variables as of `dask`, with units and long names; coordinates are the columns of `trials` along the
+            The variables as in `dask`, with units and long names; coordinates are the columns of `trials` along the
             dimension ``trial`` (``data_set.sel(trial_id=12)``) and those of `neurons` along ``neuron``; names and units
             of channels along theirs (``data_set.sel(behavior_channel="running speed")``), and where the frame rate is
             known ``time``, in seconds from a trial's first frame, along ``frame``.

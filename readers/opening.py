@@ -88,7 +88,7 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     paths
         Stores, or one folder that holds them.
     check
-        As of `open_mouse`.
+        As in `open_mouse`.
 
     Returns
     -------

@@ -78,7 +78,7 @@ def raster(axes: Axes, responses: NDArray[Any], what: str) -> None:
 
 
 def many_channels(axes: Axes, values: NDArray[Any], what: str) -> None:
-    """Draw (n_channels, n_frames) in shades of grey, the first channel on top; parameters as of `raster`."""
+    """Draw (n_channels, n_frames) in shades of grey, the first channel on top; parameters as in `raster`."""
     shown = np.ma.masked_invalid(values)
     _shades(axes, shown, len(values), 1, what, _linear(shown.compressed()))
 

@@ -87,7 +87,7 @@ class Recording:
         return stimulus_of(self.variables)
 
     def variable(self, name: str) -> Variable:
-        """Return a recorded variable; errors as of `array`."""
+        """Return a recorded variable; errors as in `array`."""
         path = self.array(name).path
         return next(variable for variable in self.variables if variable.name == path)
 

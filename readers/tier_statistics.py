@@ -65,7 +65,7 @@ def train_statistics(
     Notes
     -----
     Frames beyond a trial's valid length, NaN, and withheld responses are left out. Sums are float64; minima, maxima and
-    medians are exact, in the dtype of the data, as of `numpy.nanmedian`; the standard deviation has ddof 0. Results do
+    medians are exact, in the dtype of the data, as in `numpy.nanmedian`; the standard deviation has ddof 0. Results do
     not depend on chunks, threads or memory, to the bit.
 
     Memory is bounded whatever the number of trials: as many neurons (rows of pixels) are taken through all trials at

@@ -23,7 +23,7 @@ def check_type(name: str, value: object, kinds: Any, expected: str) -> None:
     name
         Name of the argument, for the error.
     kinds
-        As of `isinstance`.
+        As in `isinstance`.
     expected
         What is expected, for the error.
 
@@ -37,25 +37,25 @@ def check_type(name: str, value: object, kinds: Any, expected: str) -> None:
 
 
 def check_progress(value: object) -> None:
-    """Check that a value is a listener to long work, or None; errors as of `check_type`."""
+    """Check that a value is a listener to long work, or None; errors as in `check_type`."""
     check_type("progress", value, (Progress, NoneType), "a listener with the methods start and advance")
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Check that a value is one of some words; parameters and errors as of `check_type`."""
+    """Check that a value is one of some words; parameters and errors as in `check_type`."""
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
         refuse(name, " or ".join(map(repr, known)), value)
 
 
 def check_flag(name: str, value: object) -> bool:
-    """Return a truth value, numpy's too; texts such as "no" are none. Parameters and errors as of `check_type`."""
+    """Return a truth value, numpy's too; texts such as "no" are none. Parameters and errors as in `check_type`."""
     check_type(name, value, (bool, np.bool_), "True or False")
     return bool(value)
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
-    """Return a whole number, numpy's too, that is not below the least; parameters and errors as of `check_type`.
+    """Return a whole number, numpy's too, that is not below the least; parameters and errors as in `check_type`.
 
     Examples
     --------
@@ -74,12 +74,12 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
 
 
 def check_threads(name: str, value: Any) -> int:
-    """Return a number of threads, by default one a core; parameters and errors as of `check_type`."""
+    """Return a number of threads, by default one a core; parameters and errors as in `check_type`."""
     return available_cores() if value is None else check_count(name, value)
 
 
 def check_bytes(name: str, value: Any) -> int:
-    """Return a number of bytes, such as of ``"2GiB"``; parameters and errors as of `check_type`.
+    """Return a number of bytes, such as ``"2GiB"``; parameters and errors as in `check_type`.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def check_bytes(name: str, value: Any) -> int:
 
 
 def refuse(name: str, expected: str, found: object) -> NoReturn:
-    """Raise that another value was expected; parameters and errors as of `check_type`."""
+    """Raise that another value was expected; parameters and errors as in `check_type`."""
     text = repr(found)
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     raise OptionError(Problem("", f"expected {expected}, found {shown}", argument=Argument(name)))

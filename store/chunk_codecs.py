@@ -44,7 +44,7 @@ class ChunkCodec:
     compressor
         Name of the codec in `COMPRESSORS`.
     order
-        The chunk's axes in the order in which they are stored, as of Zarr's ``transpose``; empty for C order.
+        The chunk's axes in the order in which they are stored, as in Zarr's ``transpose``; empty for C order.
     chain
         Settings of the codec; only ``other`` has any: Zarr's metadata of its codecs, as JSON.
     """

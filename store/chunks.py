@@ -150,7 +150,7 @@ class ChunkReader:
         return self.decode(self._fetch(descriptor, span, scratch), scratch)
 
     def read_into(self, descriptor: int, span: Sequence[int], out: Array, scratch: Scratch) -> None:
-        """Read a chunk straight into memory; parameters and errors as of `read`.
+        """Read a chunk straight into memory; parameters and errors as in `read`.
 
         Parameters
         ----------

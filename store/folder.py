@@ -108,7 +108,7 @@ def open_file(root: Path, name: str, folder: int | None = None) -> int:
 
 
 def read_file(root: Path, name: str, folder: int | None = None) -> bytes:
-    """Return all bytes of a file of a store; parameters as of `open_file`."""
+    """Return all bytes of a file of a store; parameters as in `open_file`."""
     with open(open_file(root, name, folder), "rb", buffering=0) as file:
         return file.read()
 

@@ -422,7 +422,7 @@ def lay_out_store(
     n_train
         Trials of the train tier of which there are to be statistics.
     unpadded
-        As of `coordinate_layouts`.
+        As in `coordinate_layouts`.
     bounds
         Variable -> how far its values may be from the source; of those that are rounded.
     """

@@ -147,7 +147,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def converted(tmp_path: Path) -> Callable[..., Path]:
-    """Convert a mouse into a folder of the test and return the store; options as of `convert_mouse`.
+    """Convert a mouse into a folder of the test and return the store; options as in `convert_mouse`.
 
     Without statistics by default, which take most of the time of a tiny mouse.
     """

@@ -168,7 +168,7 @@ def test_frames_are_counted_trial_by_trial():
     reports = list[tuple[str, str, int | None]]()
     counts = count_frames(finder(found).variables(), found, range(4), lambda *one: reports.append(one))
     assert (counts.longest, counts.of_trials) == (36, (30, 32, 34, 36))
-    assert reports == [("expected shape (3, 34) as of the other trials, found (3, 33)", "y", 2)]
+    assert reports == [("expected shape (3, 34) as in the other trials, found (3, 33)", "y", 2)]
 
 
 def planned(folder: Path) -> tuple[tuple[Variable, ...], tuple[int, ...] | None, dict[str, tuple[int, ...]]]:

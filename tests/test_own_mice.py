@@ -375,7 +375,7 @@ def test_a_file_cut_off_is_named_alone(tmp_path: Path):
     with pytest.raises(SourceError) as raised:
         convert(folder)
     assert [problem.member for problem in raised.value.problems] == ["data/treadmill/5.npy"]
-    assert "expected shape (2, 49) as of the other trials, found (2, 46)" in str(raised.value)
+    assert "expected shape (2, 49) as in the other trials, found (2, 46)" in str(raised.value)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(SourceError, match=r"data/treadmill/5\.npy: truncated"):
         convert(folder)

@@ -114,7 +114,7 @@ def turns(mixing: Literal["cycle", "sequential"] | NDArray[np.float64], sizes: S
     Parameters
     ----------
     mixing
-        As of `parse`.
+        As in `parse`.
     sizes
         Batches of a pass of each mouse.
     *key

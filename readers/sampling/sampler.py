@@ -27,7 +27,7 @@ class Sampler:
     mice
         The batches of each mouse.
     mixing
-        As of `mixing.parse`.
+        As in `mixing.parse`.
     rank, world_size
         Which of how many processes this is; they take the batches of an epoch in turn.
     drop_last

@@ -49,7 +49,7 @@ class Selection:
     affines
         Variable -> what is applied to its values.
     dtypes
-        Variable -> data type of its values in a batch, as of `StreamedVariable`; float32 for those that are not in it.
+        Variable -> data type of its values in a batch, as in `StreamedVariable`; float32 for those that are not in it.
     """
 
     rows: NDArray[np.int64]

@@ -36,7 +36,7 @@ class Content:
     Attributes
     ----------
     tier, trials, neurons, normalize, dtype
-        As of `TrialLoader`.
+        As in `TrialLoader`.
     variables, channels
         Names; None for all variables.
     """
@@ -52,7 +52,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Turns:
-    """How mice, and processes, take turns; attributes as of `TrialLoader`."""
+    """How mice, and processes, take turns; attributes as in `TrialLoader`."""
 
     mixing: Mixing
     rank: int
@@ -62,7 +62,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Order:
-    """Which samples form a batch, in what order; attributes as of `TrialLoader`."""
+    """Which samples form a batch, in what order; attributes as in `TrialLoader`."""
 
     windows: Windows
     turns: Turns
@@ -162,7 +162,7 @@ def dtypes_of(mouse: Mouse, names: tuple[str, ...], dtype: Dtype) -> dict[str, n
     names
         Names of the variables that are read.
     dtype
-        As of `TrialLoader`.
+        As in `TrialLoader`.
 
     Raises
     ------

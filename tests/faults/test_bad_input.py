@@ -249,7 +249,7 @@ TOML = "declare it in trialpack.toml"
 SHAPE = "(expected a shape of non-negative integers"
 DAMAGED = "the header is damaged"
 UNSAFE = "a name that a store cannot have"
-OTHER_SHAPE = "expected shape (20, 324) as of the other trials, found"
+OTHER_SHAPE = "expected shape (20, 324) as in the other trials, found"
 
 KINDS: dict[str, Kind] = {
     # One trial's file.
@@ -275,7 +275,7 @@ KINDS: dict[str, Kind] = {
     "integers of other widths": Kind(
         both(every("responses", lambda a: np.nan_to_num(a).astype("i4")), save(RESPONSE, lambda a: a.astype("i2"))),
         RESPONSE,
-        ("expected int32 as of the other trials", "found <i2"),
+        ("expected int32 as in the other trials", "found <i2"),
     ),
     "words": Kind(save(RESPONSE, lambda a: np.full(a.shape, "a")), RESPONSE, ("found <U1",)),
     "times": Kind(save(RESPONSE, lambda a: np.zeros(a.shape, "M8[s]")), RESPONSE, ("found <M8[s]",)),

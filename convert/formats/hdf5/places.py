@@ -23,7 +23,7 @@ class TrialPlace:
     frames
         How many there are, of a trial that may be shorter than others; None where all trials have the same shape.
     descr, fortran_order
-        As of `SourceTrial`.
+        As in `SourceTrial`.
     nbytes
         Bytes of its values in the file.
     digest
@@ -53,7 +53,7 @@ class VariablePlace:
     shape
         Shape of one trial as it is read; frames first where trials may be shorter than others.
     dtype
-        As of `TrialSpec`.
+        As in `TrialSpec`.
     axes
         Axis of `shape` for each axis of the published array.
     unpacking
@@ -121,7 +121,7 @@ class Contents:
     mouse
         Its name; None where the file does not say.
     config, schema, precision, warnings, n_file_frames
-        As of `Survey`.
+        As in `Survey`.
     """
 
     trial_ids: tuple[int, ...]

@@ -149,7 +149,7 @@ class Surveyor:
         usual = self._usual_shape(name, sound)
         for trial, header in list(sound.items()):
             if len(header.shape) != len(usual):
-                what = f"expected shape {usual} as of the other trials, found {header.shape}"
+                what = f"expected shape {usual} as in the other trials, found {header.shape}"
                 self._found.problem(what, OF_ANOTHER_SHAPE, trials[trial].name, trial)
                 del sound[trial]
         dtype = self._found.widest(name, {header.dtype.name for header in sound.values()})
@@ -157,7 +157,7 @@ class Surveyor:
             dtype = Counter(header.dtype.name for header in self._of_usual_size(name, sound)).most_common(1)[0][0]
             for trial, header in sound.items():
                 if header.dtype.name != dtype:
-                    what = f"expected {dtype} as of the other trials, found {header.descr}"
+                    what = f"expected {dtype} as in the other trials, found {header.descr}"
                     self._found.problem(what, f"save it as {dtype}", trials[trial].name, trial)
         shapes = {trial: header.shape for trial, header in sound.items()}
         return FoundTrials(f"{DATA}{name}", shapes, usual, dtype, trials.keys())
@@ -181,7 +181,7 @@ class Surveyor:
         for trial, shape in found.shapes.items():
             # Those with frames were compared when the frames were counted.
             if shape != found.usual and place is None:
-                what = f"expected shape {found.usual} as of the other trials, found {shape}"
+                what = f"expected shape {found.usual} as in the other trials, found {shape}"
                 self._found.problem(what, OF_ANOTHER_SHAPE, trials[trial].name, trial)
         shape = with_frames(found.usual, place, frames)
         nbytes = max(trials[trial].size for trial in headers)

@@ -182,9 +182,9 @@ def trial_problem(header: Header, shape: tuple[int, ...], dtype: str) -> tuple[s
         return problem
     floats = header.dtype.kind == np.dtype(dtype).kind == "f" and header.dtype.itemsize <= np.dtype(dtype).itemsize
     if header.dtype.name != dtype and not floats:
-        return f"expected {dtype} as of the other trials, found {header.descr}", f"save it as {dtype}"
+        return f"expected {dtype} as in the other trials, found {header.descr}", f"save it as {dtype}"
     if header.shape != shape:
-        return f"expected shape {shape} as of the other trials, found {header.shape}", OF_ANOTHER_SHAPE
+        return f"expected shape {shape} as in the other trials, found {header.shape}", OF_ANOTHER_SHAPE
     return None
 
 
