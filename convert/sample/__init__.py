@@ -18,7 +18,8 @@ from ...store.paths import read_path
 from ...store.publish import check_place
 from ...store.tasks import Progress, Silent
 from .recipe import Recipe, make_recipe, neuron_arrays, trial_meta
-from .signals import FolderTarget, Target, ZipTarget, trial_arrays
+from .signals import trial_arrays
+from .targets import FolderTarget, Target, ZipTarget
 from .train import TrainTrials
 
 Array = NDArray[Any]
