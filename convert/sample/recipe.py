@@ -18,10 +18,10 @@ from ..published_mice import NO_TIER, PublishedMouse, find_published, published_
 Array = NDArray[Any]
 _VIDEO_SHAPE = (36, 64)
 _IMAGE_SHAPE = (144, 256)
-_RATE = 0.132, 0.40  # calcium events a scan: median over neurons, and standard deviation of its logarithm
+_RATE = 0.128, 0.40  # calcium events a scan: median over neurons, and standard deviation of its logarithm
 _RATES = 0.03, 0.6
 _STD = 11.9, 0.86  # of a neuron's activity, likewise
-_FLOOR = 10**-6.95, 0.55 * math.log(10)  # what deconvolution leaves between events, likewise
+_FLOOR = 10**-6.88, 0.55 * math.log(10)  # what deconvolution leaves between events, likewise
 
 
 @dataclass(frozen=True)

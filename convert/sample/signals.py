@@ -52,7 +52,7 @@ def _dynamic_trial(recipe: Recipe, trial_id: int) -> dict[str, Array]:
     pupil = 50 + 40 * wide / np.sqrt(4 + wide * wide)  # within 10 and 90 pixels
     # The animal stands still for most of a recording, but for a little trembling.
     trembling = np.abs(recipe.rng("trembling", trial_id).standard_normal((1, n_frames), dtype=recipe.dtype))
-    speed = 8 * np.maximum(_drift(recipe, "speed", trial_id, (1, n_frames)) - 0.7, 0) + trembling / 50
+    speed = 9 * np.maximum(_drift(recipe, "speed", trial_id, (1, n_frames)) - 0.7, 0) + trembling / 50
     center = recipe.rng("gaze").uniform(120, 180, (2, 1)).astype(recipe.dtype)
     return {
         "videos": _video(recipe, trial_id),
