@@ -29,7 +29,7 @@ from .report import Column, Table, console
 
 Bound = float | str
 BOUNDS: Mapping[str, tuple[Bound, ...]] = {
-    RESPONSES: (1e-4, 1e-3, 1e-2, 0.1, "0.01%std", "0.1%std", "1%std", "5%std"),
+    RESPONSES: (1e-3, 1e-2, 0.1, "0.01%std", "0.1%std", "1%std", "5%std"),
     VIDEOS: (0.01, 0.1, 0.5, 2.0, "0.1%std", "1%std", "5%std"),
 }
 WHOLE_MICE: tuple[dict[str, Bound], ...] = (

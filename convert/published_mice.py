@@ -43,6 +43,8 @@ class PublishedMouse:
         True where the published responses are zeros.
     stimulus
         Stimulus class; empty where no file exists.
+    video_ids
+        Number of the clip that was shown; 0 where no file exists and for static mice.
     behavior_withheld
         True where behavior and pupil_center are zeros in every trial.
     """
@@ -57,6 +59,7 @@ class PublishedMouse:
     valid_frames: tuple[int, ...]
     withheld: tuple[bool, ...]
     stimulus: tuple[str, ...]
+    video_ids: tuple[int, ...]
     behavior_withheld: bool = False
 
     @property
@@ -134,6 +137,7 @@ def _dynamic(entry: dict[str, Any], facts: dict[str, Any]) -> PublishedMouse:
     stimulus = tuple(facts["stimulus_letters"][letter] for letter in entry["stimuli"])
     # Natural images are the only class whose length differs between trials.
     varying = iter(entry["natural_images_frames"])
+    video_ids = iter(entry["video_ids"])
     fixed: dict[str, int] = {"": 0, **facts["stimulus_frames"]}
     return PublishedMouse(
         name=entry["name"],
@@ -146,6 +150,7 @@ def _dynamic(entry: dict[str, Any], facts: dict[str, Any]) -> PublishedMouse:
         valid_frames=tuple(next(varying) if name == "NaturalImages" else fixed[name] for name in stimulus),
         withheld=tuple(tier in entry["withheld_tiers"] for tier in tiers),
         stimulus=stimulus,
+        video_ids=tuple(next(video_ids) if name else 0 for name in stimulus),
     )
 
 
@@ -162,6 +167,7 @@ def _static(entry: dict[str, Any]) -> PublishedMouse:
         valid_frames=(0,) * len(tiers),
         withheld=tuple(tier in entry["withheld_tiers"] for tier in tiers),
         stimulus=("ImageNet",) * len(tiers),
+        video_ids=(0,) * len(tiers),
         behavior_withheld=entry["behavior_withheld"],
     )
 

@@ -86,7 +86,7 @@ CODECS: Mapping[CodecName, CodecChoice] = {
 }
 """Chosen by ``python -m benchmarks codecs``; the table is in docs/benchmarks.md."""
 ROUNDED_SPARSE, ROUNDED_DENSE = CodecChoice("lz4 plain", frame_major=False), CodecChoice("lz4 bits", frame_major=True)
-"""What ``fast`` stands for where values were rounded. Nine in ten responses are zero then, in runs along time, which
+"""What ``fast`` stands for where values were rounded. Three in four responses are zero then, in runs along time, which
 lz4 skips fastest where bytes are not shuffled; other values have bits that are never set."""
 
 CHUNK_FRAMES = 30

@@ -1,6 +1,7 @@
 """Made-up recordings in the exact layout of the published ones, for trying out, testing and benchmarks.
 
-File numbers, gaps, tiers, valid lengths and withheld trials are the true ones; all values are random.
+File numbers, gaps, tiers, valid lengths, repeats and withheld trials are the true ones; all values are random, with the
+statistics of real ones (``tests/test_sample.py`` has a table of them).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from ...store.paths import read_path
 from ...store.publish import check_place
 from ...store.tasks import Progress, Silent
 from .recipe import Recipe, make_recipe, neuron_arrays, trial_meta
-from .signals import FolderTarget, Target, ZipTarget, trial_arrays
+from .signals import trial_arrays
+from .targets import FolderTarget, Target, ZipTarget
 from .train import TrainTrials
 
 Array = NDArray[Any]
@@ -79,6 +81,7 @@ def write_sample(
 
     Notes
     -----
+    Trials that showed one clip (as published) or image (``frame_image_id``) show the same, up to rounding, in all mice.
     Dynamic trials hold videos ``(height, width, n_frames)``, 0 to 255; responses ``(n_neurons, n_frames)``,
     deconvolved activity; behavior ``(2, n_frames)``, pupil dilation in pixels and running speed in cm/s;
     pupil_center ``(2, n_frames)``, in pixels. Short trials are padded with NaN. Static trials hold images

@@ -18,7 +18,19 @@ from ..published_mice import NO_TIER, PublishedMouse, find_published, published_
 Array = NDArray[Any]
 _VIDEO_SHAPE = (36, 64)
 _IMAGE_SHAPE = (144, 256)
-_EVENT_RATE = 0.05  # calcium events per neuron and scan
+_RATE = 0.128, 0.40  # calcium events a scan: median over neurons, and standard deviation of its logarithm
+_RATES = 0.03, 0.6
+_STD = 11.9, 0.86  # of a neuron's activity, likewise
+_FLOOR = 10**-6.88, 0.55 * math.log(10)  # what deconvolution leaves between events, likewise
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Events a scan, their median size and the floor between them, each ``(n_neurons, 1)``."""
+
+    rate: Array
+    event_size: Array
+    floor: Array
 
 
 @dataclass(frozen=True)
@@ -34,15 +46,34 @@ class Recipe:
 
     def rng(self, stream: str, trial_id: int = 0) -> np.random.Generator:
         """Return a stream's own generator, so that any subset of trials gets the same values."""
-        return np.random.default_rng((self.seed, zlib.crc32(f"{self.mouse.name}/{stream}".encode()), trial_id))
+        return self.shared_rng(f"{self.mouse.name}/{stream}", trial_id)
+
+    def shared_rng(self, stream: str, shown: int) -> np.random.Generator:
+        """Return the generator of a clip or image, the same for all trials and mice that it was shown to."""
+        return np.random.default_rng((self.seed, zlib.crc32(stream.encode()), shown))
 
     @cached_property
-    def neuron_activity(self) -> tuple[Array, Array]:
-        """Event probability per scan and event size, each ``(n_neurons, 1)``."""
-        shape = (self.n_neurons, 1)
-        rate = self.rng("neurons/rate").gamma(1.2, _EVENT_RATE / 1.2, shape)
-        scale = self.rng("neurons/scale").lognormal(math.log(12), 0.9, shape)
-        return np.minimum(rate, 0.5).astype(self.dtype), scale.astype(self.dtype)
+    def neurons(self) -> Neurons:
+        """What differs between neurons."""
+        rate, std, floor = (self._lognormal(*of) for of in (("rate", *_RATE), ("std", *_STD), ("floor", *_FLOOR)))
+        rate = np.clip(rate, *_RATES)
+        # With the events of `signals`, activity of size 1 has about this standard deviation.
+        return Neurons(rate, std / np.sqrt(14.7 * rate - 4 * rate * rate), floor)
+
+    def _lognormal(self, name: str, median: float, sigma: float) -> Array:
+        drawn = self.rng(f"neurons/{name}").lognormal(math.log(median), sigma, (self.n_neurons, 1))
+        return drawn.astype(self.dtype)
+
+    @cached_property
+    def image_ids(self) -> Array:
+        """Image of each file of a static mouse: 100 per test tier, shown about ten times each; the others once."""
+        tiers = np.array(self.mouse.tiers)
+        images = self.rng("trials/images").permutation(len(tiers) + 200)
+        ids = images[200:].copy()
+        for first, tier in ((0, "test"), (100, "final_test")):
+            rows = np.flatnonzero(tiers == tier)
+            ids[rows] = images[first + np.arange(rows.size) % 100]
+        return ids
 
     @property
     def n_numbers(self) -> int:
@@ -134,7 +165,7 @@ def _static_frames(recipe: Recipe) -> dict[str, Array]:
     """Presentation facts of all files of a static mouse; the exporter turned decimals and times into text."""
     n_files = len(recipe.mouse.tiers)
     order = recipe.rng("trials/order").permutation(n_files)
-    image_id = _image_ids(recipe)
+    image_id = recipe.image_ids
     shown = np.datetime64("2021-06-01T10:00:00") + order * np.timedelta64(3, "s")
     animal, session, scan = recipe.mouse.scan
     return {
@@ -155,14 +186,3 @@ def _static_frames(recipe: Recipe) -> dict[str, Array]:
 def _hashes(kind: str, numbers: Array) -> Array:
     digests = [hashlib.blake2b(f"{kind} {number}".encode(), digest_size=16).hexdigest() for number in numbers]
     return np.array(digests)
-
-
-def _image_ids(recipe: Recipe) -> Array:
-    """Image of each file: 100 per test tier, shown about ten times each; the others once."""
-    tiers = np.array(recipe.mouse.tiers)
-    images = recipe.rng("trials/images").permutation(len(tiers) + 200)
-    ids = images[200:].copy()
-    for first, tier in ((0, "test"), (100, "final_test")):
-        rows = np.flatnonzero(tiers == tier)
-        ids[rows] = images[first + np.arange(rows.size) % 100]
-    return ids
