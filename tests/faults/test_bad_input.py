@@ -374,7 +374,7 @@ KINDS: dict[str, Kind] = {
     # A variable of a lab's own.
     "own: shape": Kind(both(own(), save(LICK, lambda a: np.vstack([a, a]))), LICK, ("(2, 324)", "(4, 324)")),
     "own: axes": Kind(both(own(), save(LICK, lambda a: a[0])), LICK, ("expected shape (2, 324)", "found (324,)")),
-    "own: frames": Kind(both(own(), save(LICK, lambda a: a[:, 1:])), LICK, ("(2, 324) as of the other", "(2, 323)")),
+    "own: frames": Kind(both(own(), save(LICK, lambda a: a[:, 1:])), LICK, ("(2, 324) as in the other", "(2, 323)")),
     "own: dtype": Kind(both(own(), save(LICK, lambda a: a.astype("i4"))), LICK, ("expected float32", "found <i4")),
     "own: of no size": Kind(own(lambda: np.ones((0, 324), "u1")), "data/licks/", (NO_VALUES, "(0, 324)")),
     "own: one trial of no size": Kind(both(own(), save(LICK, lambda a: a[:, :0])), LICK, (NO_VALUES, "(2, 0)")),
