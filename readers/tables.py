@@ -91,12 +91,22 @@ def _as_column(name: str, values: NDArray[Any]) -> tuple[str, NDArray[Any]]:
         return name, values
     unit, count = np.datetime_data(values.dtype)
     if unit in _EXACT | _COARSE[values.dtype.type.__name__]:
-        exact = values.astype(f"{values.dtype.kind}8[{unit if unit in _EXACT else 's'}]")
-        # What is too large for seconds comes back as something else.
-        if np.array_equal(exact.astype(values.dtype).view(np.int64), values.view(np.int64)):
+        exact = _in_unit(values, unit if unit in _EXACT else "s")
+        if exact is not None:
             return name, values if count == 1 else exact
     since = "_since_1970" if values.dtype.kind == "M" else ""
     return f"{name}_{'' if count == 1 else count}{unit}{since}", values.view(np.int64)
+
+
+def _in_unit(values: NDArray[Any], unit: str) -> NDArray[Any] | None:
+    """Return dates or durations in another unit; None where it does not hold them all."""
+    # What is too large comes back as something else, or from numpy 2.5 on not at all.
+    try:
+        other = values.astype(f"{values.dtype.kind}8[{unit}]")
+        back = other.astype(values.dtype)
+    except OverflowError:
+        return None
+    return other if np.array_equal(back.view(np.int64), values.view(np.int64)) else None
 
 
 def _add(columns: dict[str, NDArray[Any]], name: str, values: NDArray[Any]) -> None:
