@@ -92,7 +92,8 @@ def _as_column(name: str, values: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     unit, count = np.datetime_data(values.dtype)
     if unit in _EXACT | _COARSE[values.dtype.type.__name__]:
         exact = _in_unit(values, unit if unit in _EXACT else "s")
-        if exact is not None:
+        # Durations of more than 292 years cannot be shown by xarray, which makes nanoseconds of them.
+        if exact is not None and (values.dtype.kind == "M" or _in_unit(values, "ns") is not None):
             return name, values if count == 1 else exact
     since = "_since_1970" if values.dtype.kind == "M" else ""
     return f"{name}_{'' if count == 1 else count}{unit}{since}", values.view(np.int64)
