@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -176,9 +177,10 @@ def _from_document(document: dict[str, Any]) -> Manifest | None:
 def _is_of_its_types(manifest: Manifest) -> bool:
     """Return whether a manifest that was read from JSON holds texts and whole numbers where it must."""
     texts = [manifest.store_id, *(record.sha256 for record in manifest.files.values())]
-    texts += [digest for rows in manifest.values.values() for digest in rows]
-    sizes = (record.size for record in manifest.files.values())
-    return all(type(text) is str for text in texts) and all(type(size) is int and size >= 0 for size in sizes)
+    texts += itertools.chain.from_iterable(manifest.values.values())
+    sizes = [record.size for record in manifest.files.values()]
+    # There are as many digests as trials: no Python for each of them.
+    return {*map(type, texts)} <= {str} and {*map(type, sizes)} <= {int} and min(sizes, default=0) >= 0
 
 
 def _is_written_as(manifest: Manifest, data: bytes) -> bool:
