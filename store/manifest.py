@@ -19,7 +19,7 @@ from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import explain_not_a_store, is_junk, read_file
 from .metadata import to_json
-from .pointers import find_pointer
+from .pointers import find_pointer, pointer_problem
 from .read_only import read_only
 from .shards import FileRecord
 
@@ -101,11 +101,10 @@ def read_manifest(root: Path) -> Manifest:
         The manifest was changed after it was written.
     """
     path = root / layout.MANIFEST
-    if problem := find_pointer(path):
-        raise StoreFormatError(_problem(root, layout.MANIFEST, *problem))
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
-        raise StoreFormatError(explain_not_a_store(root))
+        pointer = find_pointer(path)
+        raise StoreFormatError(_problem(root, layout.MANIFEST, *pointer) if pointer else explain_not_a_store(root))
     data = path.read_bytes()
     document = _parse(root, data)
     _check_version(root, document.get(layout.A_FORMAT))
@@ -150,6 +149,8 @@ def _parse(root: Path, data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
+        if pointer := pointer_problem(data):
+            raise StoreFormatError(_problem(root, layout.MANIFEST, *pointer)) from None
         raise _damaged(root, f"not readable as JSON ({error})") from None
     if not isinstance(document, dict):
         raise _damaged(root, "not a manifest (expected a JSON object)")
@@ -214,16 +215,14 @@ def software_record(versions: Mapping[str, str]) -> bytes:
 def read_software(root: Path) -> tuple[dict[str, str], list[Problem]]:
     """Return the versions that made a store, and what is wrong with their record."""
     path = root / layout.SOFTWARE
-    if problem := find_pointer(path):
-        return {}, [_problem(root, layout.SOFTWARE, *problem)]
     # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
     if path.is_symlink() or not path.is_file():
-        return {}, [_software_problem(root, "missing or not a file")]
-    data = read_file(root, layout.SOFTWARE)
-    versions = _parse_software(data)
-    return versions or {}, [] if versions is not None else [
-        _software_problem(root, "was changed (its own digest differs)")
-    ]
+        versions, wrong = None, "missing or not a file"
+    else:
+        versions, wrong = _parse_software(read_file(root, layout.SOFTWARE)), "was changed (its own digest differs)"
+    if versions is not None:
+        return versions, []
+    return {}, [_problem(root, layout.SOFTWARE, *(find_pointer(path) or (wrong, _COPY)))]
 
 
 def _parse_software(data: bytes) -> dict[str, str] | None:
@@ -234,7 +233,3 @@ def _parse_software(data: bytes) -> dict[str, str] | None:
     except (ValueError, RecursionError, AttributeError):
         return None
     return versions if sound else None
-
-
-def _software_problem(root: Path, what: str) -> Problem:
-    return Problem(str(root), what, _COPY, layout.SOFTWARE)
