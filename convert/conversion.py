@@ -251,19 +251,14 @@ def convert_mouse(
     replace, verify = check_flag("replace", replace), check_flag("verify", verify)
     check_type("scheduler", scheduler, (str, NoneType), "an address")
     check_progress(progress)
-    to = read_path(to, "to")
-    options = read_options(precision, max_error, codec, statistics, schema)
+    to, options = read_path(to, "to"), read_options(precision, max_error, codec, statistics, schema)
     opened = open_source(source)
     plan = make_plan(opened.survey(options.schema), to, options)
     run = _Conversion(opened, plan, threads, limit, progress or Silent())
     if replace or not os.path.lexists(plan.destination):
         plan.space.check(plan.destination)
     with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:
-        with _abandoning(stage), run.workers(scheduler) as started:
-            manifest, warnings = run.write(stage, started)
-        remove_leftovers(stage, manifest)
-        versions = software(codec)
-        finish(stage, manifest, versions)
+        manifest, versions, warnings = run.make(stage, scheduler)
         if verify:
             run.verify(stage)
         publish(stage, replace=replace)
@@ -299,6 +294,15 @@ class _Conversion:
         self._source, self._plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
         self._fitting = self._fitting_threads()
+
+    def make(self, stage: Stage, scheduler: str | None) -> tuple[Manifest, dict[str, str], list[str]]:
+        """Write the whole store; return its manifest, the versions that made it, and what was unusual."""
+        with _abandoning(stage), self.workers(scheduler) as started:
+            manifest, warnings = self.write(stage, started)
+        remove_leftovers(stage, manifest)
+        versions = software(self._plan.options.codec)
+        finish(stage, manifest, versions)
+        return manifest, versions, warnings
 
     def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
         """Return where the units run: on a cluster, or on as many threads as fit the bound on memory."""
