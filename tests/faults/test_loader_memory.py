@@ -173,11 +173,11 @@ def test_the_least_memory_is_enough(mice: dict[str, Mouse], threads: int, tally:
 
 
 def test_memory_does_not_grow_with_epochs(mice: dict[str, Mouse], tally: Tally) -> None:
-    """Once the allocator has what it keeps for each thread."""
+    """The allocator fills what the bound leaves within some dozen epochs; a batch kept in each would come to 80 MB."""
     tally.inject()
     options = {"memory": 100 * MB, "cache": "none", "threads": 2, "batch_size": 4, "window": 60, "windows": "random"}
     beside, _ = stream(mice["fast"], options, [1] * 40)
-    assert max(beside[-10:]) - max(beside[:20]) < 10, beside
+    assert max(beside) <= 100 + ALLOWED and max(beside[-10:]) - max(beside[:20]) < ALLOWED, beside
     tally.survive()
 
 
