@@ -16,7 +16,7 @@ import numpy as np
 
 from ..readers import open_mouse
 from ..readers.recording import recording_of
-from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout
+from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout, locks
 from ..store.arguments import check_choice, check_flag, check_progress, check_threads, check_type
 from ..store.paths import read_path
 from ..store.publish import check_place
@@ -48,7 +48,7 @@ def atomic_destination(destination: Path) -> Generator[Path]:
     check_place(destination)
     files.make_folder_durably(destination.parent)
     hidden = hidden_beside(destination)
-    with files.locked(destination.with_name(f".{destination.name}.lock")) as held:
+    with locks.locked(destination.with_name(f".{destination.name}.lock")) as held:
         if not held:
             what = "is being written by another export"
             raise StoreBusyError(Problem(str(destination), what, "wait for it, or choose another folder"))

@@ -12,17 +12,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
-import re
-import secrets
 import shutil
 import stat
 from collections.abc import Container, Generator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from .errors import Problem, StoreBusyError, naming
+from .errors import naming
 
 READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 TEMPORARY = ".writing"
@@ -33,10 +30,10 @@ _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2
 _SYSTEM = ctypes.CDLL(None, use_errno=True)
 _sync_file_range, _WRITE = getattr(_SYSTEM, "sync_file_range", None), 2
 _syncfs = getattr(_SYSTEM, "syncfs", None)
-_ABSENT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
+ABSENT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What a call says that a file system, or the system, does not have."""
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
-_NO_FOLDERS = _ABSENT | _DENIED | {errno.EBADF, errno.EISDIR}
+_NO_FOLDERS = ABSENT | _DENIED | {errno.EBADF, errno.EISDIR}
 """What opening or syncing a folder says where only files can be."""
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
@@ -78,7 +75,7 @@ class Shortfalls:
 
 
 @contextlib.contextmanager
-def _if_offered(what: str, codes: Container[int | None] = _ABSENT) -> Generator[None]:
+def if_offered(what: str, codes: Container[int | None] = ABSENT) -> Generator[None]:
     """Go on without what only adds safety, if the error says that the file system does not have it."""
     try:
         yield
@@ -134,14 +131,14 @@ def start_sync(descriptor: int, offset: int, size: int) -> None:
 
 def sync(descriptor: int) -> None:
     """Return when the file is on disk."""
-    with _if_offered("to wait until files are on disk (fsync)"):
+    with if_offered("to wait until files are on disk (fsync)"):
         os.fsync(descriptor)
 
 
 def sync_file_system(path: Path) -> None:
     """Return when all files are on disk that were written to where a path is: one wait for thousands of files."""
     if _syncfs is not None:
-        with _if_offered("word of late errors of writing (syncfs; sync stands in)", _NO_FOLDERS), naming(path):
+        with if_offered("word of late errors of writing (syncfs; sync stands in)", _NO_FOLDERS), naming(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 if _syncfs(descriptor) != 0:
@@ -160,7 +157,7 @@ def close(descriptor: int) -> None:
 
 def sync_folder(path: Path) -> None:
     """Return when the names in a folder are on disk."""
-    with _if_offered("to wait until names are on disk (fsync of folders)", _NO_FOLDERS), naming(path):
+    with if_offered("to wait until names are on disk (fsync of folders)", _NO_FOLDERS), naming(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -228,7 +225,7 @@ def make_folder_durably(path: Path) -> None:
 
 def make_read_only(path: Path) -> None:
     """Take the permission to write from a file."""
-    with _if_offered("read-only files (chmod)", _ABSENT | _DENIED):
+    with if_offered("read-only files (chmod)", ABSENT | _DENIED):
         os.chmod(path, READ_ONLY)
 
 
@@ -275,166 +272,6 @@ def remove(path: Path) -> None:
         _remove(path)
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Generator[bool]:
-    """Hold an exclusive lock on a file while in the block; yields False if somebody else holds it.
-
-    Raises
-    ------
-    StoreBusyError
-        Another user's process left the lock, and it cannot be taken.
-
-    Notes
-    -----
-    The lock is flock(2): the system frees it when the process ends in any way. The file is removed by the holder at
-    the end; a waiter that had opened the removed file notices that the name now means another one, and opens again.
-    Where there is no flock, whoever made the file holds the lock, as the file says. What a process of this machine left
-    is taken over; of processes elsewhere nobody knows whether they have ended, so theirs is a lock until it is deleted.
-    """
-    descriptor = _take(path)
-    if descriptor is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        _held.discard(path)
-        for give_back in (lambda: remove(path), lambda: close(descriptor)):
-            try:
-                give_back()
-            except OSError as error:
-                Shortfalls.undone(
-                    f"{path}: the lock could not be given back ({error.strerror}); delete it if it is there"
-                )
-
-
-_TRIES = 100
-_NO_FLOCK = _ABSENT | {errno.ENOLCK}
-STANDS_IN = "made where there is no flock"
-"""In the text of a lock that is one as long as its file is there."""
-_HOLDER = re.compile(r"process (\d+) on (.+)")
-_held = set[Path]()
-"""Locks that this process holds, or has tried to."""
-
-
-def _take(path: Path) -> int | None:
-    """Return a descriptor of the lock, which is now held; None if somebody else holds it."""
-    for attempt in range(_TRIES):
-        descriptor, made = _open_lock(path)
-        try:
-            stands_in = not _flock(descriptor, path)
-            text = os.pread(descriptor, 1 << 10, 0).decode(errors="replace")
-            if not made and (stands_in or STANDS_IN in text):
-                if not _has_ended(text, path):
-                    close(descriptor)
-                    return None
-                _set_aside(path, text)
-            elif _sign(descriptor, path, stands_in=stands_in):
-                return descriptor
-            elif attempt == _TRIES - 1:
-                Shortfalls.lacking("to read at once what was written (so that a lock is certain)")
-                return descriptor
-        except BlockingIOError:
-            close(descriptor)
-            return None
-        except BaseException:
-            close(descriptor)
-            raise
-        close(descriptor)
-    return None
-
-
-def _open_lock(path: Path) -> tuple[int, bool]:
-    """Return a descriptor of the lock file, and whether it was made just now."""
-    flags = os.O_RDWR | os.O_CLOEXEC
-    for _ in range(_TRIES):
-        with contextlib.suppress(FileExistsError):
-            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644), True
-        try:
-            return os.open(path, flags), False
-        except PermissionError:
-            _free(path)
-        except FileNotFoundError:  # removed meanwhile
-            continue
-    return os.open(path, flags), False
-
-
-def _free(path: Path) -> None:
-    """Remove the lock of another user, if nobody holds it.
-
-    Raises
-    ------
-    StoreBusyError
-        It may not be removed.
-    """
-    holder = "another user"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.pread(descriptor, 1 << 10, 0).decode(errors="replace")
-            holder = f"{text.splitlines()[0]}, another user's" if text else holder
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-        finally:
-            close(descriptor)
-    except FileNotFoundError:
-        return
-    except OSError:
-        advice = "wait for it; if it has ended, have its owner delete the file, or choose another folder"
-        raise StoreBusyError(Problem(str(path), f"the lock of {holder}", advice)) from None
-
-
-def _flock(descriptor: int, path: Path) -> bool:
-    """Lock a file; return False where there are no locks."""
-    with _if_offered("locks (flock; a file with host and process stands in)", _NO_FLOCK), naming(path):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
-
-
-def _sign(descriptor: int, path: Path, *, stands_in: bool) -> bool:
-    """Write into a lock who holds it; return whether that stands under its name, which may mean another file by now.
-
-    Numbers of files would not tell: those of some network file systems differ from call to call.
-    """
-    text = f"process {os.getpid()} on {os.uname().nodename}\n{STANDS_IN if stands_in else ''}\n{secrets.token_hex(16)}"
-    _held.add(path)
-    with naming(path):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
-    try:
-        return path.read_text(errors="replace") == text
-    except FileNotFoundError:
-        return False
-
-
-def _has_ended(text: str, path: Path) -> bool:
-    """Return whether the process that says to hold a lock is one of this machine that has ended."""
-    holder = _HOLDER.match(text)
-    if holder is None or holder[2] != os.uname().nodename:
-        return False
-    if int(holder[1]) == os.getpid():
-        return path not in _held
-    try:
-        os.kill(int(holder[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _set_aside(path: Path, text: str) -> None:
-    """Remove a lock that was left; if another took it over meanwhile, give it back its name."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(path, aside)
-        if aside.read_text(errors="replace") == text:
-            aside.unlink()
-        else:
-            os.rename(aside, path)
-
-
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -451,6 +288,6 @@ def _renameat2(old: Path, new: Path, flags: int) -> bool:
         return True
     code = ctypes.get_errno()
     # Where it is not allowed, the plain call may be.
-    if code in _ABSENT | {errno.EPERM}:
+    if code in ABSENT | {errno.EPERM}:
         return False
     raise OSError(code, os.strerror(code), str(new))

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, layout
+from . import files, layout, locks
 from .errors import Argument, OptionError, Problem, ResourceError, StoreBusyError, StoreExistsError
 from .folder import is_junk
 from .integrity import file_digest
@@ -109,7 +109,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
     stage = Stage(destination)
     files.make_folder_durably(stage.destination.parent)
     with contextlib.ExitStack() as stack:
-        while not stack.enter_context(files.locked(stage.lock)):
+        while not stack.enter_context(locks.locked(stage.lock)):
             if holder := _holder(stage.lock):
                 raise StoreBusyError(Problem(str(destination), f"is being converted by {holder[0]}", holder[1]))
         _check_owner(stage.root, stage.journal, stage.old)
@@ -291,7 +291,7 @@ def _holder(lock: Path) -> tuple[str, str] | None:
     for _ in range(100):
         try:
             if text := lock.read_text(errors="replace"):
-                left = f"; if it has ended, delete {lock}" if files.STANDS_IN in text else ""
+                left = f"; if it has ended, delete {lock}" if locks.STANDS_IN in text else ""
                 return text.splitlines()[0], f"wait for it, or stop it{left}"
         except FileNotFoundError:
             return None

@@ -17,7 +17,7 @@ from trialpack.convert import convert_mouse, export_mouse, find_sources, plan_mo
 from trialpack.convert.sample import write_sample
 from trialpack.convert.schema import read_schema
 from trialpack.readers import TrialLoader, save_statistics, summarize, train_statistics
-from trialpack.store import OptionError, ResourceError, StoreBusyError, files
+from trialpack.store import OptionError, ResourceError, StoreBusyError, files, locks
 from trialpack.store.folder import is_junk
 from trialpack.store.paths import read_path
 from trialpack.store.publish import Stage
@@ -57,26 +57,26 @@ def failing(error, is_of=lambda *_: True):
 
 
 def no_flock(monkeypatch, code=errno.ENOLCK):
-    monkeypatch.setattr(files.fcntl, "flock", failing(code)(files.fcntl.flock))
+    monkeypatch.setattr(locks.fcntl, "flock", failing(code)(locks.fcntl.flock))
 
 
 def test_without_flock_one_at_a_time_holds_a_lock(tmp_path, monkeypatch):
     no_flock(monkeypatch)
     lock = tmp_path / "lock"
-    with files.Shortfalls() as shortfalls, files.locked(lock) as held:
+    with files.Shortfalls() as shortfalls, locks.locked(lock) as held:
         assert held
-        with files.locked(lock) as other:
+        with locks.locked(lock) as other:
             assert not other
         assert lock.read_text().startswith(f"process {os.getpid()} on {os.uname().nodename}\n")
     (line,) = shortfalls.warnings(tmp_path)
     assert line == f"{tmp_path}: the file system does not offer locks (flock; a file with host and process stands in)"
     assert beside(tmp_path) == []
-    with files.locked(lock) as held:
+    with locks.locked(lock) as held:
         assert held
 
 
 def left_lock(lock, process, host):
-    lock.write_text(f"process {process} on {host}\n{files.STANDS_IN}\ntoken")
+    lock.write_text(f"process {process} on {host}\n{locks.STANDS_IN}\ntoken")
 
 
 def ended_process():
@@ -92,7 +92,7 @@ def test_a_lock_that_an_ended_process_left_is_taken_over(tmp_path, monkeypatch, 
         no_flock(monkeypatch)
     for process in (ended_process(), os.getpid()):  # a container may give everyone the same number
         left_lock(lock, process, os.uname().nodename)
-        with files.locked(lock) as held:
+        with locks.locked(lock) as held:
             assert held
         assert beside(tmp_path) == []
 
@@ -119,7 +119,7 @@ def test_numbers_of_files_that_change_from_call_to_call_hang_no_lock(tmp_path, m
     fstat = os.fstat
     monkeypatch.setattr(os, "fstat", lambda descriptor: SimpleNamespace(**_changed(fstat(descriptor))))
     monkeypatch.setattr(os.path, "samestat", lambda *_: False)
-    with files.locked(tmp_path / "lock") as held, files.locked(tmp_path / "lock") as other:
+    with locks.locked(tmp_path / "lock") as held, locks.locked(tmp_path / "lock") as other:
         assert held and not other
     assert beside(tmp_path) == []
 
@@ -130,7 +130,7 @@ def _changed(status):
 
 def test_a_name_that_never_shows_what_was_written_hangs_no_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: "what another client has written")
-    with files.Shortfalls() as shortfalls, files.locked(tmp_path / "lock") as held:
+    with files.Shortfalls() as shortfalls, locks.locked(tmp_path / "lock") as held:
         assert held
     assert "read at once what was written" in shortfalls.warnings(tmp_path)[0]
 

@@ -22,6 +22,7 @@ from trialpack.store import (
     StoreExistsError,
     check_quick,
     files,
+    locks,
 )
 
 from .command_line import TRIALPACK, run
@@ -260,7 +261,7 @@ def test_a_taken_or_busy_destination(stores, exported, tmp_path):
         export_mouse(stores["static"], tmp_path, format="hdf5")
     assert taken.read_bytes() == b"mine"
     taken.unlink()
-    with files.locked(tmp_path / f".{taken.name}.lock"), pytest.raises(StoreBusyError):
+    with locks.locked(tmp_path / f".{taken.name}.lock"), pytest.raises(StoreBusyError):
         export_mouse(stores["static"], tmp_path, format="hdf5")
 
 

@@ -17,9 +17,7 @@ from typing import Any
 
 import pytest
 from trialpack.convert import convert_mouse
-from trialpack.store import (
-    files,
-)
+from trialpack.store import files, locks
 from trialpack.store.integrity import file_digest
 from trialpack.store.publish import Stage
 
@@ -27,7 +25,7 @@ SHARD_BYTES = 65_000  # three units of four trials
 PREFIX = """
 import os, sys, time
 from trialpack.convert import convert_mouse
-from trialpack.store import files, layout
+from trialpack.store import files, layout, locks
 layout.SHARD_BYTES = {shard_bytes}
 sync = files.sync
 """
@@ -115,7 +113,7 @@ def noting(fault: str) -> Generator[None]:
 
 
 class Faults:
-    """Counts the calls of all functions of `files`, and lets chosen ones fail."""
+    """Counts the calls of all operations of `files` and `locks`, and lets chosen ones fail."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.calls = list[tuple[str, tuple[Any, ...]]]()
@@ -125,7 +123,7 @@ class Faults:
         self._for_good = self._sure = frozenset[str]()
         self._lock = threading.Lock()
         for name, function in OPERATIONS.items():
-            patch.setattr(files, name, self._wrap(name, function))
+            patch.setattr(inspect.getmodule(function), name, self._wrap(name, function))
 
     def arm(self, when: When, error: Error, *, for_good: bool = False) -> None:
         """Fail at the n-th call from now on, or at the first of which a function says so.
@@ -174,7 +172,9 @@ class Faults:
 
 def _operations() -> dict[str, Callable[..., Any]]:
     found = inspect.getmembers(files, inspect.isfunction)
-    return {name: f for name, f in found if f.__module__ == files.__name__ and not name.startswith("_")}
+    own = {name: f for name, f in found if f.__module__ == files.__name__ and not name.startswith("_")}
+    del own["if_offered"]
+    return own | {"locked": locks.locked}
 
 
 OPERATIONS = _operations()

@@ -19,7 +19,7 @@ PRIVATE = ("unshare", "--map-root-user", "--mount")
 QUICKLY = f"""
 import os, sys, time
 from trialpack.convert import convert_mouse
-from trialpack.store import files, layout
+from trialpack.store import files, layout, locks
 layout.SHARD_BYTES = {SHARD_BYTES}
 files.sync = lambda descriptor: None
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from trialpack.convert import convert_mouse, export_mouse
-from trialpack.store import files
+from trialpack.store import files, locks
 
 from .conversions import Digests, beside, digests
 from .promises import Tally
@@ -29,7 +29,7 @@ def always(code: int) -> Callable[..., Any]:
 
 
 def flock(patch: pytest.MonkeyPatch, code: int) -> None:
-    patch.setattr(files.fcntl, "flock", always(code))
+    patch.setattr(locks.fcntl, "flock", always(code))
 
 
 def chmod(patch: pytest.MonkeyPatch, code: int) -> None:
@@ -129,7 +129,7 @@ def test_control_an_error_of_the_disk_is_one(
         if destination.exists():
             files.remove(destination)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_if_offered", lambda *_: files.contextlib.nullcontext())
+        patch.setattr(files, "if_offered", lambda *_: files.contextlib.nullcontext())
         breaks(patch, errno.EOPNOTSUPP)
         with pytest.raises((OSError, UnboundLocalError)):
             made = convert_mouse(recording, destination.parent, workers=1)

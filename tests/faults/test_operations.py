@@ -284,7 +284,7 @@ within, around = [], []
 def through_files():
     frame = sys._getframe(2)
     while frame is not None:
-        if frame.f_code.co_filename == files.__file__:
+        if frame.f_code.co_filename in (files.__file__, locks.__file__):
             return True
         frame = frame.f_back
     return False
@@ -308,7 +308,7 @@ numpy.save(sys.argv[2] + "/straight.npy", numpy.zeros(3))
 def test_nothing_is_written_around_the_operations_that_are_made_to_fail(
     child: Child, with_train: Path, tmp_path: Path
 ) -> None:
-    """All that a conversion opens to write, makes, renames, removes: in functions of ``store/files.py``."""
+    """All that a conversion opens to write, makes, renames, removes: in ``store/files.py`` and ``store/locks.py``."""
     (tmp_path / "stores").mkdir()
     run = 'for replace in (False, True): convert_mouse(sys.argv[1], sys.argv[2] + "/s", workers=2, replace=replace)\n'
     for body, expected in ((run, []), (run + STRAIGHT, [f"open {tmp_path / 'stores' / 'straight.npy'}"])):

@@ -20,6 +20,7 @@ from trialpack.store import (
     StoreExistsError,
     files,
     layout,
+    locks,
 )
 from trialpack.store.publish import Stage
 
@@ -266,7 +267,7 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
     def work() -> None:
         for _ in range(300):
-            with files.locked(tmp_path / "lock") as held:
+            with locks.locked(tmp_path / "lock") as held:
                 if held:
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
@@ -290,7 +291,7 @@ def test_a_lock_that_cannot_be_removed_is_given_back(tmp_path: Path, monkeypatch
     """And that is said, but no error: what was done under it is done."""
     monkeypatch.setattr(files, "remove", lambda path: _raise(broken_disk(())))
     before = descriptors()
-    with files.Shortfalls() as shortfalls, files.locked(tmp_path / "lock") as held:
+    with files.Shortfalls() as shortfalls, locks.locked(tmp_path / "lock") as held:
         assert held
     (line,) = shortfalls.warnings(tmp_path)
     assert (
