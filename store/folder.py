@@ -100,7 +100,7 @@ def open_file(root: Path, name: str, folder: int | None = None) -> int:
         The file may not be read, or too many files are open.
     """
     try:
-        return os.open(root / name, _FLAGS) if folder is None else os.open(name, _FLAGS, dir_fd=folder)
+        return os.open(f"{root}/{name}", _FLAGS) if folder is None else os.open(name, _FLAGS, dir_fd=folder)
     except OSError as error:
         if refused := refusal(error, str(root), name):
             raise refused from None

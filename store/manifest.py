@@ -116,7 +116,7 @@ def read_manifest(root: Path) -> Manifest:
 
 def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     """Compare the files of a store with its manifest, by one walk that reads no data; what `is_junk` is no problem."""
-    found = dict(_walk(root, ""))
+    found = dict(_walk(os.fspath(root), ""))
     for name in UNLISTED:
         found.pop(name, None)
     problems = list[Problem]()
@@ -134,9 +134,9 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     return problems + extra
 
 
-def _walk(root: Path, prefix: str) -> Iterator[tuple[str, int | None]]:
+def _walk(root: str, prefix: str) -> Iterator[tuple[str, int | None]]:
     """Yield path and size of everything that is not a folder; None for what is not a regular file."""
-    with os.scandir(root / prefix) as entries:
+    with os.scandir(f"{root}/{prefix}") as entries:
         for entry in entries:
             path = f"{prefix}{entry.name}"
             if entry.is_dir(follow_symlinks=False):

@@ -22,6 +22,7 @@ from .read_only import read_only
 from .schema import are_array_attributes
 from .shards import FileRecord
 
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 MAX_DECODED_BYTES = 1 << 31
 """A chunk, and the rows that share chunks, are smaller: metadata that says more is not believed."""
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
@@ -31,8 +32,7 @@ _KEYS = {"name": "default", "configuration": {"separator": "."}}
 
 def to_json(document: Any) -> bytes:
     """Return the one way in which this format writes a JSON document: compact, sorted keys, a newline at the end."""
-    text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return (text + "\n").encode()
+    return f"{_JSON.encode(document)}\n".encode()
 
 
 def group_document(attributes: Mapping[str, Any]) -> dict[str, Any]:
