@@ -75,7 +75,7 @@ _SKIPPING = "the same command with --skip-existing goes on from here"
 
 @dataclass
 class _Outcome:
-    """What became of the mice."""
+    """Outcome of the mice."""
 
     done: list[Any] = field(default_factory=list[Any])
     skipped: list[Path] = field(default_factory=list[Path])

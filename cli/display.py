@@ -1,4 +1,4 @@
-"""What a person sees: progress, tables, sizes, problems. Progress and problems on standard error."""
+"""Output for people: progress, tables, sizes, problems. Progress and problems on standard error."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def verify(stores: tuple[Path, ...], source: Path | None, quick: bool, workers: 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a store.
+    """Outcome of a store.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a store holds beside the recorded variables: arrays of the source, coordinates of the trials, attributes."""
+"""Contents of a store beside the recorded variables: arrays of the source, coordinates of the trials, attributes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _OWN = "an axis of its own"
 
 @dataclass(frozen=True)
 class FoundTrials:
-    """What was found of one variable, without reading its values.
+    """Facts about one variable, found without reading its values.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class FoundTrials:
 
 @dataclass(frozen=True)
 class _Lengths:
-    """What the axes of a mouse are compared with.
+    """Sizes that the axes of a mouse are compared with.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ class NpyError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a ``.npy`` file promises.
+    """The header of a ``.npy`` file.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the published mice contain: tiers, gaps, valid lengths and withheld trials."""
+"""Contents of the published mice: tiers, gaps, valid lengths and withheld trials."""
 
 import json
 import zlib

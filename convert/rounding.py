@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number that float32 holds."""
 SCRATCH_BYTES = 3 << 18
-"""What rounding and checking hold at most, beside values of which one row is larger than a block."""
+"""Bytes that rounding and checking hold at most, beside values of which one row is larger than a block."""
 _BLOCK = 1 << 14
 """Values that are worked on at once: all that is made of them stays in the processor's cache."""
 _FINEST_STEP, _COARSEST_STEP = -149, 127

@@ -38,7 +38,7 @@ _DECODE_LINE = re.compile(r"\(at (?:line (\d+).*|end of document)\)")
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is declared of one variable; None where nothing is."""
+    """Declarations of one variable; None where there is none."""
 
     role: Role | None = None
     dimensions: tuple[str, ...] | None = None

@@ -86,7 +86,7 @@ class Unit:
 
 @dataclass
 class UnitRecord:
-    """What is to be known of a finished unit; lists have one item a trial.
+    """Facts about a finished unit; lists have one item a trial.
 
     Attributes
     ----------
@@ -220,7 +220,7 @@ class _UnitWriter:
 
 
 class _KnownTrial:
-    """What is known of a trial, once its variables were read one after another.
+    """Facts about a trial, once its variables were read one after another.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What is to be known of one trial: its valid frames, whether its responses were withheld, what is unusual about it."""
+"""Validity of one trial: its valid frames, whether its responses were withheld, what is unusual about it."""
 
 from __future__ import annotations
 

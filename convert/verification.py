@@ -19,7 +19,7 @@ from .formats.source import Source
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification compared, and found to be as it should.
+    """Counts of what a verification compared and found intact.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, INK, GREY, PALE, MISSING = "#0072B2", "#D55E00", "#222222", "#777777", "#E3EAF2", "#F7CFAE"
-"""Of Okabe and Ito, told apart with any colour vision; greys; padding; NaN. All opaque, for any format."""
+"""Colours of Okabe and Ito, distinct for any colour vision; greys; padding; NaN. All opaque, for any format."""
 SMALL, TINY = 8.0, 7.0
 
 RASTER_ROWS = 400

@@ -97,7 +97,7 @@ class Call:
 
 
 Code = Argument | Call
-"""What Python and a command line spell differently."""
+"""Parts of a message that Python and a command line spell differently."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Problem:
 
 
 _VARYING = re.compile(r"(?:trial )?(?:'[^']*'|(?<!\S)\S*[\d./]\S*)")
-"""What differs among texts that say the same: numbers, shapes, dtypes, names of files, and what is quoted."""
+"""Differences among texts that say the same: numbers, shapes, dtypes, names of files, quotations."""
 _NAMED = 4
 """How many others of the same cause are named."""
 
@@ -295,7 +295,7 @@ def refusal(error: OSError, path: str, member: str | None = None, trial: int | N
 
 @contextlib.contextmanager
 def explaining_refusals(path: Path) -> Generator[None]:
-    """Say of a file, or else of the path, what to do where the system refuses it."""
+    """Add advice to errors of the system that refuse access to a file, or to the path."""
     try:
         yield
     except OSError as error:

@@ -31,10 +31,10 @@ _SYSTEM = ctypes.CDLL(None, use_errno=True)
 _sync_file_range, _WRITE = getattr(_SYSTEM, "sync_file_range", None), 2
 _syncfs = getattr(_SYSTEM, "syncfs", None)
 ABSENT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""What a call says that a file system, or the system, does not have."""
+"""Error numbers of a call that the file system, or the system, does not have."""
 _DENIED = frozenset({errno.EPERM, errno.EACCES})
 _NO_FOLDERS = ABSENT | _DENIED | {errno.EBADF, errno.EISDIR}
-"""What opening or syncing a folder says where only files can be."""
+"""Error numbers of opening or syncing a folder where that is only possible for files."""
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 

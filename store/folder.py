@@ -17,7 +17,7 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class StoreFolder:
-    """Where a store is, and which version of it. Only a path and a digest: workers in other processes use it too.
+    """Path and version of a store. Only a path and a digest: workers in other processes use it too.
 
     Attributes
     ----------

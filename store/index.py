@@ -1,4 +1,4 @@
-"""What is known of a store without reading its data: manifest, root attributes, the layout of every array."""
+"""Everything known of a store without reading its data: manifest, root attributes, the layout of every array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a survey finds wrong or unusual, and the checks that do not depend on how a source keeps its arrays."""
+"""Findings of a survey, and the checks that do not depend on how a source keeps its arrays."""
 
 from __future__ import annotations
 

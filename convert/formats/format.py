@@ -1,4 +1,4 @@
-"""What a format of mice is: how it is recognised, opened and written. One row of `registry` each."""
+"""A format of mice: how it is recognised, opened and written. One row of `registry` each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source of a mouse offers to the plan and to the writer. A new format is one more file that offers it.
+"""The interface of a source of a mouse, for the plan and the writer. A new format is one more file that implements it.
 
 A source knows nothing of Zarr; the writer knows nothing of folders, zips and files.
 """
@@ -18,12 +18,12 @@ from ...store.variables import Variable, kind_of
 from ..schema import Schema
 
 TIERS = "meta/trials/tiers.npy"
-"""What every source has: the tier of each number that a trial could have."""
+"""Path of the array that every source has: the tier of each number that a trial could have."""
 
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What all trials of a variable have in common.
+    """Properties that all trials of a variable share.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class SmallArray:
 
 @dataclass(frozen=True)
 class Survey:
-    """All that is known of a mouse before its trials are read.
+    """Everything known of a mouse before its trials are read.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a sample consists of: everything in it is a function of this and a file number."""
+"""Recipe of a sample: everything in it is a function of this and a file number."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Neurons:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to write; every array is a function of this and a file number."""
+    """Recipe of a sample; every array is a function of this and a file number."""
 
     mouse: PublishedMouse
     trial_ids: tuple[int, ...]
@@ -54,7 +54,7 @@ class Recipe:
 
     @cached_property
     def neurons(self) -> Neurons:
-        """What differs between neurons."""
+        """Properties that differ between neurons."""
         rate, std, floor = (self._lognormal(*of) for of in (("rate", *_RATE), ("std", *_STD), ("floor", *_FLOOR)))
         rate = np.clip(rate, *_RATES)
         # With the events of `signals`, activity of size 1 has about this standard deviation.

@@ -1,4 +1,4 @@
-"""Where a sample is written: a folder, or a zip as macOS makes it."""
+"""Targets of a sample: a folder, or a zip as macOS makes it."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from .moments import moments_of, or_nan
 from .summary import Summary, as_median, empty, marks_gaps, middle, plain, pool_parts, statistic_dtypes
 
 _CACHE_BYTES = 1 << 20
-"""What is sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""
+"""Bytes sorted at once: small enough for the processor's caches, large enough that threads seldom wait in Python."""
 
 
 _RESULT_BYTES = 128
-"""What is known at a time of one place and frame: counts, sums, and the numbers from which results are made."""
+"""Bytes of the running results of one place and frame: counts, sums, and the numbers from which results are made."""
 _CALLS_BYTES = 1 << 18
-"""What numpy's buffers take."""
+"""Bytes of numpy's buffers."""
 
 
 def reduce_trials(

@@ -31,7 +31,7 @@ from .summary import Summary, empty, pool_parts, result_nbytes
 
 DEFAULT_MAX_MEMORY = "1GiB"
 _COUNTED_BYTES = 8 << 20
-"""What a thread that counts reads at once."""
+"""Bytes that a counting thread reads at once."""
 _Found = tuple[Summary, Summary | None]
 
 

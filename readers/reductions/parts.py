@@ -19,7 +19,7 @@ from .in_memory import reduce_memory
 from .summary import padding, result_nbytes
 
 _POOLING_BYTES = 48
-"""What pooling holds a value of the results: six float64."""
+"""Bytes that pooling holds for each value of the results: six float64."""
 
 
 @dataclass(frozen=True)

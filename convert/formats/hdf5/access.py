@@ -33,7 +33,7 @@ _CHANGED = "the file changed while it was read"
 
 @dataclass(frozen=True)
 class Hdf5Path(Located):
-    """Where a file is, and by what a change of it is noticed."""
+    """Path of a file, and the facts by which a change of it is noticed."""
 
     stamp: FileVersion | None = None
 

@@ -1,4 +1,4 @@
-"""What one dataset of an HDF5 file is, and whether its values can be read."""
+"""One dataset of an HDF5 file: its properties, and whether its values can be read."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MAX_SPARE = 1 << 26
 """How much larger than the dataset a chunk may be: one that is to grow has room."""
 _MAX_BLOCK = 1 << 26
 _MAX_WORDS, _MAX_LETTERS = 1 << 22, 1 << 28
-"""Of an array of text, which is read before anything is known of it: each word takes a hundred bytes more."""
+"""Limits for an array of text, which is read before anything is known of it: each word takes a hundred bytes more."""
 _REFERENCE = np.dtype([("size", "<u4"), ("heap", "<u8"), ("number", "<u4")])
-"""What the file has in place of a text of variable length."""
+"""The reference that the file has in place of a text of variable length."""
 _TOO_MUCH = f"too much text (expected {_MAX_WORDS} words and {_MAX_LETTERS} bytes at most)", "remove it from the file"
 
 

@@ -29,7 +29,7 @@ _MADE_ANEW = (
     f"{layout.TRAIN_STATISTICS}/",
     f"{layout.MAX_ERROR}/",
 )
-"""What a conversion computes: what begins so."""
+"""Prefixes of the arrays that a conversion computes."""
 _PRECISIONS = ("source", "float32")
 _LAST_TRIAL_ID = 999_999_999
 

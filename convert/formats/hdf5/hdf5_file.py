@@ -235,7 +235,7 @@ class Hdf5File:
 
 
 class _Differs(ValueError):
-    """What was read back is not what was written."""
+    """The values read back are not the values written."""
 
 
 @contextlib.contextmanager

@@ -208,7 +208,7 @@ class Hdf5TrialReader:
 
 
 class _Block:
-    """What is read at once of a variable: rows that share chunks, so that none is unpacked twice, or one dataset."""
+    """A part of a variable that is read at once: rows that share chunks, none unpacked twice; or a dataset."""
 
     def __init__(self, file: Hdf5Reader, place: VariablePlace) -> None:
         self._file, self._place = file, place

@@ -22,7 +22,7 @@ from .places import Contents, SmallPlace, TrialPlace, VariablePlace, specs
 
 SAVE_WITH_AXES = "save it with these axes, none of them of length 0"
 FLOATS = ("float32", "float64")
-"""What trials of the older layouts may be."""
+"""Data types that trials of the older layouts may have."""
 
 
 class Hdf5Surveyor:

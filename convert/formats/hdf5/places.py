@@ -1,4 +1,4 @@
-"""Where a file holds what: plain data that a layout makes of a file, and by which files of all layouts are read."""
+"""Places of the contents of a file: plain data made of a file by its layout, by which files of all layouts are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrialPlace:
 
     @property
     def member(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return self.dataset if self.row is None else f"{self.dataset}[{self.row}]"
 
 
@@ -108,7 +108,7 @@ class SmallPlace:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds, and where.
+    """Contents of a file, and their places.
 
     Attributes
     ----------

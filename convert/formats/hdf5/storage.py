@@ -187,7 +187,7 @@ class _CheckedStorage(_Storage):
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, NotImplementedError)
-"""What h5py raises of a file that is not as it should be: it makes one of these of an error of the C library."""
+"""Errors that h5py raises for a damaged file: it makes one of these of an error of the C library."""
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _VERSION_WITH_FLAGS, _FLAGS, _WRITING = 2, 11, 0x01 | 0x04

@@ -1,4 +1,4 @@
-"""What reading and writing HDF5 files have in common: rows, texts, attributes, digests, the names in an export."""
+"""Shared by reading and writing HDF5 files: rows, texts, attributes, digests, the names in an export."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class MouseTree:
 
 @dataclass(frozen=True)
 class Outline:
-    """What the file of a trial must be.
+    """Expected properties of the file of a trial.
 
     Attributes
     ----------
