@@ -9,6 +9,12 @@ NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 WHICH = import sys; print(sys.base_prefix, *sys.version_info[:2])
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
+# Wherever this is set, each process would compile all of zarr, dask and torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Where tests of what is written, not of disks, keep their files: in memory, if there are 4 GB of it for that.
+export IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$4 > 4000000 { print $$6 }')
+
 .PHONY: demo test lint test-once test-all torture clean FORCE
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
@@ -20,7 +26,7 @@ demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what cam
 	@echo "It works: $(DEMO)/stores holds the mouse. Next: $(VENV)/bin/trialpack --help"
 
 test: lint ## lint, types, and the tests that take seconds at most
-	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal -m "not once"
+	TMPDIR="$${TMPDIR:-$$IN_MEMORY}" $(VENV)/bin/python -m pytest -q -n auto --dist worksteal -m "not once"
 
 test-once: $(VENV)/tested ## the long tests: memory at real sizes, kills, full disks, damage, documents
 	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal -m once
