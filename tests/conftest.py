@@ -15,6 +15,8 @@ from trialpack.convert.sample import write_sample
 from trialpack.store import files
 from trialpack.store.tasks import available_cores
 
+from .mice import trim, trimmed_zip
+
 FSYNC, SYNC, SYNCFS = os.fsync, os.sync, files._syncfs
 
 # ``pytest --hypothesis-profile=long`` looks further, at other examples every time.
@@ -60,9 +62,16 @@ def sample_mice(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_mice(sample_mice: dict[str, Path]) -> dict[str, Path]:
-    """What `fresh` copies; a module of tests may put other mice in their place."""
-    return sample_mice
+def tiny_mice(sample_mice: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What `fresh` copies: the sample mice with fewer statistics; a module may put other mice in their place."""
+    place, mice = tmp_path_factory.mktemp("trimmed"), dict[str, Path]()
+    for name, original in sample_mice.items():
+        if original.is_dir():
+            mice[name] = shutil.copytree(original, place / original.name)
+            trim(mice[name])
+        else:
+            mice[name] = trimmed_zip(original, place / original.name)
+    return mice
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Tiny mice for tests: how to break, pack, list and compare them. Fixtures that hand them out are in conftest.py."""
 
+import importlib.util
 import os
+import re
 import stat
 import tempfile
 import zipfile
@@ -19,6 +21,10 @@ Array = NDArray[Any]
 
 STIMULUS_AXES = {"videos": (2, 0, 1), "images": (0, 1, 2)}
 """Axis in the file of each axis of a trial in the store; the other variables keep theirs."""
+_ZARRS = importlib.util.find_spec("zarrs") is not None
+_QUICK = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"} if _ZARRS else {}
+_SURPLUS = re.compile(r"/meta/statistics/(?!$|(videos|images)/($|all/($|(\._)?(mean|std)\.npy$)))")
+"""Names of all statistics of the published files but two of the stimulus, and of their folders, with a slash."""
 _FILE_KINDS = {stat.S_IFLNK: b"target", stat.S_IFIFO: b""}
 
 
@@ -55,12 +61,20 @@ def edit(path: Path, change: Callable[[Array], Array]) -> None:
 
 def trim(folder: Path) -> None:
     """Remove most of a mouse's statistics: few files make fast tests."""
-    for path in (folder / "meta/statistics").glob("*/*/*.npy"):
-        if path.parent.name != "all" or path.parts[-3] not in ("videos", "images") or path.stem not in ("mean", "std"):
-            path.unlink()
     for path in sorted((folder / "meta/statistics").rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
+        if path.is_dir() and _SURPLUS.search(f"{path.as_posix()}/"):
             path.rmdir()
+        elif not path.is_dir() and _SURPLUS.search(path.as_posix()):
+            path.unlink()
+
+
+def trimmed_zip(original: Path, to: Path) -> Path:
+    """Write a zip as `original` is, without what `trim` removes."""
+    with zipfile.ZipFile(original) as source, zipfile.ZipFile(to, "w") as target:
+        for member in source.infolist():
+            if not _SURPLUS.search(member.filename):
+                target.writestr(member, source.read(member), compresslevel=1)
+    return to
 
 
 def write_npy(path: Path, header: str | bytes, values: bytes, version: tuple[int, int] = (1, 0)) -> None:
@@ -142,7 +156,8 @@ def assert_same_bits(found: Array, expected: Array, what: str = "") -> None:
 def assert_holds_mouse(store: Path, folder: Path) -> None:
     """Compare every trial and every other array and file of a store with those of a folder, in both directions.
 
-    Its arrays are read with zarr-python; then the store is exported.
+    Its trials are read with zarrs if that is installed, which takes less time for many chunks, the others with
+    zarr-python; then the store is exported.
     """
     group = open_store(store)
     ids = trial_ids(folder)
@@ -150,7 +165,8 @@ def assert_holds_mouse(store: Path, folder: Path) -> None:
     tiers = np.load(folder / "meta/trials/tiers.npy")
     assert group["trials/tier"][:].tolist() == [str(tiers[trial]) for trial in ids]
     for variable in variables(folder):
-        values = group[variable][:]
+        with zarr.config.set(_QUICK):
+            values = group[variable][:]
         assert len(values) == len(ids)
         for row, trial in zip(values, ids, strict=True):
             file = np.load(trial_path(folder, variable, trial))

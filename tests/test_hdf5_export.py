@@ -65,7 +65,7 @@ def assert_equal_stores(one, other):
 
 
 @given(seed=st.integers(0, 10**6), packing=st.sampled_from(HDF5_FILTERS))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_store_comes_back_as_it_was(seed, packing, tmp_path_factory):
     place = tmp_path_factory.mktemp("there")
     mouse = write_made_up(place, seed)

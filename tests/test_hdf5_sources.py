@@ -26,6 +26,12 @@ from .hdf5_files import write_images, write_movies  # noqa: E402
 CHUNKED = [{}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True, "fletcher32": True}]
 
 
+@pytest.fixture(scope="session")
+def tiny_mice(sample_mice):
+    """With all statistics that they come with."""
+    return sample_mice
+
+
 @pytest.fixture
 def images(static_folder, tmp_path):
     """The file of the tiny static mouse."""

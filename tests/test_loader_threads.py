@@ -397,7 +397,7 @@ from trialpack.readers import TrialLoader, open_mouse
 if __name__ == "__main__":
     loader = TrialLoader(open_mouse(sys.argv[1]), tier=None, batch_size=2, window=40, threads=2)
     for context in ("fork", "spawn"):
-        options = dict(batch_size=None, num_workers=2, multiprocessing_context=context, timeout=30)
+        options = dict(batch_size=None, num_workers=2, multiprocessing_context=context, timeout=100)
         wrapped = DataLoader(loader.dataset(), **options)
         try:
             batches = list(wrapped)
@@ -415,7 +415,7 @@ def test_workers_of_torch_fail_loudly(mouse: Mouse, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(DATA_LOADER)
     command = [sys.executable, str(script), str(mouse.path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     lines = [line for line in done.stdout.splitlines() if "RAISED" in line]
     assert len(lines) == 2, done.stdout + done.stderr
     assert lines[0].startswith("RAISED fork ForkedError") or lines[0].startswith("RAISED fork RuntimeError"), lines[0]
@@ -435,7 +435,7 @@ def test_workers_of_torch_fail_loudly(mouse: Mouse, tmp_path: Path) -> None:
 )
 def test_a_process_ends_at_once(mouse: Mouse, code: str, status: int) -> None:
     """Whatever was left behind: nothing hangs, nothing is complained of."""
-    done = run(PRELUDE + code, mouse.path, timeout=30)
+    done = run(PRELUDE + code, mouse.path)
     assert done.returncode == status
     if status == 1:
         assert done.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
@@ -459,7 +459,7 @@ def test_an_interrupt_ends_it(mouse: Mouse) -> None:
         threading.Event().wait(0.4)
         process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == -signal.SIGINT

@@ -445,7 +445,6 @@ def test_an_array_named_like_a_column_of_trialpack_does_not_replace_it(
     folder_name: str, name: str, fresh: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = fresh(folder_name)
-    trim(folder)
     numbers = len(np.load(folder / "meta/trials/tiers.npy"))
     np.save(folder / NAMES[name], np.arange(numbers) + 1000)
     found, original = pack(folder, tmp_path / "stores"), Original(folder)
@@ -460,7 +459,6 @@ def test_an_array_named_like_a_column_of_trialpack_does_not_replace_it(
 def test_an_array_of_neurons_named_position_does_not_replace_positions(
     values: Array, static_folder: Path, tmp_path: Path
 ) -> None:
-    trim(static_folder)
     np.save(static_folder / "meta/neurons/position.npy", values)
     found = pack(static_folder, tmp_path / "stores")
     assert found.neurons.index.tolist() == list(range(6))
@@ -469,7 +467,6 @@ def test_an_array_of_neurons_named_position_does_not_replace_positions(
 
 def test_arrays_whose_components_have_the_names_of_others(static_folder: Path, tmp_path: Path) -> None:
     """Two arrays, one column of them: nothing may be lost without a word."""
-    trim(static_folder)
     save_all(static_folder / "meta/neurons", {"xy": np.arange(12).reshape(6, 2), "xy_1": np.arange(6) + 100})
     found = pack(static_folder, tmp_path / "stores").neurons
     columns = [found[name].tolist() for name in found.columns]
@@ -899,7 +896,6 @@ def test_different_selections_have_different_names(packed: dict[str, Mouse], tmp
 
 
 def test_another_store_in_the_same_place_has_other_names(static_folder: Path, tmp_path: Path) -> None:
-    trim(static_folder)
     before = pack(static_folder, tmp_path).dask("responses")
     edit(trial_path(static_folder, "responses", 0), lambda values: values + 1)
     after = pack(static_folder, tmp_path, replace=True).dask("responses")
@@ -996,7 +992,6 @@ def test_a_selected_data_set(dynamic: Mouse, originals: dict[str, Original]) -> 
 def test_metadata_may_be_named_like_variables_and_dimensions(
     static_folder: Path, tmp_path: Path, group: str, name: str
 ) -> None:
-    trim(static_folder)
     length = 6 if group == "neurons" else len(np.load(static_folder / "meta/trials/tiers.npy"))
     np.save(static_folder / f"meta/{group}/{name}.npy", np.arange(length))
     opened = pack(static_folder, tmp_path / "stores")

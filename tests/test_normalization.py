@@ -557,7 +557,7 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrialLoader]:
 
 
 @few_trials
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(arguments(), st.booleans())
 def test_a_device_gives_the_same_batches(
     packed: dict[str, Mouse], by_hand: dict[str, ByHand], chosen: dict[str, Any], field: bool

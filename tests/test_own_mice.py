@@ -1,7 +1,7 @@
 """A lab's own mice, end to end: from files to a store, to batches, and back, bit for bit."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,9 @@ def convert(folder: Path, **options: Any) -> Mouse:
     return open_mouse(convert_mouse(folder, folder.parent / "stores", **options).store)
 
 
-def assert_comes_back(mouse: Mouse, folder: Path, place: Path) -> None:
+def assert_comes_back(mouse: Mouse, folder: Path, place: Path, formats: Iterable[Any] = FORMATS) -> None:
     """Export in each format: it is the same mouse, and the store of it the same store."""
-    for name in FORMATS:
+    for name in formats:
         exported = export_mouse(mouse.path, place / name, format=name).path
         again = open_mouse(convert_mouse(exported, place / name / "again", codec=mouse.index.attributes["codec"]).store)
         assert again.index.manifest.values == mouse.index.manifest.values, name
@@ -219,7 +219,8 @@ def test_every_dtype_comes_back_bit_for_bit(codec: Any, orders: str, tmp_path: P
     folder = write_own(tmp_path / "lab", made | {"responses": lambda t: floats(5, 21, seed=t)}, range(4))
     mouse = convert(folder, codec=codec)
     compare_with_source(mouse.path, folder, workers=1)
-    assert_comes_back(mouse, folder, tmp_path)
+    # What is exported are values, whichever codec kept them.
+    assert_comes_back(mouse, folder, tmp_path, FORMATS if codec == "fast" else ["npy"])
     batches = [
         next(iter(TrialLoader(mouse, tier=None, batch_size=4, output="numpy", dtype=dtype))) for dtype in KEPT_OR_CAST
     ]

@@ -25,7 +25,7 @@ from trialpack.readers.reductions import needed_memory
 from trialpack.store import CorruptStoreError, OptionError
 from trialpack.store.layout import STATISTIC_NAMES
 
-from .mice import STIMULUS_AXES, Array, edit, published_variables, trial_ids, trial_path, trim
+from .mice import STIMULUS_AXES, Array, edit, published_variables, trial_ids, trial_path
 
 KINDS = ("dynamic", "float64", "static")
 CODECS = ("fast", "none", "small")
@@ -345,7 +345,6 @@ def test_numbers_that_are_none(
 ) -> None:
     """In every second trial, and in another variable of one more."""
     folder = fresh(name)
-    trim(folder)
     for trial in trial_ids(folder)[::2]:
         edit(trial_path(folder, variable, trial), GAPS[gaps])
     edit(trial_path(folder, "pupil_center", trial_ids(folder)[1]), GAPS[gaps])

@@ -14,6 +14,12 @@ from .command_line import run
 from .mice import trial_ids, trial_path
 
 
+@pytest.fixture(scope="session")
+def tiny_mice(sample_mice):
+    """With all statistics that they come with."""
+    return sample_mice
+
+
 @pytest.fixture
 def dynamic(dynamic_folder, converted):
     return open_mouse(converted(dynamic_folder, statistics=True))

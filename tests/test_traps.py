@@ -21,7 +21,6 @@ from .mice import (
     sources,
     trial_ids,
     trial_path,
-    trim,
     variables,
     zip_mouse,
 )
@@ -34,18 +33,6 @@ KINDS = ("dynamic", "float64", "static")
 
 SIGNALLING, NEGATIVE, PAYLOAD = 0x7FA00001, 0xFFC00000, 0x7FC12345
 SIGNALLING_64, NEGATIVE_64 = 0x7FF4000000000001, 0xFFF8000000000000
-
-
-@pytest.fixture(scope="session")
-def tiny_mice(sample_mice: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample mice with fewer statistics."""
-    place, mice = tmp_path_factory.mktemp("trimmed"), dict[str, Path]()
-    for kind in KINDS:
-        folder = sample_mice[f"{kind}_folder"]
-        mice[f"{kind}_folder"] = shutil.copytree(folder, place / folder.name)
-        trim(mice[f"{kind}_folder"])
-        mice[f"{kind}_zip"] = zip_mouse(mice[f"{kind}_folder"])
-    return mice
 
 
 @pytest.fixture
