@@ -58,13 +58,13 @@ class Tally:
             setattr(self, step, getattr(self, step) + time.perf_counter() - begun)
 
 
-def scratch_nbytes(stored: int, chunk: int) -> int:
-    """Return the bytes that a `Scratch` takes, given those of the largest chunk, stored and decoded."""
-    return max(stored, _LEAST) + max(chunk, _LEAST)
+def scratch_nbytes(*largest: int) -> int:
+    """Return the bytes that a `Scratch` takes, given the most that each of its parts is asked for."""
+    return sum(max(nbytes, _LEAST) for nbytes in largest)
 
 
 class Scratch:
-    """Memory of one thread, for the bytes of a chunk and for its values.
+    """Memory of one thread: for the bytes of a chunk, for its values, and for a sample whose axes are reordered.
 
     Parameters
     ----------
@@ -82,13 +82,11 @@ class Scratch:
     def __init__(self, least: int = _LEAST) -> None:
         self.tally, self._least = Tally(), least
         self.checksum = memoryview(bytearray(CHECKSUM_BYTES))
-        self._stored = np.empty(0, np.uint8)
-        self._chunk = np.empty(0, np.uint8)
+        self._stored = self._chunk = self._sample = np.empty(0, np.uint8)
 
     def stored(self, nbytes: int) -> memoryview:
         """Return memory for bytes as they are stored; its content lasts until the next call."""
-        if self._stored.nbytes < nbytes:
-            self._stored = np.empty(max(nbytes, self._least), np.uint8)
+        self._stored = self._grown(self._stored, nbytes)
         return self._stored.data[:nbytes]
 
     def chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -96,9 +94,17 @@ class Scratch:
         if dtype.hasobject:
             return np.empty(shape, dtype)
         nbytes = math.prod(shape) * dtype.itemsize
-        if self._chunk.nbytes < nbytes:
-            self._chunk = np.empty(max(nbytes, self._least), np.uint8)
+        self._chunk = self._grown(self._chunk, nbytes)
         return self._chunk[:nbytes].view(dtype).reshape(shape)
+
+    def sample(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return memory for a sample, axes as they are stored; its content lasts until the next call."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        self._sample = self._grown(self._sample, nbytes)
+        return self._sample[:nbytes].view(dtype).reshape(shape)
+
+    def _grown(self, memory: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
+        return memory if memory.nbytes >= nbytes else np.empty(max(nbytes, self._least), np.uint8)
 
 
 Array = NDArray[Any]

@@ -21,6 +21,7 @@ from trialpack.readers.direct import (
     StreamedVariable,
     cached_nbytes,
 )
+from trialpack.readers.direct.copying import copy_reordered
 from trialpack.store import CorruptStoreError, StoreFormatError
 from trialpack.store.chunk_codecs import ChunkCodec
 from trialpack.store.compressors import COMPRESSORS
@@ -57,9 +58,11 @@ class Written:
         self._recording: Any = SimpleNamespace(arrays={"v": self.array}, root=root, label=str(root), trial_ids=ids)
         self._index: Any = SimpleNamespace(root=root, folder=StoreFolder(root))
 
-    def reader(self, dtype: Any = FLOAT32, neurons: Any = None, affine: Affine | None = None) -> StreamedVariable:
+    def reader(
+        self, dtype: Any = FLOAT32, neurons: Any = None, affine: Affine | None = None, axes: Any = None
+    ) -> StreamedVariable:
         files = StoreFiles(self._index)
-        return StreamedVariable(self._recording, "v", files, neurons, affine, np.dtype(dtype))
+        return StreamedVariable(self._recording, "v", files, neurons, affine, np.dtype(dtype), axes)
 
     def sample(self, row: int, frames: Frames, neurons: Any) -> Array:
         """Return a sample, axes as of the array."""
@@ -98,7 +101,7 @@ def test_any_axes_any_dtype(tmp_path_factory: pytest.TempPathFactory, data: st.D
     written = Written(tmp_path_factory.mktemp("any"), axes, stored, codec, shared)
     neurons = data.draw(st.none() | st.permutations(range(SIZES["neuron"])).map(lambda some: np.array(some[:3])))
     wanted = data.draw(st.sampled_from([*FLOATS, stored]))
-    source = written.reader(wanted, neurons)
+    source = written.reader(wanted, neurons, axes=data.draw(st.none() | st.permutations(axes)))
     most = SIZES["frame"] if "frame" in axes else 0
     reader: Any = CachedVariable(source, np.arange(TRIALS), most) if data.draw(st.booleans()) else source
     if reader is not source:
@@ -116,17 +119,33 @@ def test_any_axes_any_dtype(tmp_path_factory: pytest.TempPathFactory, data: st.D
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("wanted", FLOATS)
+@pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("axes", [(), ("frame",), ("height", "frame", "neuron")], ids=" ".join)
-def test_shift_and_scale_of_any_axes(tmp_path: Path, axes: tuple[str, ...], wanted: str, cached: bool) -> None:
+def test_shift_and_scale_of_any_axes(
+    tmp_path: Path, axes: tuple[str, ...], wanted: str, cached: bool, moved: bool
+) -> None:
     written = Written(tmp_path, axes, "int16", ChunkCodec("lz4"))
     shape = tuple(SIZES[axis] for axis in axes)
     shift = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) % 8
-    reader: Any = written.reader(wanted, affine=Affine(shift, np.full(shape, 0.5, np.float32)))
+    reader: Any = written.reader(
+        wanted, affine=Affine(shift, np.full(shape, 0.5, np.float32)), axes=axes[::-1] if moved else None
+    )
     total = SIZES["frame"] if axes else 0
     reader = CachedVariable(reader, np.arange(TRIALS), total) if cached else reader
-    out = np.empty((TRIALS, *shape), wanted)
+    out = np.empty((TRIALS, *reader.shape(total)), wanted)
     reader.read(range(TRIALS), [Frames(0, total)] * TRIALS, out, Scratch())
-    assert same_bits(out, ((written.values - shift) / 2).astype(wanted))
+    found = out.transpose(0, *(1 + reader.axes.index(axis) for axis in axes))
+    assert same_bits(np.ascontiguousarray(found), ((written.values - shift) / 2).astype(wanted))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
+@pytest.mark.parametrize(("frames", "neurons"), [(300, 1000), (80, 2500), (1, 20_000), (20_000, 3), (300, 1), (0, 5)])
+def test_frames_of_neurons_become_neurons_of_frames(dtype: str, frames: int, neurons: int) -> None:
+    """In blocks, the last of which is smaller, and of so many frames that no block of neurons fits the cache."""
+    stored = (np.arange(frames * neurons) % 251).astype(dtype).reshape(frames, neurons)
+    out, scratch = np.ones((neurons, frames), dtype), Scratch()
+    copy_reordered(stored.T, out, scratch)
+    assert same_bits(out, np.ascontiguousarray(stored.T))
 
 
 @pytest.mark.parametrize("axes", [("frame", "neuron"), ("height", "frame", "width")], ids=" ".join)

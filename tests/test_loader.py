@@ -22,7 +22,7 @@ from trialpack.readers import Batch, Mouse, ScaleByStd, StreamStats, TrialLoader
 from trialpack.readers.direct import CachedVariable
 from trialpack.store import OptionError
 
-from .mice import Array, edit, trial_ids, trial_path
+from .mice import Array, assert_same_bits, edit, trial_ids, trial_path
 from .streams import OTHERS, Recorded, as_numpy, assert_batch, frames_of, kept_bytes, least_memory, pack
 
 SOURCES: dict[str, dict[str, Any]] = {
@@ -151,6 +151,7 @@ def arguments(draw: st.DrawFn) -> dict[str, Any]:
         "seed": draw(st.integers(0, 5)),
         "threads": draw(st.integers(1, 3)),
         "cache": draw(st.sampled_from(["auto", "none"])),
+        "order": draw(st.sampled_from(["frames", "neurons"])),
     }
     if kind != "static":
         found |= {"window": draw(st.none() | st.integers(1, 120)), "stride": draw(st.sampled_from([1, 1, 2]))}
@@ -174,6 +175,24 @@ def test_every_bit_is_that_of_the_store(
             assert_batch(batch, recorded, variables=chosen["variables"], neurons=chosen["neurons"], **options)
             came += 1
         assert came == len(loader)
+
+
+@pytest.mark.parametrize("kind", sorted(SOURCES))
+@pytest.mark.parametrize("cache", ["auto", "none"])
+@pytest.mark.parametrize("channels", [[], ["behavior"]], ids=["plain", "channels"])
+def test_memory_has_the_order_that_was_chosen(
+    packed: dict[str, Mouse], kind: str, cache: Any, channels: list[str], output: Any
+) -> None:
+    """Of either order shapes and values are the same; one of them is C order, the other that of the store."""
+    options: dict[str, Any] = {"channels": channels, "cache": cache, "output": output, "shuffle": True}
+    frames, neurons = (load(packed[kind], order=order, **options) for order in ("frames", "neurons"))
+    for one, other in zip(frames, neurons, strict=True):
+        for name in packed[kind].variables:
+            given, ordered = as_numpy(one[name]), as_numpy(other[name])
+            assert_same_bits(np.ascontiguousarray(given), np.ascontiguousarray(ordered), name)
+            assert ordered.flags.c_contiguous, name
+            if kind != "static" and name in OTHERS:
+                assert given.swapaxes(1, 2).flags.c_contiguous, name
 
 
 @pytest.mark.parametrize("kind", sorted(SOURCES))
@@ -845,6 +864,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an unknown output": ({"output": "jax"}, "output: expected 'torch' or 'numpy', found 'jax'"),
     "numpy on a device": ({"device": "cuda"}, "numpy arrays cannot be on cuda; choose output='torch'"),
+    "an unknown order": ({"order": "F"}, "^order: expected 'frames' or 'neurons', found 'F'"),
+    "an order of none": ({"order": None}, "^order: expected .*, found None"),
     "an unknown cache": ({"cache": "all"}, "cache: expected 'auto' or 'none', found 'all'"),
     "a cache of true": ({"cache": True}, "^cache: expected .*, found True$"),
     "memory as text": ({"memory": "much"}, "^memory: expected a number of bytes .*found 'much'"),
@@ -959,9 +980,10 @@ def test_a_refused_state_changes_nothing(dynamic: Mouse) -> None:
     assert places(loader) == expected
 
 
-def test_just_enough_memory_is_enough(dynamic: Mouse, recordings: dict[str, Recorded]) -> None:
+@pytest.mark.parametrize("order", ["frames", "neurons"])
+def test_just_enough_memory_is_enough(dynamic: Mouse, recordings: dict[str, Recorded], order: str) -> None:
     """The bytes that the refusal names; one less is refused."""
-    options: dict[str, Any] = {"tier": None, "batch_size": 3, "output": "numpy", "threads": 2}
+    options: dict[str, Any] = {"tier": None, "batch_size": 3, "output": "numpy", "threads": 2, "order": order}
     least = least_memory(dynamic, **options)
     with pytest.raises(OptionError, match="does not suffice"):
         TrialLoader(dynamic, **options, memory=least - 1)

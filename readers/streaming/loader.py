@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ...store import OptionError, Problem, layout
-from ...store.arguments import check_count, check_flag
+from ...store.arguments import check_choice, check_count, check_flag
 from ..mouse import Mouse
 from ..sampling import EpochPosition, Mixing, WindowChoice
 from ..selection import Choice, Tier, as_names
 from .batch import Batch
 from .budget import Cache
+from .mouse_stream import MemoryOrder
 from .normalization import Normalize
 from .options import (
     DEFAULT_DTYPE,
@@ -73,6 +74,10 @@ class TrialLoader:
         Data type of the values of variables: ``float16``, ``float32`` or ``float64``; ``stored`` for the one that each
         is stored with, so that uint8 videos stay uint8; or a mapping from variables to one of these, with float32 for
         the others. What is normalized, becomes channels or gets channels has to be a float.
+    order
+        How arrays lie in memory; their shapes are the same. ``frames``: as the store has them, which is faster; with
+        the codecs ``fast`` and ``none`` frames come before neurons. ``neurons``: C-contiguous, so that the frames of a
+        neuron are neighbours.
     shuffle
         A new random order of all samples in each epoch; else that of `Mouse.rows`, which is the one of trial_ids in
         `trials`.
@@ -137,6 +142,7 @@ class TrialLoader:
         neurons: Choice | Sequence[Choice | None] | None = None,
         normalize: Normalize = None,
         dtype: Dtype = DEFAULT_DTYPE,
+        order: MemoryOrder = "frames",
         shuffle: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -154,12 +160,13 @@ class TrialLoader:
         self.mice, self._report, self._process = checked_mice(mice), checked_report(report), Process()
         frames = checked_windows(window, stride, windows, shuffle=shuffle)
         turns = checked_turns(mixing, rank, world_size, drop_last=drop_last)
-        order = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
+        samples = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else as_names(variables, "variables")
         added = as_names(channels, "channels")
-        selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype))
-        self._sampler = make_sampler(self.mice, selections, order)
+        check_choice("order", order, get_args(MemoryOrder))
+        selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype, order))
+        self._sampler = make_sampler(self.mice, selections, samples)
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)

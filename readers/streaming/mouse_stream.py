@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from ..sampling import BatchPlan
 from .buffers import Carver, array_nbytes, padded
 
 Array = NDArray[Any]
+MemoryOrder = Literal["frames", "neurons"]
 _TASK = 1 << 20
 """Bytes of a batch that make one task at least: with less, threads wait for the interpreter more than they work."""
 
@@ -50,6 +51,8 @@ class Selection:
         Variable -> what is applied to its values.
     dtypes
         Variable -> data type of its values in a batch, as in `StreamedVariable`; float32 for those that are not in it.
+    order
+        As in `TrialLoader`.
     """
 
     rows: NDArray[np.int64]
@@ -58,6 +61,7 @@ class Selection:
     channels: tuple[str, ...]
     affines: Mapping[str, Affine]
     dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict[str, np.dtype[Any]])
+    order: MemoryOrder = "frames"
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -100,6 +104,7 @@ class MouseStream:
                 selection.neurons,
                 selection.affines.get(name),
                 selection.dtypes.get(name, FLOAT32),
+                recording.variable(name).batch_dimensions if selection.order == "neurons" else None,
             )
             for name in selection.read
         }
@@ -116,7 +121,7 @@ class MouseStream:
     @property
     def scratch_nbytes(self) -> int:
         """Bytes of scratch that a thread needs."""
-        return max(one.scratch_nbytes for one in self._streamed.values())
+        return max(one.scratch_nbytes(self._frames) for one in self._streamed.values())
 
     @property
     def held_nbytes(self) -> int:

@@ -16,7 +16,7 @@ from ..mouse import Mouse
 from ..sampling import Mixing, WindowChoice, Windows
 from ..selection import Choice, Tier
 from .budget import Cache
-from .mouse_stream import Selection
+from .mouse_stream import MemoryOrder, Selection
 from .normalization import Normalize
 
 LABEL = "TrialLoader"
@@ -35,7 +35,7 @@ class Content:
 
     Attributes
     ----------
-    tier, trials, neurons, normalize, dtype
+    tier, trials, neurons, normalize, dtype, order
         As in `TrialLoader`.
     variables, channels
         Names; None for all variables.
@@ -48,6 +48,7 @@ class Content:
     channels: tuple[str, ...]
     normalize: Normalize
     dtype: Dtype = DEFAULT_DTYPE
+    order: MemoryOrder = "frames"
 
 
 @dataclass(frozen=True)

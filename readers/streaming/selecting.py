@@ -94,7 +94,8 @@ def _select(mouse: Mouse, content: Content, trials: Choice | None, neurons: Choi
     n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
     read = tuple(dict.fromkeys((*variables, *channels)))
     scales = affines(mouse, content.normalize, read, n_frames, positions)
-    found = Selection(rows, positions, variables, channels, scales, dtypes_of(mouse, read, content.dtype))
+    dtypes = dtypes_of(mouse, read, content.dtype)
+    found = Selection(rows, positions, variables, channels, scales, dtypes, content.order)
     check_dtypes(mouse, found)
     return found
 

@@ -118,6 +118,7 @@ CASES: dict[str, tuple[str, dict[str, Any], list[int]]] = {
     "uncompressed": ("none", {"batch_size": 4}, [1] * 10),
     "windows": ("fast", {"batch_size": 8, "window": 80, "shuffle": True}, [1] * 10),
     "a few neurons": ("fast", {"batch_size": 8, "neurons": list(range(0, NEURONS, 40))}, [1] * 10),
+    "neurons first": ("fast", {"batch_size": 4, "order": "neurons"}, [1] * 10),
     "many threads": ("fast", {"batch_size": 4, "threads": 16, "shuffle": True}, [1] * 10),
     "several batches held": ("fast", {"batch_size": 2, "shuffle": True}, [6] * 3),
     "all that is asked for does not fit": ("fast", {"batch_size": 4, "cache": "auto"}, [1] * 10),
@@ -161,11 +162,12 @@ def test_normalization_is_part_of_the_account(mice: dict[str, Mouse], tally: Tal
     tally.survive()
 
 
+@pytest.mark.parametrize("order", ["frames", "neurons"])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_the_least_memory_is_enough(mice: dict[str, Mouse], threads: int, tally: Tally) -> None:
+def test_the_least_memory_is_enough(mice: dict[str, Mouse], threads: int, order: str, tally: Tally) -> None:
     """Of batches of a single trial: nothing is so small that it could be left out of the account."""
     tally.inject()
-    options: dict[str, Any] = {"batch_size": 1, "threads": threads, "cache": "none"}
+    options: dict[str, Any] = {"batch_size": 1, "threads": threads, "cache": "none", "order": order}
     least = least_memory(mice["fast"], tier=None, output="numpy", **options)
     beside, _ = stream(mice["fast"], options | {"memory": least}, [1, 1])
     assert max(beside) <= least / MB + ALLOWED, (beside, least)
