@@ -47,12 +47,13 @@ __all__ = [
     "open_mice",
     "open_mouse",
     "plan_mouse",
+    "predict_sizes",
     "train_statistics",
     "verify_mouse",
 ]
 
 if TYPE_CHECKING:
-    from .convert import convert_mouse, export_mouse, plan_mouse, verify_mouse
+    from .convert import convert_mouse, export_mouse, plan_mouse, predict_sizes, verify_mouse
     from .readers import ForkedError, Mouse, TrialLoader, open_mice, open_mouse, train_statistics
     from .version import __version__
 else:
@@ -68,6 +69,7 @@ else:
             "open_mice": ".readers",
             "open_mouse": ".readers",
             "plan_mouse": ".convert",
+            "predict_sizes": ".convert",
             "train_statistics": ".readers",
             "verify_mouse": ".convert",
         },

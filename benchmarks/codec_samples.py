@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from trialpack import plan_mouse
+from trialpack.convert.rounding import absolute, round_within
 from trialpack.store.layout import CHUNK_FRAMES, CODECS, RESPONSES, Variable
 from trialpack.store.variables import VIDEOS
 
@@ -53,11 +54,13 @@ class Candidate:
 
     @property
     def chosen(self) -> str | None:
-        """The names in `CODECS` that stand for it; for static recordings whatever their length and order."""
-        found = [name for name, choice in CODECS.items() if choice.compressor == self.coding.of_format]
-        if self.length:
-            same = self.length, self.frame_major
-            found = [name for name in found if (CHUNK_FRAMES, CODECS[name].frame_major) == same]
+        """The names in `CODECS` that may stand for it; for static recordings whatever their length and order."""
+        same = {True, False} if self.length is None else {self.frame_major} if self.length == CHUNK_FRAMES else set[bool]()
+        found = [
+            name
+            for name, choices in CODECS.items()
+            if any(one.compressor == self.coding.of_format and one.frame_major in same for one in choices)
+        ]
         return ", ".join(found) or None
 
     def row(self, arrays: Mapping[str, Array]) -> Figures:
@@ -68,6 +71,7 @@ class Candidate:
             "order": "frame-major" if self.frame_major else "neuron-major",
             "compressor": self.coding.label,
             "chosen": self.chosen,
+            "format": (self.coding.of_format, self.frame_major),
             "size": stored / nbytes,
             **{name: chunks.stored / arrays[name].nbytes for name, chunks in self.chunks.items()},
             "encode": self.raw / sum(chunks.seconds for chunks in self.chunks.values()) / 1e9,
@@ -85,11 +89,13 @@ class Candidate:
 
 
 class DynamicSample:
-    """One trial of a dynamic recording: traces and video."""
+    """One trial of a dynamic recording: traces and video; within bounds on their errors, if these are given."""
 
-    def __init__(self, tree: Path, effort: Effort) -> None:
+    def __init__(self, tree: Path, effort: Effort, bounds: Mapping[str, float] | None = None) -> None:
         plan = plan_mouse(tree, effort.folder)
         self._effort, self.arrays = effort, _load(tree, plan.variables, _long_trials(tree)[:1])
+        for name, bound in (bounds or {}).items():
+            self.arrays[name] = _rounded(self.arrays[name], bound)
         self.dtype, self.frames = self.arrays[RESPONSES].dtype, self.arrays[VIDEOS].shape[1]
         self._copies = _copies(self.arrays)
         self._slots = Slots(max(_nbytes(self._batch(work, True), self.dtype) for work in WORKS))
@@ -180,6 +186,14 @@ def _load(tree: Path, variables: Sequence[Variable], trials: list[int]) -> dict[
             rows = [np.load(tree / f"data/{variable.name}/{n}.npy").transpose(variable.axes) for n in trials]
             found[variable.name] = np.ascontiguousarray(np.stack(rows))
     return found
+
+
+def _rounded(values: Array, bound: float) -> NDArray[np.float32]:
+    """Return values as a store within a bound has them."""
+    out = np.empty(values.shape, np.float32)
+    if round_within(values, absolute(bound, values.ndim), out) is not None:
+        raise RuntimeError(f"float32 does not hold all values within {bound}")
+    return out
 
 
 def _long_trials(tree: Path) -> list[int]:

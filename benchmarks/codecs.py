@@ -1,4 +1,4 @@
-"""The measurement behind the choice of codecs: size and speed by chunk length, byte order and compressor.
+"""The measurement behind the codecs: size and speed by chunk length, byte order and compressor.
 
 Chunks of made-up recordings are encoded as the format does, with a checksum each, and read back from the page cache
 into batches that are used again: whole trials, random windows of 80 frames, 16 frames with stride 2; of static
@@ -13,7 +13,8 @@ import random
 import statistics
 from collections.abc import Sequence
 
-from trialpack.store.layout import RESPONSES
+from trialpack.store.layout import CHUNK_FRAMES, CODECS, RESPONSES
+from trialpack.store.variables import VIDEOS
 
 from . import data
 from .codec_samples import STATIC_WORK, WORKS, Candidate, DynamicSample, Effort, StaticSample
@@ -26,7 +27,10 @@ CODINGS = (
     Coding("none"),
     *(Coding("lz4", level, "byte") for level in (1, 5, 9)),
     *(Coding("lz4", level, "bit") for level in (1, 5, 9)),
+    Coding("lz4", 9),
     *(Coding("zstd", level, "byte") for level in (1, 3, 5, 6, 9)),
+    Coding("zstd", 6, "bit"),
+    Coding("zstd", 6),
     *(Coding("plain zstd", level) for level in (1, 3)),
     Coding("pcodec", 8),
 )
@@ -36,6 +40,10 @@ QUICK_CODINGS = (
     Coding("lz4", 5, "bit"),
     Coding("zstd", 1, "byte"),
 )
+CHOICES = tuple(coding for coding in CODINGS if coding.name in ("lz4", "zstd") and coding.of_format)
+"""What `fast` and `small` choose from."""
+BOUNDS = {RESPONSES: 0.001, VIDEOS: 0.5}
+"""Of values that are rounded, in their units."""
 DYNAMIC_TRIALS, STATIC_TRIALS = 12, 128
 
 _SPEEDS = (Column("encode GB/s", "encode", ".2f"), Column("decode GB/s", "decode", ".2f"))
@@ -52,6 +60,7 @@ DYNAMIC_COLUMNS = (
     Column("80 frames/s", "windows", ".0f"),
     Column("16 by 2/s", "stride", ".0f"),
     Column("mean/s", "mean", ".0f"),
+    Column("cost", "cost", ".2f"),
 )
 STATIC_COLUMNS = (
     Column("compressor", "compressor"),
@@ -66,7 +75,7 @@ NOTES = (
     "size: encoded bytes, padding included, over .npy bytes. encode, decode GB/s: raw bytes, of one core. "
     "chosen: the name in store.layout.CODECS.",
     "whole/s, 80 frames/s, 16 by 2/s: samples a second, traces and video, checksums computed; "
-    "mean/s: their geometric mean.",
+    "mean/s: their geometric mean. cost: that of the first choice of the codec over it.",
 )
 
 
@@ -90,8 +99,10 @@ def run(options: argparse.Namespace) -> list[Table]:
             sample = StaticSample(data.recording(options.data, mouse, STATIC_TRIALS), effort)
             tables.append(_static(sample, f"mouse {mouse}, {options.threads} threads", codings, rounds))
         else:
-            sample = DynamicSample(data.recording(options.data, mouse, DYNAMIC_TRIALS), effort)
-            tables.append(_dynamic(sample, f"mouse {mouse}, {options.threads} threads", lengths, codings, rounds))
+            tree, title = data.recording(options.data, mouse, DYNAMIC_TRIALS), f"mouse {mouse}, {options.threads} threads"
+            tables.append(_dynamic(DynamicSample(tree, effort), title, lengths, codings, rounds))
+            rounded = DynamicSample(tree, effort, BOUNDS)
+            tables.append(_dynamic(rounded, f"{title}, rounded", (CHUNK_FRAMES,), CHOICES, rounds))
     return tables
 
 
@@ -106,6 +117,11 @@ def _dynamic(
     rows = [candidate.row(sample.arrays) for candidate in candidates]
     for row in rows:
         row["mean"] = statistics.geometric_mean([row[work.name] for work in WORKS])
+    for name, (first, *_) in CODECS.items():
+        chosen = [row for row in rows if name in (row["chosen"] or "").split(", ")]
+        base = next((row for row in chosen if row["format"] == (first.compressor, first.frame_major)), None)
+        for row in chosen if base else ():
+            row["cost"] = base["mean"] / row["mean"]
     rows.sort(key=lambda row: row["mean"], reverse=True)
     return Table(f"Codecs, {title}, {sample.dtype}", DYNAMIC_COLUMNS, rows, NOTES)
 

@@ -61,7 +61,7 @@ class Coding:
             return b"".join(ChunkCodec(self.of_format).encode(stored))
         if self.name == "plain zstd":
             return seal(zstd.compress(stored, self.level))
-        shuffle = blosc.SHUFFLE if self.shuffle == "byte" else blosc.BITSHUFFLE
+        shuffle = {"": blosc.NOSHUFFLE, "byte": blosc.SHUFFLE, "bit": blosc.BITSHUFFLE}[self.shuffle]
         return seal(blosc.compress(stored, self.name.encode(), self.level, shuffle, 0))
 
     def decode(self, chunk: memoryview, out: Array) -> None:

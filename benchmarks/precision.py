@@ -24,7 +24,7 @@ from trialpack.readers.streaming.normalization import ScaleByStd, Standardize, a
 from trialpack.store.layout import RESPONSES, CodecName, Variable
 from trialpack.store.variables import VIDEOS
 
-from . import data
+from . import data, traces
 from .report import Column, Table, console
 
 Bound = float | str
@@ -88,11 +88,14 @@ class Case:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns; the best counts (%(default)s)")
+    parser.add_argument("--traces", type=Path, metavar="NPZ", help="real traces: measure what bounds do to these instead")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw size against error")
 
 
 def run(options: argparse.Namespace) -> list[Table]:
-    """Measure, and return a table a variable and one of whole mice."""
+    """Measure, and return a table a variable and one of whole mice; or those of real traces."""
+    if options.traces:
+        return traces.tables(options.traces, options.data)
     neurons = QUICK_NEURONS if options.quick else data.NEURONS
     source = data.recording(options.data, "F", QUICK_TRIALS if options.quick else TRIALS, neurons, train=True)
     bounds = QUICK_BOUNDS if options.quick else BOUNDS

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import click
 from rich.table import Table
 
-from ..convert import ConversionSummary, Plan, convert_mouse, plan_mouse
+from ..convert import ConversionSummary, Plan, convert_mouse, plan_mouse, predict_sizes
 from ..convert.bounds import read_bounds
 from ..convert.conversion import DEFAULT_MAX_MEMORY
 from ..convert.formats.registry import expected, is_packed
@@ -174,7 +174,7 @@ def convert(
             if skip_existing and is_store(store := destination(source.survey(declared).mouse, to)):
                 outcome.skipped.append(store)
             elif dry_run:
-                outcome.done.append(plan_mouse(source, to, **kept))
+                outcome.done.append(_foreseen(source, plan_mouse(source, to, **kept), **settings))
             else:
                 plan = plan_mouse(source, to, **kept)
                 outcome.done.append(_convert(source, plan, to, again, **kept, replace=replace, **settings))
@@ -233,6 +233,12 @@ def _convert(source: Source, plan: Plan, to: Path, again: str, **settings: Any) 
     unfinished = Stage(plan.destination).root
     with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
         return convert_mouse(source, to, progress=bar, **settings)
+
+
+def _foreseen(source: Source, plan: Plan, *, workers: int | None, max_memory: int, **_: Any) -> Plan:
+    """Return the plan with the sizes that a sample tells."""
+    with progress_bar(short_name(Path(source.label).name)) as bar:
+        return predict_sizes(source, plan, workers=workers, max_memory=max_memory, progress=bar)
 
 
 def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any], again: str) -> BaseException:
@@ -325,7 +331,7 @@ def _summary_table(summaries: list[ConversionSummary]) -> Table:
 
 
 def _plan_table(plan: Plan) -> Table:
-    numbers = ("raw", "files")
+    numbers = ("raw", "expected", "files")
     made = table(f"Plan for {plan.destination}", "array", "shape", "dtype", "chunk", "shard", *numbers, numbers=numbers)
     for name, places in grouped([array.path for array in plan.arrays]).items():
         arrays = [plan.arrays[place] for place in places]
@@ -334,7 +340,8 @@ def _plan_table(plan: Plan) -> Table:
         shape, chunk, shard = map(shape_text, shapes)
         raw, files = sum(array.nbytes for array in arrays), sum(array.files + 1 for array in arrays)
         dtype = first.dtype if len({array.dtype for array in arrays}) == 1 else "several"
-        made.add_row(name, shape, dtype, chunk, shard, size(raw), str(files))
+        expected = size(plan.expected[name]) if name in plan.expected else "–"
+        made.add_row(name, shape, dtype, chunk, shard, size(raw), expected, str(files))
     return made
 
 
@@ -350,6 +357,7 @@ def _plan_notes(plan: Plan) -> list[str]:
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
+        f"about {size(plan.expected_nbytes or 0)} after it, as far as a sample of the trials tells",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         f"space: {plan.space.text}",
         *filter(None, [_missing(plan)]),

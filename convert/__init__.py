@@ -15,12 +15,13 @@ __all__ = [
     "find_sources",
     "open_source",
     "plan_mouse",
+    "predict_sizes",
     "verify_mouse",
 ]
 
 if TYPE_CHECKING:
     from .compare import compare_with_source
-    from .conversion import ConversionSummary, convert_mouse, plan_mouse
+    from .conversion import ConversionSummary, convert_mouse, plan_mouse, predict_sizes
     from .export import Exported, export_mouse
     from .formats.registry import find_sources, open_source
     from .plan import Plan
@@ -39,6 +40,7 @@ else:
             "find_sources": ".formats.registry",
             "open_source": ".formats.registry",
             "plan_mouse": ".conversion",
+            "predict_sizes": ".conversion",
             "verify_mouse": ".verification",
         },
     )

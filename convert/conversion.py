@@ -43,6 +43,7 @@ from ..store.tasks import (
     connected,
 )
 from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
+from .codec_choice import choose_codecs, encode_sample, foresee_sizes, sample_tasks
 from .contents import (
     Results,
     merge,
@@ -151,6 +152,51 @@ def plan_mouse(
     """
     to, options = read_path(to, "to"), read_options(precision, max_error, codec, statistics, schema)
     return make_plan(open_source(source).survey(options.schema), to, options)
+
+
+def predict_sizes(
+    source: Path | str | Source,
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    max_memory: int | str = DEFAULT_MAX_MEMORY,
+    progress: Progress | None = None,
+) -> Plan:
+    """Find out from a sample of the trials with which codecs a mouse will be stored, and what the store will take.
+
+    Parameters
+    ----------
+    source
+        The source that the plan is of.
+    plan
+        From `plan_mouse`.
+    workers, max_memory, progress
+        As in `convert_mouse`.
+
+    Returns
+    -------
+    Plan
+        With the codecs that a conversion chooses, and with `Plan.expected`.
+
+    Raises
+    ------
+    SourceError
+        The source is none; or a bound is a part of the standard deviation of train trials that cannot be read.
+    OptionError
+        An argument does not fit.
+
+    Notes
+    -----
+    Reads one trial in eight, from 4 to 32 of them, spread evenly over those of each tier; and all train trials of
+    variables whose bound is a part of the standard deviation. Sampled trials that cannot be read are left out: a
+    conversion reports them.
+    """
+    limit, threads = check_bytes("max_memory", max_memory), check_threads("workers", workers)
+    check_type("plan", plan, Plan, "a plan of plan_mouse")
+    check_progress(progress)
+    opened = open_source(source)
+    opened.survey(plan.options.schema)
+    return _Conversion(opened, plan, threads, limit, progress or Silent()).predict()
 
 
 def read_options(
@@ -263,13 +309,13 @@ def convert_mouse(
             run.verify(stage)
         publish(stage, replace=replace)
     return ConversionSummary(
-        plan=plan,
+        plan=run.plan,
         store=stage.destination,
         nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(versions)),
         files=manifest.n_files,
         seconds=time.perf_counter() - begun,
         verified=verify,
-        warnings=(*plan.warnings, *warnings, *shortfalls.warnings(plan.destination.parent)),
+        warnings=(*run.plan.warnings, *warnings, *shortfalls.warnings(plan.destination.parent)),
     )
 
 
@@ -295,6 +341,19 @@ class _Conversion:
         self._threads, self._max_memory = threads, max_memory
         self._fitting = self._fitting_threads()
 
+    @property
+    def plan(self) -> Plan:
+        """The plan, with the codecs once these are chosen."""
+        return self._plan
+
+    def predict(self) -> Plan:
+        """Return the plan with the codecs and the sizes that a sample of the trials tells."""
+        with self.workers(None) as workers:
+            largest = self._largest_errors(workers)
+            plan = self._choose_codecs(workers, largest)
+            tasks = sample_tasks(plan, self._source, limits_of(plan, largest), whole=True)
+            return foresee_sizes(plan, self._phase("sampling", workers, encode_sample, tasks))
+
     def make(self, stage: Stage, scheduler: str | None) -> tuple[Manifest, dict[str, str], list[str]]:
         """Write the whole store; return its manifest, the versions that made it, and what was unusual."""
         with _abandoning(stage), self.workers(scheduler) as started:
@@ -315,6 +374,7 @@ class _Conversion:
         for array in plan.recorded:
             files.make_folder(stage.root / array.path)
         largest = self._largest_errors(workers)
+        plan = self._choose_codecs(workers, largest)
         self._progress.start("converting", plan.survey.nbytes, plan.survey.files)
         units = [self._unit(stage, number, rows, largest) for number, rows in enumerate(plan.units)]
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
@@ -345,10 +405,14 @@ class _Conversion:
 
     def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""
-        tasks = std_tasks(self._plan, self._source)
-        if tasks:
-            self._progress.start("measuring", *map(sum, zip(*(work.extent for work in tasks), strict=True)))
-        return largest_errors(self._plan, self._run(workers, measure, tasks))
+        parts = self._phase("measuring", workers, measure, std_tasks(self._plan, self._source))
+        return largest_errors(self._plan, parts)
+
+    def _choose_codecs(self, workers: Workers, largest: Largest) -> Plan:
+        """Choose the codecs by a sample of the trials; return the plan that has them."""
+        tasks = sample_tasks(self._plan, self._source, limits_of(self._plan, largest))
+        self._plan = choose_codecs(self._plan, self._phase("sampling", workers, encode_sample, tasks))
+        return self._plan
 
     def _unit(self, stage: Stage, number: int, rows: range, largest: Largest) -> Unit:
         plan = self._plan
@@ -411,6 +475,14 @@ class _Conversion:
             client=workers.client if isinstance(workers, Cluster) else None,
             progress=self._progress,
         )
+
+    def _phase(
+        self, name: str, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W]
+    ) -> list[_Found]:
+        """Do work that is a phase of its own, if there is any."""
+        if tasks:
+            self._progress.start(name, *map(sum, zip(*(work.extent for work in tasks), strict=True)))
+        return self._run(workers, function, tasks)
 
     def _run(self, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W]) -> list[_Found]:
         """Do all work, and report the problems of all of it; any other failure ends the run at once."""

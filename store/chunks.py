@@ -108,6 +108,8 @@ class Scratch:
 
 
 Array = NDArray[Any]
+INDEX_ENTRY_BYTES = 16
+"""Offset and size of a chunk in the index of its shard."""
 EMPTY = 2**64 - 1
 """Marks, in the index, a chunk that was not written: allowed only beyond the last trial."""
 
@@ -251,7 +253,7 @@ def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np
     # The index stands behind the chunks: offset and size of each, 8 bytes each, then the checksum of the index. It has
     # a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
     size, count = os.fstat(descriptor).st_size, math.prod(layout.chunks_per_shard)
-    length = 16 * count + CHECKSUM_BYTES
+    length = INDEX_ENTRY_BYTES * count + CHECKSUM_BYTES
     if size < length:
         raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
     data = memoryview(bytearray(length))

@@ -253,6 +253,8 @@ COMPRESSORS: dict[str, Codec] = {
     "lz4 plain": Blosc("lz4", 9, "noshuffle"),
     "lz4 bits": Blosc("lz4", 9, "bitshuffle"),
     "zstd": Blosc("zstd", 6, "shuffle"),
+    "zstd plain": Blosc("zstd", 6, "noshuffle"),
+    "zstd bits": Blosc("zstd", 6, "bitshuffle"),
     "pcodec": Pcodec(),
     "utf8": Text(),
     "other": Other(),

@@ -66,28 +66,40 @@ TRAIN_TIER = "train"
 
 @dataclass(frozen=True)
 class CodecChoice:
-    """What the name of a codec stands for.
+    """One of the codecs that a name of a codec may stand for.
 
     Attributes
     ----------
     frame_major
         Store the frames of a chunk outermost: decodes straight into a frame-major batch, compresses worse.
+    cost
+        Time to read what was stored so, over that of the first choice. Of `small`, with the time to fetch it at 100 MB/s.
     """
 
     compressor: Compressor
     frame_major: bool
+    cost: float = 1.0
 
 
-CODECS: Mapping[CodecName, CodecChoice] = {
-    "fast": CodecChoice("lz4", frame_major=True),
-    "none": CodecChoice("none", frame_major=True),
-    "small": CodecChoice("zstd", frame_major=False),
-    "pcodec": CodecChoice("pcodec", frame_major=False),
+CODECS: Mapping[CodecName, tuple[CodecChoice, ...]] = {
+    "fast": (
+        CodecChoice("lz4", frame_major=True),
+        CodecChoice("lz4 plain", frame_major=True),
+        CodecChoice("lz4 bits", frame_major=True, cost=1.4),
+        CodecChoice("lz4", frame_major=False, cost=1.3),
+        CodecChoice("lz4 plain", frame_major=False, cost=1.05),
+        CodecChoice("lz4 bits", frame_major=False, cost=1.9),
+    ),
+    "none": (CodecChoice("none", frame_major=True),),
+    "small": (
+        CodecChoice("zstd", frame_major=False),
+        CodecChoice("zstd plain", frame_major=False, cost=1.1),
+        CodecChoice("zstd bits", frame_major=False, cost=1.3),
+    ),
+    "pcodec": (CodecChoice("pcodec", frame_major=False),),
 }
-"""Chosen by ``python -m benchmarks codecs``; the table is in docs/benchmarks.md."""
-ROUNDED_SPARSE, ROUNDED_DENSE = CodecChoice("lz4 plain", frame_major=False), CodecChoice("lz4 bits", frame_major=True)
-"""What ``fast`` stands for where values were rounded. Three in four responses are zero then, in runs along time, which
-lz4 skips fastest where bytes are not shuffled; other values have bits that are never set."""
+"""Measured by ``python -m benchmarks codecs``; the tables are in docs/benchmarks.md. Of several, each variable has the one
+with the least product of its size squared, of a sample of its chunks, and its cost."""
 
 CHUNK_FRAMES = 30
 """Frames in a chunk of a trial that has chunks of its own: models read windows of 16 to 150 of the usual 300."""
@@ -247,10 +259,11 @@ def variable_layout(
         Shape of one trial in the store, in the order of `variable.dimensions`.
     rows
         Trials in a shard, from `rows_per_shard`.
+    codec
+        Of the codecs that it stands for, the layout has the first; see `codec_choices`.
     bound
         Bound on the error of values that are rounded; None for values as they are.
     """
-    choice = _codec_choice(variable, codec, rounded=bound is not None)
     shared = rows_per_chunk(rows, math.prod(trial_shape) * np.dtype(variable.dtype).itemsize)
     chunk = [shared, *trial_shape]
     axis = variable.frame_axis
@@ -264,18 +277,23 @@ def variable_layout(
         dimensions=(TRIAL, *variable.dimensions),
         chunk=tuple(chunk),
         shard=tuple(shard),
-        codec=ChunkCodec(choice.compressor, _order(axis, len(chunk)) if choice.frame_major else ()),
+        codec=next(iter(codec_choices(variable, codec))),
         attributes={A_UNITS: variable.units, A_LONG_NAME: variable.long_name}
         | ({} if bound is None else {A_MAX_ERROR: bound.document}),
     )
 
 
-def _codec_choice(variable: Variable, codec: CodecName, *, rounded: bool) -> CodecChoice:
-    if codec == "fast" and rounded:
-        return ROUNDED_SPARSE if variable.name == RESPONSES else ROUNDED_DENSE
-    chosen = CODECS[codec]
+def codec_choices(variable: Variable, codec: CodecName) -> Mapping[ChunkCodec, float]:
+    """Return the codecs that chunks of a variable may have, with what reading them costs; first the one by default."""
+    dtype = np.dtype(variable.dtype)
     # pcodec has no form for values of one byte.
-    return chosen if COMPRESSORS[chosen.compressor].supports(np.dtype(variable.dtype)) else CODECS["small"]
+    supported = all(COMPRESSORS[choice.compressor].supports(dtype) for choice in CODECS[codec])
+    order, found = _order(variable.frame_axis, 1 + len(variable.dimensions)), dict[str, tuple[ChunkCodec, float]]()
+    for choice in CODECS[codec if supported else "small"]:
+        one = ChunkCodec(choice.compressor, order if choice.frame_major else ())
+        # Some come to the same: without frames, where these come first already, and where values are single bytes.
+        found.setdefault(str(one.configuration(dtype.itemsize)), (one, choice.cost))
+    return dict(found.values())
 
 
 def _order(frame_axis: int | None, ndim: int) -> tuple[int, ...]:

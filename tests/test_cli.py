@@ -98,6 +98,8 @@ def test_dry_run_foresees_what_a_conversion_makes(mice, tmp_path):
         assert {key: plan[key] for key in ("store", "files_after", "arrays")} == {
             key: summary[key] for key in ("store", "files_after", "arrays")
         }
+        assert plan["bytes_expected_of"].keys() == {variable["name"] for variable in plan["variables"]}
+        assert summary["bytes_expected"] is None and plan["bytes_expected"] > sum(plan["bytes_expected_of"].values())
 
 
 def test_one_bad_mouse_does_not_stop_the_others(mice, tmp_path):
@@ -569,7 +571,7 @@ def test_progress_reaches_its_total(mice, tmp_path):
 
     listener = Listener()
     convert_mouse(next(mice.glob("dynamic*")), tmp_path, progress=listener)
-    assert listener.phases == [["converting", 0, 0], ["statistics of", 0, 0], ["verifying", 0, 0]]
+    assert listener.phases == [["sampling", 0, 0], ["converting", 0, 0], ["statistics of", 0, 0], ["verifying", 0, 0]]
 
 
 FRAMES = 30

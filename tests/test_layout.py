@@ -381,9 +381,9 @@ def test_frames_come_first_only_where_the_codec_says_so(kind: layout.Kind, codec
         shape = tuple(range(5, 5 + len(variable.dimensions)))
         array = layout.variable_layout(variable, shape, n_trials=9, rows=9, codec=codec)
         axis = variable.frame_axis
-        if layout.CODECS[codec].frame_major and axis is not None:
+        if layout.CODECS[codec][0].frame_major and axis is not None:
             stored = array.codec.stored_shape(array.chunk)
             assert stored[:2] == (array.chunk[0], array.chunk[axis + 1])
             assert sorted(array.codec.order) in ([], list(range(len(array.shape))))
         else:
-            assert array.codec == ChunkCodec(layout.CODECS[codec].compressor)
+            assert array.codec == ChunkCodec(layout.CODECS[codec][0].compressor)

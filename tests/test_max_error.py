@@ -589,7 +589,7 @@ def test_progress_of_every_phase_reaches_its_total(dynamic_folder: Path, tmp_pat
 
     listener = Listener()
     convert_mouse(dynamic_folder, tmp_path, progress=listener, max_error={"responses": "1%std", "videos": "1%std"})
-    names = ["measuring", "converting", "statistics of", "verifying"]
+    names = ["measuring", "sampling", "converting", "statistics of", "verifying"]
     assert listener.phases == [[name, 0, 0] for name in names]
 
 
@@ -608,17 +608,18 @@ def test_zarrs_reads_rounded_values(kind: str, fresh: Fresh, converted: Convert)
         assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("codec", ["fast", "small"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_codecs_are_told_by_the_metadata(kind: str, fresh: Fresh, converted: Convert) -> None:
-    store = converted(fresh(f"{kind}_folder"), max_error={"responses": 0.001, STIMULUS[kind]: 0.5})
-    index = check_quick(store)
-    for name, compressor, shuffle in (
-        ("responses", "lz4 plain", "noshuffle"),
-        (STIMULUS[kind], "lz4 bits", "bitshuffle"),
-    ):
-        document = json.loads((store / name / "zarr.json").read_bytes())
+def test_codecs_are_told_by_the_metadata(kind: str, codec: layout.CodecName, fresh: Fresh, converted: Convert) -> None:
+    store = converted(fresh(f"{kind}_folder"), max_error={"responses": 0.001, STIMULUS[kind]: 0.5}, codec=codec)
+    index, shuffles = check_quick(store), {"": "shuffle", "plain": "noshuffle", "bits": "bitshuffle"}
+    for variable in open_mouse(store).recording.variables:
+        document = json.loads((store / variable.name / "zarr.json").read_bytes())
         chain = document["codecs"][0]["configuration"]["codecs"]
-        assert [codec["name"] for codec in chain] == ["bytes", "blosc", "crc32c"]
-        assert chain[1]["configuration"]["shuffle"] == shuffle
-        assert parse_array(name, document) == index.arrays[name]
-        assert index.arrays[name].codec.compressor == compressor
+        array = index.arrays[variable.name]
+        assert parse_array(variable.name, document) == array and array.codec in layout.codec_choices(variable, codec)
+        names = ["transpose"] if array.codec.order else []
+        assert [one["name"] for one in chain] == [*names, "bytes", "blosc", "crc32c"]
+        cname, _, shuffle = array.codec.compressor.partition(" ")
+        assert chain[-2]["configuration"]["cname"] == cname
+        assert chain[-2]["configuration"]["shuffle"] == shuffles[shuffle]

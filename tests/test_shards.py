@@ -21,7 +21,7 @@ from trialpack.store.shards import FileRecord, ShardReader, ShardWriter
 
 Array = NDArray[Any]
 
-COMPRESSORS = sorted({choice.compressor for choice in layout.CODECS.values()})
+COMPRESSORS = sorted({choice.compressor for choices in layout.CODECS.values() for choice in choices})
 # pcodec takes numbers of two bytes or more; the recorded variables are float32 and float64.
 DTYPES = {"pcodec": ["float32", "float64", "int16", "uint32", "int64"]}
 ALL_DTYPES = ["float16", "float32", "float64", "int8", "int16", "int64", "uint8", "uint32", "bool"]
