@@ -55,11 +55,12 @@ class Candidate:
     @property
     def chosen(self) -> str | None:
         """The names in `CODECS` that may stand for it; for static recordings whatever their length and order."""
-        same = {True, False} if self.length is None else {self.frame_major} if self.length == CHUNK_FRAMES else set[bool]()
+        if self.length not in (None, CHUNK_FRAMES):
+            return None
+        orders = {True, False} if self.length is None else {self.frame_major}
+        stored = {(self.coding.of_format, order) for order in orders}
         found = [
-            name
-            for name, choices in CODECS.items()
-            if any(one.compressor == self.coding.of_format and one.frame_major in same for one in choices)
+            name for name, choices in CODECS.items() if stored & {(one.compressor, one.frame_major) for one in choices}
         ]
         return ", ".join(found) or None
 

@@ -99,7 +99,10 @@ def run(options: argparse.Namespace) -> list[Table]:
             sample = StaticSample(data.recording(options.data, mouse, STATIC_TRIALS), effort)
             tables.append(_static(sample, f"mouse {mouse}, {options.threads} threads", codings, rounds))
         else:
-            tree, title = data.recording(options.data, mouse, DYNAMIC_TRIALS), f"mouse {mouse}, {options.threads} threads"
+            tree, title = (
+                data.recording(options.data, mouse, DYNAMIC_TRIALS),
+                f"mouse {mouse}, {options.threads} threads",
+            )
             tables.append(_dynamic(DynamicSample(tree, effort), title, lengths, codings, rounds))
             rounded = DynamicSample(tree, effort, BOUNDS)
             tables.append(_dynamic(rounded, f"{title}, rounded", (CHUNK_FRAMES,), CHOICES, rounds))

@@ -88,7 +88,7 @@ class Case:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns; the best counts (%(default)s)")
-    parser.add_argument("--traces", type=Path, metavar="NPZ", help="real traces: measure what bounds do to these instead")
+    parser.add_argument("--traces", type=Path, metavar="NPZ", help="measure what bounds do to real traces instead")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw size against error")
 
 

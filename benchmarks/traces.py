@@ -1,7 +1,7 @@
 """What bounds on errors do to science: real traces within each bound, beside what a recording is unsure of itself.
 
-The traces are no part of the project: a ``.npz`` with ``deconvolved`` and ``fluorescence``, (n_neurons, n_scans), such as
-those of NeuronsXnets (github.com/nicktz4/NeuronsXnets, MIT): ten neurons of a mouse's area LM at 6.3 Hz.
+The traces are no part of the project: a ``.npz`` with ``deconvolved`` and ``fluorescence``, (n_neurons, n_scans). Those of
+docs/precision.md are from github.com/nicktz4/NeuronsXnets (MIT): ten neurons of a mouse's area LM at 6.3 Hz.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PERCENTS = (0.01, 0.1, 1, 5, 10, 20)
 RATE, FRAME_RATE, DECAY = 6.3, 30, 1.0
 """Scans a second of the recording; frames a second of published mice; seconds in which its indicator decays, about."""
 FRAMES, TRIALS, PIECES = 300, 4, 200
-"""Traces are cut into trials of so many frames; stores have so many trials, and neurons of as many pieces of each trace."""
+"""Traces are cut into trials of so many frames; stores have so many trials, and so many pieces of each as neurons."""
 _RIDGE = 100.0
 _MAD = 1.4826  # standard deviations of normal noise in one median of its distances from zero
 
@@ -40,14 +40,15 @@ DEVIATION_COLUMNS = (
     Column("events", "events", "+.2%"),
     Column("local maxima", "maxima", "+.2%"),
     Column("ridge r", "ridge", ".4f"),
-    Column("constant trials", "constant", "d"),
+    Column("constant trials", "constant", ".1%"),
 )
 NOTES = (
-    f"Interpolated to {FRAME_RATE} frames a second, as published mice are. fast, small: bytes of a store of the traces over those of float32. r: correlation with the source, of the worst "
-    "neuron. std, events (frames more than one standard deviation above the mean), local maxima (frames not below their neighbours, and above one of "
-    "them): changes of what there is of them in all; std of the neuron whose changes most. ridge r: mean correlation of each neuron, in the second "
-    "half of the recording, with what a ridge model fitted to the first half predicts from the other neurons. "
-    f"constant trials: of {FRAMES} frames, of one neuron, that vary in the source only.",
+    f"Interpolated to {FRAME_RATE} frames a second, as published mice are. fast, small: bytes of a store of the traces "
+    "over those of float32. r: correlation with the source, of the worst neuron. std, events (frames more than one "
+    "standard deviation above the mean), local maxima (frames not below their neighbours, and above one of them): "
+    "changes of what there is of them in all; std of the neuron whose changes most. ridge r: mean correlation of each "
+    "neuron, in the second half of the recording, with what a ridge model fitted to the first half predicts from the "
+    f"other neurons. constant trials: of those of one neuron and {FRAMES} frames, how many vary in the source only.",
 )
 DOUBT_COLUMNS = (
     Column("what is changed", "what"),
@@ -57,8 +58,8 @@ DOUBT_COLUMNS = (
     Column("most over 0.1%std", "tenth_most", ".0f"),
 )
 DOUBT_NOTES = (
-    "RMS change of deconvolved activity over its standard deviation, of the neuron where it is least and most; and that "
-    "over the bound. Fluorescence above its median is deconvolved by a decaying exponential, without negative activity "
+    "RMS change of deconvolved activity over its standard deviation, of the neuron where it is least and most; and "
+    "that over the bound. Fluorescence above its median is deconvolved by a decaying exponential, without negative activity "
     "(OASIS, Friedrich et al. 2017, AR(1)). Noise: from the median distance of neighbouring scans.",
 )
 
@@ -99,7 +100,7 @@ class _Known:
 
     source: Floats
 
-    def compare(self, traces: Floats) -> dict[str, float | int]:
+    def compare(self, traces: Floats) -> dict[str, float]:
         """Return how they differ."""
         source, change = self.source, traces.std(axis=1) / self.source.std(axis=1) - 1
         r = [np.corrcoef(one, other)[0, 1] for one, other in zip(source, traces, strict=True)]
@@ -111,7 +112,7 @@ class _Known:
             "events": _change((traces > level).sum(), (source > level).sum()),
             "maxima": _change(_maxima(traces), _maxima(source)),
             "ridge": _ridge(traces),
-            "constant": int((vary & (np.ptp(_trials(traces), axis=-1) == 0)).sum()),
+            "constant": float((vary & (np.ptp(_trials(traces), axis=-1) == 0)).mean()),
         }
 
 

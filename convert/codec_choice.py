@@ -24,7 +24,7 @@ from .formats.source import Source, SourcePart, TrialReader
 from .plan import Plan
 from .rounding import Limits, round_within
 
-TRIALS_PER_SAMPLE, LEAST_TRIALS, MOST_TRIALS = 8, 4, 32
+TRIALS_PER_SAMPLE, LEAST_TRIALS, MOST_TRIALS = 16, 4, 24
 """One trial in so many is looked at, but at least and at most so many: a small part of the time of a conversion."""
 MOST_ROWS = 8
 """Of the trials that share a chunk."""
@@ -159,8 +159,8 @@ def choose_codecs(plan: Plan, parts: Sequence[Found]) -> Plan:
 
     Notes
     -----
-    The codec is the one with the least product of size squared and time to read (`layout.CodecChoice.cost`): size counts
-    twice. Of values that are rounded, codecs are left out with which they would take more than without rounding.
+    The codec is the one with the least product of size squared and time to read (`layout.CodecChoice.cost`): size
+    counts twice. Of values that are rounded, codecs are left out with which they would take more than without rounding.
     """
     recorded = list[ArrayLayout]()
     for variable, array in zip(plan.variables, plan.recorded, strict=True):

@@ -187,7 +187,7 @@ def predict_sizes(
 
     Notes
     -----
-    Reads one trial in eight, from 4 to 32 of them, spread evenly over those of each tier; and all train trials of
+    Reads one trial in sixteen, from 4 to 24 of them, spread evenly over those of each tier; and all train trials of
     variables whose bound is a part of the standard deviation. Sampled trials that cannot be read are left out: a
     conversion reports them.
     """
@@ -476,9 +476,7 @@ class _Conversion:
             progress=self._progress,
         )
 
-    def _phase(
-        self, name: str, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W]
-    ) -> list[_Found]:
+    def _phase(self, name: str, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W]) -> list[_Found]:
         """Do work that is a phase of its own, if there is any."""
         if tasks:
             self._progress.start(name, *map(sum, zip(*(work.extent for work in tasks), strict=True)))

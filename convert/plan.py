@@ -28,8 +28,8 @@ from .schema import Schema
 from .small_arrays import SmallPlan, plan_small_arrays, small_problems
 
 _BESIDE = 0.5
-"""Bytes of the arrays beside the recorded variables, which are hardly more than statistics, over those before compression:
-0.4 to 0.7 in stores of samples."""
+"""Bytes of the arrays beside the recorded variables, most of them statistics, over those before compression: 0.4 to 0.7
+in stores of samples."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class CodecChoice:
     frame_major
         Store the frames of a chunk outermost: decodes straight into a frame-major batch, compresses worse.
     cost
-        Time to read what was stored so, over that of the first choice. Of `small`, with the time to fetch it at 100 MB/s.
+        Time to read what was stored so, over that of the first choice; of `small`, with that to fetch it at 100 MB/s.
     """
 
     compressor: Compressor
@@ -98,8 +98,8 @@ CODECS: Mapping[CodecName, tuple[CodecChoice, ...]] = {
     ),
     "pcodec": (CodecChoice("pcodec", frame_major=False),),
 }
-"""Measured by ``python -m benchmarks codecs``; the tables are in docs/benchmarks.md. Of several, each variable has the one
-with the least product of its size squared, of a sample of its chunks, and its cost."""
+"""Measured by ``python -m benchmarks codecs``; the tables are in docs/benchmarks.md. Of several, each variable has the
+one with the least product of its size squared, of a sample of its chunks, and its cost."""
 
 CHUNK_FRAMES = 30
 """Frames in a chunk of a trial that has chunks of its own: models read windows of 16 to 150 of the usual 300."""

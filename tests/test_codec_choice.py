@@ -1,7 +1,6 @@
-"""The codec of each variable is chosen by what a sample of its chunks comes to; sizes are foreseen from the same sample."""
+"""The codec of a variable is chosen by what a sample of its chunks comes to; sizes are foreseen from the same sample."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -189,7 +188,8 @@ def test_every_kind_of_variable_has_a_codec(trials: int, codec: CodecName, tmp_p
     lacking = [("bytes", 4), ("halves", 0)] if trials > 1 else []
     declared = ['dimensions = ["neuron", "frame"]', 'dimensions = ["place", "frame"]']
     toml = f'[variables.responses]\n{declared[0]}\nrole = "target"\n' + "".join(
-        f"[variables.{name}]\n{declared[1]}\noptional = true\n" + ("missing = 0\n" if name in ("bytes", "counts") else "")
+        f"[variables.{name}]\n{declared[1]}\noptional = true\n"
+        + ("missing = 0\n" if name in ("bytes", "counts") else "")
         for name in ("zeros", "nothing", "bytes", "counts")
     )
     toml += '[variables.halves]\noptional = true\ndimensions = ["frame"]\n[variables.flags]\ndimensions = ["frame"]\n'
