@@ -1,7 +1,7 @@
 """What bounds on errors do to science: real traces within each bound, beside what a recording is unsure of itself.
 
-The traces are no part of the project: a ``.npz`` with ``deconvolved`` and ``fluorescence``, (n_neurons, n_scans). Those of
-docs/precision.md are from github.com/nicktz4/NeuronsXnets (MIT): ten neurons of a mouse's area LM at 6.3 Hz.
+The traces are no part of the project: a ``.npz`` with ``deconvolved`` and ``fluorescence``, (n_neurons, n_scans). Those
+of docs/precision.md are from github.com/nicktz4/NeuronsXnets (MIT): ten neurons of a mouse's area LM at 6.3 Hz.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ DOUBT_COLUMNS = (
     Column("most over 0.1%std", "tenth_most", ".0f"),
 )
 DOUBT_NOTES = (
-    "RMS change of deconvolved activity over its standard deviation, of the neuron where it is least and most; and "
-    "that over the bound. Fluorescence above its median is deconvolved by a decaying exponential, without negative activity "
-    "(OASIS, Friedrich et al. 2017, AR(1)). Noise: from the median distance of neighbouring scans.",
+    "RMS change of deconvolved activity over its standard deviation, of the neuron where it is least and of the one where "
+    "it is most; and that over the bound. Fluorescence above its median is deconvolved by a decaying exponential, without "
+    "negative activity (OASIS, Friedrich et al. 2017, AR(1)). Noise: from the median distance of neighbouring scans.",
 )
 
 

@@ -93,8 +93,8 @@ CODECS: Mapping[CodecName, tuple[CodecChoice, ...]] = {
     "none": (CodecChoice("none", frame_major=True),),
     "small": (
         CodecChoice("zstd", frame_major=False),
-        CodecChoice("zstd plain", frame_major=False, cost=1.1),
-        CodecChoice("zstd bits", frame_major=False, cost=1.3),
+        CodecChoice("zstd plain", frame_major=False, cost=1.05),
+        CodecChoice("zstd bits", frame_major=False, cost=1.15),
     ),
     "pcodec": (CodecChoice("pcodec", frame_major=False),),
 }

@@ -1,4 +1,4 @@
-"""The codec of a variable is chosen by what a sample of its chunks comes to; sizes are foreseen from the same sample."""
+"""The codec of a variable is chosen by a sample of its chunks; sizes are foreseen from the same trials."""
 
 import json
 from collections.abc import Callable, Mapping
