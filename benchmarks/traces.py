@@ -58,9 +58,9 @@ DOUBT_COLUMNS = (
     Column("most over 0.1%std", "tenth_most", ".0f"),
 )
 DOUBT_NOTES = (
-    "RMS change of deconvolved activity over its standard deviation, of the neuron where it is least and of the one where "
-    "it is most; and that over the bound. Fluorescence above its median is deconvolved by a decaying exponential, without "
-    "negative activity (OASIS, Friedrich et al. 2017, AR(1)). Noise: from the median distance of neighbouring scans.",
+    "RMS change of deconvolved activity over its standard deviation, of the neuron where it is least and of that where "
+    "it is most; and that over the bound. Fluorescence above its median is deconvolved by a decaying exponential, "
+    "without negative activity (OASIS, Friedrich et al. 2017, AR(1)). Noise: from the median distance of neighbours.",
 )
 
 
