@@ -85,10 +85,10 @@ CODECS: Mapping[CodecName, tuple[CodecChoice, ...]] = {
     "fast": (
         CodecChoice("lz4", frame_major=True),
         CodecChoice("lz4 plain", frame_major=True),
-        CodecChoice("lz4 bits", frame_major=True, cost=1.4),
+        CodecChoice("lz4 bits", frame_major=True, cost=1.3),
         CodecChoice("lz4", frame_major=False, cost=1.3),
         CodecChoice("lz4 plain", frame_major=False, cost=1.05),
-        CodecChoice("lz4 bits", frame_major=False, cost=1.9),
+        CodecChoice("lz4 bits", frame_major=False, cost=1.55),
     ),
     "none": (CodecChoice("none", frame_major=True),),
     "small": (

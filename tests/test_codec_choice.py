@@ -66,7 +66,7 @@ CASES: Mapping[str, tuple[Responses, str | None, str, tuple[int, ...]]] = {
     "activity": (activity, None, "lz4", FRAMES_FIRST),
     "rounded activity": (activity, "0.1%std", "lz4", ()),
     "spikes": (spikes, None, "lz4 plain", FRAMES_FIRST),
-    "rounded fluorescence": (fluorescence, "1%std", "lz4 bits", FRAMES_FIRST),
+    "rounded fluorescence": (fluorescence, "1%std", "lz4 bits", ()),
 }
 
 
