@@ -6,6 +6,7 @@ of docs/precision.md are from github.com/nicktz4/NeuronsXnets (MIT): ten neurons
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 from collections.abc import Mapping
@@ -17,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from trialpack import convert_mouse, open_mouse
 from trialpack.convert.rounding import by_channel, round_within
-from trialpack.store.layout import RESPONSES
+from trialpack.store.layout import CHUNK_FRAMES, RESPONSES
 
+from .codings import Coding, Shuffle, encode_all
 from .report import Column, Table
 
 Floats = NDArray[np.float64]
@@ -28,6 +30,8 @@ RATE, FRAME_RATE, DECAY = 6.3, 30, 1.0
 """Scans a second of the recording; frames a second of published mice; seconds in which its indicator decays, about."""
 FRAMES, TRIALS, PIECES = 300, 4, 200
 """Traces are cut into trials of so many frames; stores have so many trials, and so many pieces of each as neurons."""
+WAY_PERCENTS, WAY_PIECES = (0.1, 1), 160
+"""Bounds, and pieces of each trace that are the neurons of a chunk."""
 _RIDGE = 100.0
 _MAD = 1.4826  # standard deviations of normal noise in one median of its distances from zero
 
@@ -62,6 +66,19 @@ DOUBT_NOTES = (
     "it is most; and that over the bound. Fluorescence above its median is deconvolved by a decaying exponential, "
     "without negative activity (OASIS, Friedrich et al. 2017, AR(1)). Noise: from the median distance of neighbours.",
 )
+WAYS: tuple[tuple[bool, Shuffle], ...] = tuple(itertools.product((True, False), ("byte", "", "bit")))
+"""Of `fast`: whether frames come first in a chunk, and how it is shuffled."""
+WAY_COLUMNS = (
+    Column("traces", "traces"),
+    *(
+        Column(f"{'frames' if first else 'neurons'} first, {shuffle or 'no'} shuffle", f"{first} {shuffle}", ".3f")
+        for first, shuffle in WAYS
+    ),
+)
+WAY_NOTES = (
+    "lz4, level 9: encoded bytes over those of float32. Spikes: activity of fluorescence as above, at the scans of the "
+    "recording, with exact zeros.",
+)
 
 
 def tables(path: Path, folder: Path) -> list[Table]:
@@ -72,8 +89,14 @@ def tables(path: Path, folder: Path) -> list[Table]:
         Table(f"{name.capitalize()}, real traces", DEVIATION_COLUMNS, _rows(_as_published(one), folder), NOTES)
         for name, one in traces.items()
     ]
-    doubts = _doubts(traces["fluorescence"])
-    return [*kinds, Table("What deconvolution is unsure of", DOUBT_COLUMNS, doubts, DOUBT_NOTES)]
+    spikes = np.stack([_deconvolve(one, DECAY) for one in traces["fluorescence"]])
+    as_stored = {name: _as_published(one) for name, one in traces.items()} | {"spikes": spikes}
+    ways = [_sizes_by_way(name, one, percent) for name, one in as_stored.items() for percent in (None, *WAY_PERCENTS)]
+    return [
+        *kinds,
+        Table("What deconvolution is unsure of", DOUBT_COLUMNS, _doubts(traces["fluorescence"]), DOUBT_NOTES),
+        Table("Ways of storing chunks", WAY_COLUMNS, ways, WAY_NOTES),
+    ]
 
 
 def _as_published(traces: Floats) -> Floats:
@@ -86,12 +109,29 @@ def _rows(traces: Floats, folder: Path) -> list[dict[str, Any]]:
     known = _Known(traces)
     rows = [{"bound": "float32", **known.compare(traces), **_sizes(traces, None, folder)}]
     for percent in PERCENTS:
-        bound, std = f"{percent}%std", traces.std(axis=1)
-        stored = np.empty(traces.shape, np.float32)
-        if round_within(traces, by_channel(std * percent / 100, 2), stored) is not None:
-            raise RuntimeError(f"float32 does not hold all values within {bound}")
+        bound, stored = f"{percent}%std", _rounded(traces, percent)
         rows.append({"bound": bound, **known.compare(stored.astype(np.float64)), **_sizes(traces, bound, folder)})
     return rows
+
+
+def _rounded(traces: Floats, percent: float) -> NDArray[np.float32]:
+    """Return traces within a part of each neuron's standard deviation."""
+    stored = np.empty(traces.shape, np.float32)
+    if round_within(traces, by_channel(traces.std(axis=1) * percent / 100, 2), stored) is not None:
+        raise RuntimeError(f"float32 does not hold all values within {percent}%std")
+    return stored
+
+
+def _sizes_by_way(name: str, traces: Floats, percent: float | None) -> dict[str, Any]:
+    """Return what chunks take in each of the ways that `fast` stands for."""
+    values = traces.astype(np.float32) if percent is None else _rounded(traces, percent)
+    pieces = _trials(values)[:, :WAY_PIECES].reshape(-1, FRAMES)
+    row: dict[str, Any] = {"traces": name if percent is None else f"{name}, {percent}%std"}
+    for first, shuffle in WAYS:
+        cut = [pieces[:, start : start + CHUNK_FRAMES] for start in range(0, FRAMES, CHUNK_FRAMES)]
+        chunks = encode_all(Coding("lz4", 9, shuffle), [np.ascontiguousarray(one.T if first else one) for one in cut])
+        row[f"{first} {shuffle}"] = chunks.stored / chunks.raw
+    return row
 
 
 @dataclass(frozen=True)
@@ -120,7 +160,7 @@ def _change(found: int, known: int) -> float:
     return int(found) / int(known) - 1
 
 
-def _trials(traces: Floats) -> Floats:
+def _trials(traces: NDArray[Any]) -> NDArray[Any]:
     """Return ``(n_neurons, n_trials, FRAMES)``."""
     whole = traces.shape[1] // FRAMES
     return traces[:, : whole * FRAMES].reshape(len(traces), whole, FRAMES)
