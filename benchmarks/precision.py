@@ -195,7 +195,8 @@ def _speed(mouse: Mouse, variables: list[str], window: int | None, epochs: int) 
 def _errors(mouse: Mouse, exact: Mouse, source: Path, variable: Variable) -> dict[str, float]:
     """Compare all valid values with the source; `exact` has the statistics by which they are normalized."""
     assert exact.recording.n_frames is not None
-    scale = affines(exact, _NORMALIZE, int(exact.recording.n_frames.max()))[variable.name].scale
+    n_frames = int(exact.recording.n_frames.max())
+    scale = affines(exact, _NORMALIZE, [variable.name], n_frames, None)[variable.name].scale
     largest, total, normalized, squares, count, known = 0.0, 0.0, 0.0, 0.0, 0, _Correlation()
     for found, wanted in _pairs(mouse, source, variable):
         error = np.abs(found - wanted)

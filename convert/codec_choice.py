@@ -221,8 +221,8 @@ def _encode(work: SampleTask, one: Sampled, reader: TrialReader) -> Encoded:
         for limits, chunks in zip(ways, made, strict=True):
             for block, chunk in zip(blocks, chunks, strict=True):
                 _store(view[*block, ...], limits, chunk[place, ...])
-    sizes = [[sum(_size(codec, chunk) for chunk in chunks) for codec in one.codecs] for chunks in made]
-    return Encoded(len(rows), np.array(sizes[0]), np.array(sizes[1:] or np.zeros_like(sizes)).reshape(-1))
+    sizes = [np.sum([_sizes(one.codecs, chunk) for chunk in chunks], axis=0) for chunks in made]
+    return Encoded(len(rows), sizes[0], sizes[1] if len(sizes) > 1 else np.zeros_like(sizes[0]))
 
 
 def _store(part: NDArray[Any], limits: Limits | None, chunk: NDArray[Any]) -> None:
@@ -235,5 +235,9 @@ def _store(part: NDArray[Any], limits: Limits | None, chunk: NDArray[Any]) -> No
             round_within(part, limits, target)
 
 
-def _size(codec: ChunkCodec, chunk: NDArray[Any]) -> int:
-    return sum(part.nbytes for part in codec.encode(np.ascontiguousarray(codec.stored_view(chunk))))
+def _sizes(codecs: Sequence[ChunkCodec], chunk: NDArray[Any]) -> list[int]:
+    """Return the bytes of a chunk with each codec."""
+    stored = {
+        order: np.ascontiguousarray(one.stored_view(chunk)) for order, one in {c.order: c for c in codecs}.items()
+    }
+    return [sum(part.nbytes for part in codec.encode(stored[codec.order])) for codec in codecs]
