@@ -76,6 +76,13 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "report": ("print", 5),
     },
 }
+BAD["predict_sizes"] = {
+    "source": PATHS,
+    "plan": (None, "plan", 5, {}),
+    "workers": COUNTS,
+    "max_memory": BYTES,
+    "progress": LISTENERS,
+}
 BAD["convert_mouse"] = BAD["plan_mouse"] | {
     "workers": COUNTS,
     "scheduler": (5, ["tcp://127.0.0.1:1"]),
@@ -97,6 +104,7 @@ def arguments(store: Path, sample_mice: dict[str, Path], tmp_path: Path) -> dict
     source, mouse = sample_mice["static_folder"], trialpack.open_mouse(store)
     return {
         "plan_mouse": {"source": source, "to": tmp_path / "out"},
+        "predict_sizes": {"source": source, "plan": trialpack.plan_mouse(source, tmp_path / "out")},
         "convert_mouse": {"source": source, "to": tmp_path / "out"},
         "export_mouse": {"store": store, "to": tmp_path / "out"},
         "verify_mouse": {"store": store},

@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -137,11 +137,12 @@ def serializer_of(array: ArrayLayout) -> Any:
 
 def compressors_of(array: ArrayLayout) -> list[Any]:
     levels = {"lz4": 9, "zstd": 6}
-    if array.codec.compressor not in levels:
+    name, _, how = array.codec.compressor.partition(" ")
+    if name not in levels:
         return [Crc32cCodec()]
-    size = array.numpy_dtype.itemsize
-    cname: Any = array.codec.compressor
-    shuffle = "shuffle" if size > 1 else "noshuffle"
+    size, cname = array.numpy_dtype.itemsize, cast(Any, name)
+    shuffles: dict[str, Any] = {"": "shuffle" if size > 1 else "noshuffle", "plain": "noshuffle", "bits": "bitshuffle"}
+    shuffle = shuffles[how]
     return [BloscCodec(typesize=size, cname=cname, clevel=levels[cname], shuffle=shuffle, blocksize=0), Crc32cCodec()]
 
 
