@@ -187,6 +187,4 @@ def _beyond(in_file: int, n_frames: int, padded: int) -> str:
 
 
 def _rate(mouse: Mouse) -> str:
-    rates = {one.frame_rate for one in mouse.recording.variables if one.frame_axis is not None}
-    rate = rates.pop() if len(rates) == 1 else None
-    return f" ({rate:g} Hz)" if rate else ""
+    return f" ({mouse.frame_rate:g} Hz)" if mouse.frame_rate else ""

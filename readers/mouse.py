@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from ..store.arguments import check_type
+from ..store.variables import frame_rate_of
 from .recording import Trial, recording_of
 from .rows import dask_array, read_rows
 from .selection import POSITION, Choice, Tier, as_names, choose
@@ -65,6 +66,11 @@ class Mouse:
     def variables(self) -> tuple[str, ...]:
         """Names of the recorded variables."""
         return tuple(self.recording.arrays)
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second (Hz); None without frames, where it is not known, or where variables have different ones."""
+        return frame_rate_of(self.recording.variables)
 
     @property
     def n_neurons(self) -> int:

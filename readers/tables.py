@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import StoreIndex, layout
-from ..store.variables import Channel, Variable
+from ..store.variables import Channel, Variable, frame_rate_of
 from .recording import Recording
 from .selection import POSITION
 
@@ -209,8 +209,8 @@ def _channels(variables: Sequence[Variable]) -> dict[str, dict[str, NDArray[Any]
 
 def _times(index: StoreIndex) -> dict[str, dict[str, Any]]:
     """Return the seconds from the first frame of a trial, where there are frames of one known rate."""
-    rates = {one.frame_rate for one in index.variables if one.frame_rate is not None}
-    sizes = {name: size for one in index.recorded for name, size in zip(one.dimensions, one.shape, strict=True)}
-    if len(rates) != 1 or layout.FRAME not in sizes:
+    rate = frame_rate_of(index.variables)
+    if rate is None:
         return {}
-    return {layout.FRAME: {TIME: np.arange(sizes[layout.FRAME]) / rates.pop()}}
+    sizes = {name: size for one in index.recorded for name, size in zip(one.dimensions, one.shape, strict=True)}
+    return {layout.FRAME: {TIME: np.arange(sizes[layout.FRAME]) / rate}}

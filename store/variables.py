@@ -329,6 +329,12 @@ def stimulus_of(variables: Sequence[Variable]) -> Variable | None:
     return next((variable for variable in variables if variable.role == "stimulus"), None)
 
 
+def frame_rate_of(variables: Sequence[Variable]) -> float | None:
+    """Return the frames a second of a recording; None where they are not known, or not the same for all variables."""
+    rates = {variable.frame_rate for variable in variables if variable.frame_rate is not None}
+    return rates.pop() if len(rates) == 1 else None
+
+
 def in_order(variables: Sequence[Variable]) -> tuple[Variable, ...]:
     """Return variables in the order of a store: stimulus, targets, inputs; known ones first, then by name."""
     known, roles = list(KNOWN), get_args(Role)

@@ -53,6 +53,19 @@ def test_frames_have_their_time_in_seconds(mouse):
     assert found["frame_time"].attrs["units"] == "s" and found["time"].dims == ("trial", "frame")
 
 
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [("frame_rate = 20", 20.0), ("", None), ("frame_rate = 20\n[variables.gaze]\nframe_rate = 60", None)],
+    ids=["one", "none", "two"],
+)
+def test_the_frame_rate_is_that_of_all_variables(mouse, tmp_path, rates, expected):
+    assert mouse.frame_rate == 20
+    (tmp_path / "lab/trialpack.toml").write_text(f"{rates}\n[variables.paw]\noptional = true")
+    found = open_mouse(convert_mouse(tmp_path / "lab", tmp_path / "others").store)
+    assert found.frame_rate == expected
+    assert ("frame_time" in found.to_xarray().coords) == (expected is not None)
+
+
 def test_neurons_are_found_by_their_unit_ids(mouse):
     found = mouse.to_xarray(neurons=[4, 0, 2]).sel(unit_ids=[17, 23])
     assert found["position"].values.tolist() == [2, 4]
