@@ -232,13 +232,40 @@ class Mouse:
 
         array, rows, taken = self.recording.array(name), self.rows(tier=tier, trials=trials), None
         if neurons is not None:
-            if not self._has_neurons(name):
-                raise OptionError(
-                    Problem(self.recording.label, f"{name} has no neurons", f"choose neurons of {self._with_neurons()}")
-                )
-            taken = (array.dimensions.index(layout.NEURON), self.positions(neurons))
+            taken = (array.dimensions.index(layout.NEURON), self._positions_of(name, neurons))
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
         return dask_array(self.index.folder, array, rows, taken, token)
+
+    def array(
+        self, name: str, *, tier: Tier = None, trials: Choice | None = None, neurons: Choice | None = None
+    ) -> NDArray[Any]:
+        """Read a recorded variable of some trials at once, on all cores.
+
+        Parameters
+        ----------
+        name, tier, trials, neurons
+            As in `dask`.
+
+        Returns
+        -------
+        ndarray
+            What ``mouse.dask(…).compute()`` gives: axes, dtype and units of ``mouse[name]``, padded with NaN. Its axes
+            lie in memory as in the store's chunks: `numpy.ascontiguousarray` copies them into their order.
+
+        Raises
+        ------
+        OptionError
+            There is no such variable, tier, trial or neuron.
+        ResourceError
+            It takes more memory than is available.
+        CorruptStoreError
+            The store is damaged, or was replaced since it was opened.
+        """
+        from .arrays import read_array
+
+        self.recording.array(name)
+        positions = None if neurons is None else self._positions_of(name, neurons)
+        return read_array(self.index, self.recording, name, self.rows(tier=tier, trials=trials), positions)
 
     def trial(self, trial_id: int) -> Trial:
         """Read one trial, cut at its valid length.
@@ -353,8 +380,12 @@ class Mouse:
         every = np.arange(len(self.recording.trial_ids))
         return f"{len(self.recording.given(name, every))} of {len(every)}"
 
-    def _with_neurons(self) -> str:
-        return ", ".join(filter(self._has_neurons, self.variables))
+    def _positions_of(self, name: str, neurons: Choice) -> NDArray[np.int64]:
+        """Return the positions of chosen neurons, of a variable that has neurons."""
+        if not self._has_neurons(name):
+            advice = f"choose neurons of {', '.join(filter(self._has_neurons, self.variables))}"
+            raise OptionError(Problem(self.recording.label, f"{name} has no neurons", advice))
+        return self.positions(neurons)
 
     def _has_neurons(self, name: str) -> bool:
         return layout.NEURON in self.recording.array(name).dimensions

@@ -69,10 +69,10 @@ class Space:
         return self.free_files is not None and self.files > self.free_files
 
     def _text(self, nbytes: int) -> str:
-        free = "an unknown number of bytes" if self.free is None else _bytes(self.free)
+        free = "an unknown number of bytes" if self.free is None else bytes_text(self.free)
         count, more = (f" in {self.files} files", f" and {self.free_files} files") if self._too_many else ("", "")
         bound = "up to " if nbytes > self.least else ""
-        return f"{bound}{_bytes(nbytes)}{count} are needed; {free}{more} free in {self.folder}"
+        return f"{bound}{bytes_text(nbytes)}{count} are needed; {free}{more} free in {self.folder}"
 
 
 def measure_space(path: Path, nbytes: int, files: int, least: int) -> Space:
@@ -96,7 +96,8 @@ def measure_space(path: Path, nbytes: int, files: int, least: int) -> Space:
     return Space(folder, nbytes + files * status.f_frsize, files, least, free, free_files)
 
 
-def _bytes(nbytes: int) -> str:
+def bytes_text(nbytes: int) -> str:
+    """Return a number of bytes as a person reads it."""
     if nbytes < 1000:
         return f"{nbytes} bytes"
     power = min(4, (len(str(nbytes)) - 1) // 3)

@@ -37,6 +37,16 @@ def _ignore(place: int) -> None:
     """Do nothing about a task that returned."""
 
 
+def available_memory() -> int | None:
+    """Return the bytes of memory that the system can give, its caches included; None where it does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            facts = dict(line.split(":") for line in file)
+        return int(facts["MemAvailable"].removesuffix("kB\n")) * 1024
+    except (OSError, ValueError, KeyError):  # of Linux only
+        return None
+
+
 class Workers(ABC):
     """A place where tasks run."""
 
