@@ -50,7 +50,8 @@ class TrialLoader:
         Samples in a batch. All samples of a batch have the same number of frames; where whole trials differ in length,
         each length has batches of its own.
     window
-        Frames of a sample; None for all valid frames of a trial, or for static mice.
+        Frames of a sample, or its duration, such as ``"2s"`` or ``"500ms"``: as many frames as each mouse has in that
+        time; None for all valid frames of a trial, or for static mice.
     stride
         Every how many frames of the recording one is taken: ``window=16, stride=2`` covers 31 frames.
     windows
@@ -115,6 +116,10 @@ class TrialLoader:
 
     Notes
     -----
+    A duration has to be a whole number of frames, within a twentieth of one, since it is rounded: at 30 Hz, ``"533ms"``
+    is 16 frames, and ``"0.55s"``, 16.5, is refused. With a stride, it is what the window covers: of ``window="2s",
+    stride=2`` every second of 60 frames.
+
     Each `iter` is the next epoch, unless `set_epoch` said which; also after a loop that was left early. Leaving a loop
     ends its threads. Each iterator that is open reads ahead for itself; `state_dict` speaks of the latest. A batch
     stays valid for as long as anything holds it: its memory is used again when the last view of it has died.
@@ -133,7 +138,7 @@ class TrialLoader:
         *,
         tier: Tier,
         batch_size: int,
-        window: int | None = None,
+        window: int | str | None = None,
         stride: int = 1,
         windows: WindowChoice | None = None,
         variables: Sequence[str] | str | None = None,
@@ -158,7 +163,7 @@ class TrialLoader:
     ) -> None:
         shuffle, drop_last = check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
         self.mice, self._report, self._process = checked_mice(mice), checked_report(report), Process()
-        frames = checked_windows(window, stride, windows, shuffle=shuffle)
+        frames = checked_windows(self.mice, window, stride, windows, shuffle=shuffle)
         turns = checked_turns(mixing, rank, world_size, drop_last=drop_last)
         samples = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...store import OptionError, Problem
-from ...store.arguments import check_bytes, check_choice, check_count, check_type
+from ...store.arguments import check_bytes, check_choice, check_count, check_type, refuse
 from ...store.tasks import available_cores
 from ..mouse import Mouse
 from ..sampling import Mixing, WindowChoice, Windows
@@ -63,9 +64,9 @@ class Turns:
 
 @dataclass(frozen=True)
 class Order:
-    """Which samples form a batch, in what order; attributes as in `TrialLoader`."""
+    """Which samples form a batch, in what order; attributes as in `TrialLoader`, windows of each mouse."""
 
-    windows: Windows
+    windows: Sequence[Windows]
     turns: Turns
     batch_size: int
     seed: int
@@ -101,19 +102,47 @@ def checked_report(report: Callable[[str], object] | None) -> Callable[[str], ob
     return report
 
 
-def checked_windows(window: int | None, stride: int, choice: WindowChoice | None, *, shuffle: bool) -> Windows:
-    """Return which frames of a trial become samples.
+def checked_windows(
+    mice: Sequence[Mouse], window: int | str | None, stride: int, choice: WindowChoice | None, *, shuffle: bool
+) -> tuple[Windows, ...]:
+    """Return which frames of a trial become samples, for each mouse.
 
     Raises
     ------
     OptionError
-        An argument does not fit.
+        An argument does not fit; or a duration is no whole number of frames of a mouse.
     """
     stride = check_count("stride", stride, 1)
-    window = None if window is None else check_count("window", window, 1)
     choice = ("random" if shuffle else "every") if choice is None else choice
     check_choice("windows", choice, get_args(WindowChoice))
-    return Windows(window, stride, choice)
+    if isinstance(window, str):
+        return tuple(Windows(_frames(mouse, window, stride), stride, choice) for mouse in mice)
+    window = None if window is None else check_count("window", window, 1)
+    return (Windows(window, stride, choice),) * len(mice)
+
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s)")
+_ROUNDED = 0.05
+"""The part of a frame that a duration may be off: 16 frames of 30 Hz are written as 533ms."""
+
+
+def _frames(mouse: Mouse, window: str, stride: int) -> int:
+    """Return how many frames, every `stride` of which are taken, last as long as a text says."""
+    found = _DURATION.fullmatch(window)
+    if found is None:
+        refuse("window", "a number of frames, or a duration such as '2s' or '500ms'", window)
+    seconds, rate = float(found[1]) / (1000 if found[2] == "ms" else 1), mouse.frame_rate
+    if rate is None:
+        unknown = "static trials have no frames" if mouse.kind == "static" else "no one frame rate is known"
+        advice = "leave window out" if mouse.kind == "static" else "give a number of frames"
+        raise OptionError(Problem(str(mouse.path), f"window={window!r}: {unknown}", advice))
+    exact = seconds * rate / stride
+    number = max(1, round(exact))
+    if abs(number - exact) > _ROUNDED:
+        taken = "" if stride == 1 else f" with stride={stride}"
+        what = f"window={window!r}{taken} is no whole number of frames ({exact:.6g} at {rate:g} Hz)"
+        raise OptionError(Problem(str(mouse.path), what, f"give window={number} ({number * stride / rate:.4g} s)"))
+    return number
 
 
 def checked_turns(mixing: Mixing, rank: int, world_size: int, *, drop_last: bool) -> Turns:
@@ -127,7 +156,7 @@ def checked_turns(mixing: Mixing, rank: int, world_size: int, *, drop_last: bool
     return Turns(mixing, check_count("rank", rank, 0), check_count("world_size", world_size, 1), drop_last)
 
 
-def checked_order(windows: Windows, turns: Turns, batch_size: int, seed: int, *, shuffle: bool) -> Order:
+def checked_order(windows: Sequence[Windows], turns: Turns, batch_size: int, seed: int, *, shuffle: bool) -> Order:
     """Return which samples form a batch, in what order.
 
     Raises

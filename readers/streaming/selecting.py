@@ -61,12 +61,12 @@ def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: 
         MouseBatches(
             number,
             _trials(mouse, np.sort(one.rows) if order.shuffle else one.rows),
-            order.windows,
+            windows,
             order.batch_size,
             order.shuffle,
             turns.drop_last,
         )
-        for number, (mouse, one) in enumerate(zip(mice, selections, strict=True))
+        for number, (mouse, one, windows) in enumerate(zip(mice, selections, order.windows, strict=True))
     ]
     known = [{mouse.name, layout.short_name(mouse.name)} | {mouse.letter or mouse.name} for mouse in mice]
     mixing = parse(turns.mixing, known)
