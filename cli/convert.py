@@ -19,7 +19,8 @@ from ..convert.formats.registry import expected, is_packed
 from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
 from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
-from ..store import OptionError, Problem, TrialpackError
+from ..readers.leaks import Leak, between_mice, describe_leaks, find_leaks, leak_text
+from ..store import OptionError, Problem, StoreIndex, TrialpackError, check_quick
 from ..store.errors import one_text_a_cause
 from ..store.layout import A_MAX_ERROR, CODECS, Precision, short_name
 from ..store.publish import Stage, is_store
@@ -248,11 +249,15 @@ def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
     if as_json:
         mice = [_plan_document(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
-        show_json({"mice": mice, "skipped": list(map(str, outcome.skipped)), "problems": outcome.problems})
+        skipped = list(map(str, outcome.skipped))
+        leaks = describe_leaks(_between_mice(outcome))
+        show_json({"mice": mice, "skipped": skipped, "problems": outcome.problems, "leaks_between_mice": leaks})
         return
     for store in outcome.skipped:
         note(f"{store}: is there already, and stays as it is")
     _show_notes(outcome.done)
+    if leaks := _between_mice(outcome):
+        note(leak_text(leaks))
     for one in outcome.done:
         if isinstance(one, Plan):
             show(_plan_table(one), *_plan_notes(one))
@@ -267,6 +272,17 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             *notes,
             f"Next: trialpack info {shlex.quote(str(summaries[0].plan.destination))}",
         )
+
+
+def _between_mice(outcome: _Outcome) -> list[Leak]:
+    """Return the stimuli that train of one mouse shares with another tier of another one, as far as digests tell."""
+    indexes = list[StoreIndex]()
+    made = [one.store for one in outcome.done if isinstance(one, ConversionSummary)]
+    for store in [*made, *outcome.skipped]:
+        # What is wrong with a store that stays as it is, other commands tell.
+        with contextlib.suppress(TrialpackError, OSError):
+            indexes.append(check_quick(store))
+    return between_mice(find_leaks(indexes)) if made else []
 
 
 def _show_notes(done: list[Plan | ConversionSummary]) -> None:

@@ -9,7 +9,8 @@ import click
 from rich.table import Table
 
 from ..readers import summarize
-from ..store import TrialpackError
+from ..readers.leaks import LeakedTrial, between_mice, describe_leaks, find_leaks, leak_text
+from ..store import StoreIndex, TrialpackError, check_quick
 from . import options
 from .display import (
     IN_JSON,
@@ -45,18 +46,27 @@ def info(stores: tuple[Path, ...], as_json: bool) -> None:
     """Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.
 
     Of each variable: its dimensions in the store, the unit of its values or of each channel, and how many trials have
-    it; responses that were withheld are not counted.
+    it; responses that were withheld are not counted. Leaks are stimuli that are shown both in tier train and in another
+    one, of one mouse or, with several stores, of two.
     """
-    documents = list[dict[str, Any]]()
+    documents, indexes = list[dict[str, Any]](), list[StoreIndex]()
     for store in stores:
         try:
             documents.append(summarize(store))
+            indexes.append(check_quick(store))
         except (TrialpackError, OSError) as error:
             complain(error, IN_JSON)
             documents.append({"store": str(store), "problems": lines(problems_of(error))})
         else:
             if not as_json:
                 show(_facts(documents[-1]), _variables(documents[-1]), _arrays(documents[-1]))
+    leaks = find_leaks(indexes)
+    if between := between_mice(leaks):
+        for document in documents:
+            concerned = [leak for leak in leaks if document.get("mouse") in {trial.mouse for trial in leak}]
+            document |= {"leaks": describe_leaks(concerned)}
+        if not as_json:
+            show(f"Between mice: {leak_text(between)}")
     if as_json:
         show_documents(documents)
     if any("problems" in document for document in documents):
@@ -78,6 +88,7 @@ def _facts(found: dict[str, Any]) -> Table:
         f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",
         "source": found["source"]["name"],
         "statistics": _statistics(found["statistics"]),
+        "leaks": _leaks(found["leaks"]),
         "format": f"version {found['trialpack_format']}, store {found['store_id']}",
         "made by": ", ".join(f"{name} {version}" for name, version in found["software"].items()),
         "check": f"{found['check']} (SHA-256 {found['digests']['manifest'][:16]}…); "
@@ -107,6 +118,10 @@ def _lengths(by_trial: dict[str, int]) -> str:
 def _statistics(found: dict[str, Any]) -> str:
     computed = f"of {found['train_trials']} train trials" if found["train_trials"] else "none computed"
     return f"{computed}; from the source: {', '.join(found['source']) or 'none'}"
+
+
+def _leaks(found: list[list[dict[str, Any]]]) -> str:
+    return leak_text([tuple(LeakedTrial(**trial) for trial in leak) for leak in found]) if found else "none"
 
 
 def _variables(found: dict[str, Any]) -> Table:

@@ -16,9 +16,20 @@ from typing import Any, Protocol, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..readers.leaks import find_leaks, leak_text
 from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
-from ..store import Argument, OptionError, Problem, SourceError, check_full, files, layout
+from ..store import (
+    Argument,
+    OptionError,
+    Problem,
+    SourceError,
+    StoreIndex,
+    check_full,
+    check_quick,
+    files,
+    layout,
+)
 from ..store.arguments import (
     check_bytes,
     check_choice,
@@ -91,8 +102,8 @@ class ConversionSummary:
     verified
         Whether every byte and value was read back and compared before publishing.
     warnings
-        What is unusual in the source; what the file system did not offer, so that it was made without; and what could
-        not be removed afterwards.
+        What is unusual in the source; stimuli that are shown both in train and in another tier; what the file system
+        did not offer, so that it was made without; and what could not be removed afterwards.
     """
 
     plan: Plan
@@ -305,8 +316,7 @@ def convert_mouse(
         plan.space.check(plan.destination)
     with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:
         manifest, versions, warnings = run.make(stage, scheduler)
-        if verify:
-            run.verify(stage)
+        leaks = find_leaks([run.verify(stage) if verify else check_quick(stage.root)])
         publish(stage, replace=replace)
     return ConversionSummary(
         plan=run.plan,
@@ -315,7 +325,12 @@ def convert_mouse(
         files=manifest.n_files,
         seconds=time.perf_counter() - begun,
         verified=verify,
-        warnings=(*run.plan.warnings, *warnings, *shortfalls.warnings(plan.destination.parent)),
+        warnings=(
+            *run.plan.warnings,
+            *warnings,
+            *([leak_text(leaks)] if leaks else []),
+            *shortfalls.warnings(plan.destination.parent),
+        ),
     )
 
 
@@ -398,10 +413,10 @@ class _Conversion:
         record |= write_group(stage.root, "", attributes)
         return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
 
-    def verify(self, stage: Stage) -> None:
+    def verify(self, stage: Stage) -> StoreIndex:
         """Compare what is on disk with what was read."""
         memory = self._max_memory - PROCESS_BYTES
-        check_full(stage.root, workers=self._fitting, memory=memory, progress=self._progress)
+        return check_full(stage.root, workers=self._fitting, memory=memory, progress=self._progress)
 
     def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""

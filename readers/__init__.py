@@ -9,6 +9,7 @@ __all__ = [
     "DivideByStd",
     "ForkedError",
     "Mouse",
+    "Repeats",
     "ScaleByStd",
     "Standardize",
     "Statistics",
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .mouse import Mouse
     from .opening import open_mice, open_mouse, summarize
     from .recording import Trial
+    from .repeats import Repeats
     from .statistics_files import save_statistics
     from .streaming import (
         Batch,
@@ -48,6 +50,7 @@ else:
             "DivideByStd": ".streaming",
             "ForkedError": ".streaming",
             "Mouse": ".mouse",
+            "Repeats": ".repeats",
             "ScaleByStd": ".streaming",
             "Standardize": ".streaming",
             "Statistics": ".trial_statistics",

@@ -15,8 +15,8 @@ from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from ..store.arguments import check_type
 from ..store.variables import frame_rate_of
 from .recording import Trial, recording_of
-from .rows import dask_array, read_rows
-from .selection import POSITION, Choice, Tier, as_names, choose
+from .rows import dask_array, read_trial
+from .selection import POSITION, Choice, Tier, as_names, choose, is_several
 from .tables import as_table, html_table, neuron_columns, trial_columns
 from .trial_statistics import Statistics, read_statistics
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
     import zarr
+
+    from .repeats import Repeats
 
 _FEW = 8
 
@@ -232,7 +234,8 @@ class Mouse:
 
         array, rows, taken = self.recording.array(name), self.rows(tier=tier, trials=trials), None
         if neurons is not None:
-            taken = (array.dimensions.index(layout.NEURON), self._positions_of(name, neurons))
+            positions = self._positions_of(name, neurons)
+            taken = (array.dimensions.index(layout.NEURON), positions)
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
         return dask_array(self.index.folder, array, rows, taken, token)
 
@@ -267,6 +270,77 @@ class Mouse:
         positions = None if neurons is None else self._positions_of(name, neurons)
         return read_array(self.index, self.recording, name, self.rows(tier=tier, trials=trials), positions)
 
+    def repeats(
+        self, tier: Tier = None, *, trials: Choice | None = None, max_difference: float | None = None
+    ) -> Repeats:
+        """Return the stimuli that several trials show, such as those of the tier ``oracle``.
+
+        Parameters
+        ----------
+        tier, trials
+            As in `rows`; a set, of which order and repeats do not matter.
+        max_difference
+            How far values of repeats may be from one another, in the unit of the stimulus: those of the published
+            videos differ by rounding. Compares values, which takes as long as reading them. By default trials show the
+            same if their ``stimulus_id`` is the same: if stimuli are equal to the bit, or images have the same number.
+
+        Returns
+        -------
+        Repeats
+            Mapping from stimulus_id to trial_ids, with means and the reliability of each neuron.
+
+        Raises
+        ------
+        OptionError
+            There is no such tier or trial, or no stimulus is shown twice.
+
+        Notes
+        -----
+        Two stimuli are the same if in more than 85 % of the frames of the longer one no value is off by more than
+        `max_difference`; a trial is compared with the first one of each stimulus. Padding is left out. Trials without a
+        stimulus, and those whose stimulus is zeros in place of a withheld one, repeat nothing.
+        """
+        from .repeats import repeats_of
+        from .stimuli import same_stimuli
+
+        rows = self.rows(tier=tier, trials=trials)
+        return repeats_of(self, rows, same_stimuli([self.index], max_difference, rows.tolist()))
+
+    def leaks(self, other_mice: Mouse | Sequence[Mouse] = (), *, max_difference: float | None = None) -> pd.DataFrame:
+        """Return the stimuli of this mouse that are shown both in tier train and in another one.
+
+        Parameters
+        ----------
+        other_mice
+            Mice whose trials count, too, as where one model is trained on several mice.
+        max_difference
+            As in `repeats`. Between mice it is needed wherever they differ in dtype or padding, since equal values have
+            other digests then; 0 compares values for equality.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each trial that shows such a stimulus: ``stimulus``, a number from zero on; ``mouse``;
+            ``trial_id``; ``tier``. Empty if there are none.
+
+        Raises
+        ------
+        OptionError
+            These are no mice, or no such difference.
+
+        Warns
+        -----
+        UserWarning
+            Stimuli of another mouse could be the same, but digests do not tell.
+        """
+        from .leaks import leak_table
+
+        several = is_several(other_mice) and not isinstance(other_mice, Mouse)
+        others: list[Any] = list(other_mice) if several else [other_mice]
+        for other in others:
+            check_type("other_mice", other, Mouse, "a Mouse, as open_mouse returns it, or several")
+        return leak_table(self, others, max_difference)
+
     def trial(self, trial_id: int) -> Trial:
         """Read one trial, cut at its valid length.
 
@@ -290,7 +364,7 @@ class Mouse:
         row = int(choose(label, self._trial_columns, [number], by=layout.TRIAL_ID)[0])
         recording = self.recording
         n_frames = None if recording.n_frames is None else int(recording.n_frames[row])
-        arrays = {variable.name: self._read(variable, row, n_frames) for variable in recording.variables}
+        arrays = {name: read_trial(recording, name, row) for name in self.variables}
         tier, withheld = str(recording.tiers[row]), bool(recording.withheld[row])
         return Trial(int(recording.trial_ids[row]), tier, n_frames, withheld, arrays)
 
@@ -389,15 +463,6 @@ class Mouse:
 
     def _has_neurons(self, name: str) -> bool:
         return layout.NEURON in self.recording.array(name).dimensions
-
-    def _read(self, variable: layout.Variable, row: int, n_frames: int | None) -> NDArray[Any]:
-        array, axis = self.recording.arrays[variable.name], variable.frame_axis
-        sizes = list(array.shape[1:])
-        if axis is not None and n_frames is not None:
-            sizes[axis] = n_frames
-        out = np.empty((1, *sizes), array.numpy_dtype)
-        read_rows(self.index.folder, array, [row], out, [slice(0, size) for size in sizes])
-        return out[0]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ from ..store.folder import stores_in
 from ..store.manifest import VALUES_ALGORITHM
 from ..store.paths import read_path
 from ..store.tasks import available_cores
+from .leaks import describe_leaks, find_leaks
 from .mouse import Mouse
 from .recording import Recording, recording_of
 
@@ -142,7 +143,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
     dict
         Mouse, kind, precision, bounds on errors, codec; software versions; variables, and how many trials have each;
         trials by tier, neurons, frames; for each array shape, dtype, chunk and bytes; which statistics there are;
-        digests.
+        stimuli that are shown both in train and in another tier; digests.
 
     Raises
     ------
@@ -170,6 +171,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
         "files_store": index.n_files,
         "ratio": round(index.nbytes / facts[layout.A_SOURCE]["bytes"], 4),
         "statistics": _statistics(index),
+        "leaks": describe_leaks(find_leaks([index])),
         "check": "names, sizes and metadata agree with the manifest",
         "digests": {"files": "sha256", "values": VALUES_ALGORITHM, "manifest": index.manifest.digest},
     }

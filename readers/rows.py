@@ -15,6 +15,7 @@ from ..store.chunks import damaged
 from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout
 from ..store.shards import ShardReader
+from .recording import Recording
 
 
 def read_rows(
@@ -55,6 +56,17 @@ def read_rows(
                     _read_shard(shard, [rows[place] for place in places], out[places.start : places.stop], part)
             except (ChunkError, OSError) as error:
                 raise damaged(folder.root, array.shard_path(number), error) from None
+
+
+def read_trial(recording: Recording, name: str, row: int) -> NDArray[Any]:
+    """Read one trial of a variable, cut at its valid length; errors as in `read_rows`."""
+    array, axis = recording.arrays[name], recording.variable(name).frame_axis
+    sizes = list(array.shape[1:])
+    if axis is not None and recording.n_frames is not None:
+        sizes[axis] = int(recording.n_frames[row])
+    out = np.empty((1, *sizes), array.numpy_dtype)
+    read_rows(recording.folder, array, [row], out, [slice(0, size) for size in sizes])
+    return out[0]
 
 
 def _read_shard(shard: ShardReader, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice]) -> None:

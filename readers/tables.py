@@ -14,10 +14,13 @@ from ..store import StoreIndex, layout
 from ..store.variables import Channel, Variable, frame_rate_of
 from .recording import Recording
 from .selection import POSITION
+from .stimuli import stimulus_ids
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+STIMULUS_ID = "stimulus_id"
 
 
 def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[Any]]:
@@ -35,6 +38,7 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
         layout.N_FRAMES: recording.n_frames,
         layout.WITHHELD: recording.withheld,
         **{f"{layout.HAS}{name}": ~lacking for name, lacking in recording.lacking.items()},
+        STIMULUS_ID: stimulus_ids(index, recording),
     }
     columns = {name: values for name, values in own.items() if values is not None}
     for name, values in _source_arrays(index, layout.TRIALS, layout.FILE_NUMBER):
