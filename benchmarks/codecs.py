@@ -126,7 +126,9 @@ def _dynamic(
         for row in chosen if base else ():
             row["cost"] = base["mean"] / row["mean"]
     rows.sort(key=lambda row: row["mean"], reverse=True)
-    return Table(f"Codecs, {title}, {sample.dtype}", DYNAMIC_COLUMNS, rows, NOTES)
+    return Table(
+        f"Codecs, {title}, {sample.dtype}", DYNAMIC_COLUMNS, rows, NOTES, title.split(",")[0].removeprefix("mouse ")
+    )
 
 
 def _static(sample: StaticSample, title: str, codings: Sequence[Coding], rounds: int) -> Table:
@@ -135,7 +137,13 @@ def _static(sample: StaticSample, title: str, codings: Sequence[Coding], rounds:
     rows = [candidate.row(sample.arrays) for candidate in candidates]
     rows.sort(key=lambda row: row[STATIC_WORK.name], reverse=True)
     chunks = " and ".join(f"{count} {name}" for name, count in sample.per_chunk.items())
-    return Table(f"Codecs, {title}, {sample.dtype}; {chunks} in a chunk", STATIC_COLUMNS, rows, NOTES[:1])
+    return Table(
+        f"Codecs, {title}, {sample.dtype}; {chunks} in a chunk",
+        STATIC_COLUMNS,
+        rows,
+        NOTES[:1],
+        title.split(",")[0].removeprefix("mouse "),
+    )
 
 
 def _measure(sample: DynamicSample | StaticSample, title: str, candidates: list[Candidate], rounds: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,22 +47,35 @@ def recording(folder: Path, mouse: str, trials: int, neurons: int = NEURONS, *, 
     return next(_once(_place(folder, mouse, trials, neurons, train), make).iterdir())
 
 
-@contextlib.contextmanager
-def passing(folder: Path, mouse: str, trials: int, neurons: int = NEURONS, *, train: bool = False) -> Iterator[Path]:
-    """Give a recording that is removed afterwards, for it is large."""
-    try:
-        yield recording(folder, mouse, trials, neurons, train=train)
-    finally:
-        shutil.rmtree(_place(folder, mouse, trials, neurons, train), ignore_errors=True)
-
-
-def slim(folder: Path, mouse: str, trials: int) -> Path:
+def slim(
+    folder: Path, mouse: str, trials: int, *, neurons: int = SLIM_NEURONS, image_shape: tuple[int, int] = SLIM_IMAGES
+) -> Path:
     """Return a dynamic recording with as many files as published, ``meta/statistics`` too, but with small arrays."""
 
     def make(part: Path) -> None:
-        write_sample(part, mouse=mouse, trials=trials, neurons=SLIM_NEURONS, image_shape=SLIM_IMAGES)
+        write_sample(part, mouse=mouse, trials=trials, neurons=neurons, image_shape=image_shape)
 
-    return next(_once(folder / f"{mouse}-{trials}-slim", make).iterdir())
+    return next(_once(folder / f"{mouse}-{trials}-{neurons}-slim", make).iterdir())
+
+
+def linked(tree: Path, to: Path, trials: int) -> Path:
+    """Make a recording of any number of train trials out of a small one, whose files are used again and again.
+
+    Parameters
+    ----------
+    tree
+        Recording with the files.
+    to
+        Folder that receives hard links to them.
+    """
+    for variable in (tree / "data").iterdir():
+        files = sorted(variable.glob("*.npy"))
+        (to / "data" / variable.name).mkdir(parents=True)
+        for trial in range(trials):
+            os.link(files[trial % len(files)], to / f"data/{variable.name}/{trial}.npy")
+    (to / "meta/trials").mkdir(parents=True)
+    np.save(to / "meta/trials/tiers.npy", np.full(trials, TRAIN_TIER))
+    return to
 
 
 def zipped(tree: Path) -> Path:
@@ -80,6 +93,11 @@ def zipped(tree: Path) -> Path:
 def npy_bytes(tree: Path) -> int:
     """Return the bytes of all ``.npy`` files of a recording."""
     return sum(path.stat().st_size for path in tree.rglob("*.npy"))
+
+
+def n_files(tree: Path) -> int:
+    """Return how many files a recording has."""
+    return sum(path.is_file() for path in tree.rglob("*"))
 
 
 def _place(folder: Path, mouse: str, trials: int, neurons: int, train: bool) -> Path:

@@ -26,54 +26,56 @@ from trialpack.store.metadata import write_metadata
 from trialpack.store.tasks import Silent
 
 from . import data
-from .measure import Case, Times, interleave
-from .report import Column, Table
+from .measure import Case, interleave
+from .report import COMPARED, Column, Table, compared
 
 LOOP = "plain h5py loop"
-TARGET = 200.0
-"""MB/s of one core, without gzip."""
+TRIALS = {"A": 12, "S0": 400}
 COLUMNS = (
-    Column("way", "way"),
-    Column("what", "what"),
-    Column("best s", "best", ".2f"),
-    Column("median s", "median", ".2f"),
+    *COMPARED,
     Column("MB/s", "rate", ".0f"),
     Column("MB/s a core", "core_rate", ".0f"),
-    Column("to the loop", "ratio", ".2f"),
     Column("size", "size", ".3f"),
-    Column("target", "target"),
-    Column("reached", "reached"),
 )
 NOTES = (
     "MB/s: .npy bytes of the mouse in best s, os.sync included. MB/s a core: the same in the seconds that the process "
-    "was computing, all threads added up; the target is for this. to the loop: its best seconds over these. "
-    "size: bytes of the file over .npy bytes of the mouse.",
+    "was computing, all threads added up. ratio: to the loop. size: bytes of the file over .npy bytes of the mouse.",
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="counted repetitions (%(default)s)")
-    parser.add_argument("--mouse", choices=["A", "S0"], default="A", help="dynamic or static (%(default)s)")
+    parser.add_argument("--mouse", choices=list(TRIALS), help="only this one")
 
 
 def run(options: argparse.Namespace) -> list[Table]:
-    """Measure, and return one table."""
-    trials, neurons = (12, 1000) if options.quick else ({"A": 48, "S0": 3000}[options.mouse], data.NEURONS)
-    tree = data.recording(options.data, options.mouse, trials, neurons)
-    nbytes, repeats = data.npy_bytes(tree), 1 if options.quick else options.repeats
-    with tempfile.TemporaryDirectory(dir=options.data) as folder:
-        scratch = Path(folder)
-        store = convert_mouse(tree, scratch / "store", statistics=False, verify=False).store
-        files = {
-            name: export_mouse(store, scratch / name, format="hdf5", hdf5_filter=name).path for name in HDF5_FILTERS
-        }
-        rows = list[dict[str, Any]]()
-        for way, cases in (("out", _exports(store)), ("in", _imports(files))):
-            timed = [_Timed(case) for case in cases]
-            times = interleave([Case(one.case.name, one) for one in timed], repeats, scratch)
-            rows += _rows(way, times, {one.case.name: one.best for one in timed}, nbytes, files)
-    return [Table(f"HDF5, mouse {options.mouse}, {trials} trials", COLUMNS, rows, NOTES)]
+    """Measure, and return a table for each mouse and way."""
+    repeats, tables = 1 if options.quick else options.repeats, list[Table]()
+    for mouse in [options.mouse] if options.mouse else TRIALS:
+        trials, neurons = (6, 500) if options.quick else (TRIALS[mouse], data.NEURONS)
+        tree = data.recording(options.data, mouse, trials, neurons)
+        sizes = {"trials": trials, "neurons": neurons, "mb": data.npy_bytes(tree) / 1e6}
+        with tempfile.TemporaryDirectory(dir=options.data) as folder:
+            tables += _tables(mouse, tree, sizes, repeats, Path(folder))
+    return tables
+
+
+def _tables(mouse: str, tree: Path, sizes: dict[str, Any], repeats: int, scratch: Path) -> list[Table]:
+    store = convert_mouse(tree, scratch / "store", statistics=False, verify=False).store
+    files = {name: export_mouse(store, scratch / name, format="hdf5", hdf5_filter=name).path for name in HDF5_FILTERS}
+    tables = list[Table]()
+    for way, cases in (("out", _exports(store)), ("in", _imports(files))):
+        timed = [_Timed(case) for case in cases]
+        rows = compared(interleave([Case(one.case.name, one) for one in timed], repeats, scratch), LOOP)
+        computing = {one.case.name: one.best for one in timed}
+        for row in rows:
+            row |= {"rate": sizes["mb"] / row["best"], "core_rate": sizes["mb"] / computing[row["what"]]}
+            if row["what"] in files:
+                row["size"] = os.path.getsize(files[row["what"]]) / sizes["mb"] / 1e6
+        title = f"HDF5 {way}, mouse {mouse}"
+        tables.append(Table(title, COLUMNS, rows, NOTES, f"{mouse}-{way}", sizes))
+    return tables
 
 
 class _Timed:
@@ -130,24 +132,3 @@ def loop_in(path: Path, output: Path) -> None:
             array = zarr.open_array(output / layout.path, mode="r+")
             for rows in plan.units:
                 array[rows.start : rows.stop] = np.stack([file[layout.path][row] for row in rows])
-
-
-def _rows(
-    way: str, times: dict[str, Times], computing: dict[str, float], nbytes: int, files: dict[Any, Path]
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "way": way,
-            "what": name,
-            "best": found.best,
-            "median": found.median,
-            "seconds": found.seconds,
-            "rate": nbytes / found.best / 1e6,
-            "core_rate": nbytes / computing[name] / 1e6,
-            "ratio": times[LOOP].best / found.best,
-            "size": os.path.getsize(files[name]) / nbytes if name in files else None,
-            "target": None if name in (LOOP, "gzip") else f"≥ {TARGET:.0f}",
-            "reached": None if name in (LOOP, "gzip") else nbytes / computing[name] / 1e6 >= TARGET,
-        }
-        for name, found in times.items()
-    ]

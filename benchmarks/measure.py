@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -32,23 +31,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Times:
-    """Seconds of all repetitions of a call."""
-
-    seconds: tuple[float, ...]
-
-    @property
-    def best(self) -> float:
-        """The shortest: the least disturbed."""
-        return min(self.seconds)
-
-    @property
-    def median(self) -> float:
-        """The middle one."""
-        return statistics.median(self.seconds)
-
-
-@dataclass(frozen=True)
 class Memory:
     """Peak bytes of a process and its children, and the seconds of the call.
 
@@ -65,8 +47,8 @@ class Memory:
     seconds: float
 
 
-def interleave(cases: Sequence[Case], repeats: int, scratch: Path) -> dict[str, Times]:
-    """Time all cases in turn (A B C, B C A, …) after one round that does not count.
+def interleave(cases: Sequence[Case], repeats: int, scratch: Path) -> dict[str, list[float]]:
+    """Return the seconds of all cases, timed in turn (A B C, B C A, …) after one round that does not count.
 
     Notes
     -----
@@ -81,7 +63,7 @@ def interleave(cases: Sequence[Case], repeats: int, scratch: Path) -> dict[str, 
             console.print(f"  {'warm-up' if turn == 0 else turn}: {case.name}  {taken:.2f} s", style="dim")
             if turn:
                 seconds[case.name].append(taken)
-    return {name: Times(tuple(taken)) for name, taken in seconds.items()}
+    return seconds
 
 
 def _timed(case: Case, output: Path) -> float:

@@ -146,7 +146,7 @@ def _variable(
     rows = [{"bound": case.bounds.get(name, "float32"), **case.figures} for case in cases]
     columns = (Column("bound", "bound"), *_SIZES, *_SPEEDS, *_ERRORS)
     columns += _CORRELATIONS if name == RESPONSES else ()
-    return Table(f"{name.capitalize()}, codec fast", columns, rows, NOTES)
+    return Table(f"{name.capitalize()}, codec fast", columns, rows, NOTES, name)
 
 
 def _whole_mice(made: _Stores, wanted: tuple[dict[str, Bound], ...], rounds: int) -> Table:
@@ -159,7 +159,7 @@ def _whole_mice(made: _Stores, wanted: tuple[dict[str, Bound], ...], rounds: int
             sizes = {"mb": size / 1e6, "npy": made.npy_bytes() / size, "float32": nbytes[0] / size}
             rows.append({"codec": codec, "bound": case.label, **sizes, **case.figures})
     columns = (Column("codec", "codec"), Column("bounds", "bound"), *_SIZES, *_SPEEDS)
-    return Table("Whole mice, other variables float32, without statistics", columns, rows, NOTES[:1])
+    return Table("Whole mice, other variables float32, without statistics", columns, rows, NOTES[:1], "mice")
 
 
 def _measure(cases: list[Case], variables: list[str], rounds: int) -> None:

@@ -31,9 +31,9 @@ _MEMMAP_BLOCK = 2_000_000  # bytes; the fastest of those tried
 _DASK_BLOCK = 32 << 20  # bytes; as fast as larger ones, in less memory
 
 
-def ours(store: str) -> Statistics:
+def ours(store: str, **options: Any) -> Statistics:
     """Open a store and compute all statistics."""
-    return train_statistics(open_mouse(store))
+    return train_statistics(open_mouse(store), **options)
 
 
 def public_pipeline(tree: str) -> dict[str, dict[str, Measured]]:

@@ -1,24 +1,20 @@
-"""Who takes part in ``python -m benchmarks stream``, on which workload, and what trialpack has to reach there."""
+"""Who takes part in ``python -m benchmarks stream``, and on which workload."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .workloads import VALID, Workload
 
 DEFAULT, BARE, PLAIN, PLAIN_60 = "default store", "uncompressed store", "plain Zarr", "plain Zarr, 60 frames"
-NPY, LITDATA, MEMORY = ".npy files", "litData chunks", "memory"
+NPY, LITDATA, TORCH_BRAIN, EXPERANTO, MEMORY = ".npy files", "litData chunks", "HDF5", "experanto's files", "memory"
 """What a reader reads."""
 CHUNK_FRAMES = {PLAIN: VALID, PLAIN_60: 60}
 """Frames in a chunk of Zarr that is written the plain way."""
 Role = Literal["ours", "peer", "cache", "roof"]
 """A peer streams; a cache keeps all trials in memory, and is no peer of what streams; a roof is no reader at all."""
-PEER, COPY = "best peer", "copying"
-"""What targets refer to, besides the name of an entry: the fastest peer of the section, and copying with one thread."""
-HUGE = {"THP_MEM_ALLOC_ENABLE": "1"}
-"""Has torch ask for huge pages, as numpy does without being told."""
 ROOMY = "4GiB"
 """Memory in which a loader can keep all trials."""
 
@@ -35,6 +31,8 @@ class Entry:
         One of the constants above.
     needs
         Modules that have to be there; it runs in the first interpreter that has all of them.
+    c_order
+        Options with which it delivers C order itself; without, the consumer copies.
     """
 
     name: str
@@ -43,15 +41,11 @@ class Entry:
     role: Role
     needs: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    c_order: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-
-@dataclass(frozen=True)
-class Target:
-    """At least so many times as fast as `base`, in the best repetitions."""
-
-    base: str
-    least: float
+    def in_c_order(self) -> Entry:
+        """Return the same reader with the options for C order."""
+        return replace(self, options={**self.options, **self.c_order})
 
 
 @dataclass(frozen=True)
@@ -60,8 +54,8 @@ class Section:
 
     Attributes
     ----------
-    base
-        What the ratios are to: `PEER`, or the name of an entry.
+    cached
+        All trials are in memory before any time is taken; else nothing is kept from one epoch to the next.
     cold
         Files are dropped from the page cache before each repetition, which is one epoch.
     """
@@ -69,36 +63,30 @@ class Section:
     title: str
     workload: Workload
     entries: tuple[Entry, ...]
-    targets: Mapping[str, tuple[Target, ...]]
-    base: str = PEER
+    cached: bool = False
     cold: bool = False
 
+    def quick(self) -> Section:
+        """Return the same with few entries."""
+        return replace(self, entries=tuple(entry for entry in self.entries if entry in QUICK))
 
-def _ours(name: str, reads: str, *, kept: bool = False, needs: tuple[str, ...] = ("torch",), **options: Any) -> Entry:
-    reader = "ours:OursKept" if kept else "ours:Ours"
-    return Entry(name, reader, reads, "ours", needs, {"cache": "none", **options})
+
+def _ours(name: str, reads: str, needs: tuple[str, ...] = ("torch",), **options: Any) -> Entry:
+    return Entry(name, "ours:Ours", reads, "ours", needs, {"cache": "none", **options})
 
 
 OURS, OURS_BARE = _ours("trialpack", DEFAULT), _ours("trialpack, uncompressed", BARE)
-KEPT = _ours("trialpack, batches kept", DEFAULT, kept=True)
-# Needs none of insitubatch: this is to run in the same interpreter, and without torch, as it does.
-NUMPY = _ours("trialpack, numpy", DEFAULT, needs=("insitubatch",), output="numpy")
 CACHED = _ours("trialpack, cached", DEFAULT, cache="auto", memory=ROOMY)
-CACHED_NUMPY = _ours(
-    "trialpack, cached, numpy", DEFAULT, needs=("insitubatch",), output="numpy", cache="auto", memory=ROOMY
-)
-
 TENSORSTORE, TENSORSTORE_BARE, TENSORSTORE_PLAIN = (
     Entry(name, "peers:Tensorstore", reads, "peer", ("tensorstore", "zarr"), {"threads": 2})
     for name, reads in (
         ("tensorstore", DEFAULT), ("tensorstore, uncompressed", BARE), ("tensorstore, plain Zarr", PLAIN_60)
     )
 )  # fmt: skip
-LIT, LIT_HUGE = (
-    Entry(name, "litdata_peer:LitData", LITDATA, "peer", ("litdata", "torch"), {}, environment)
-    for name, environment in (("litData", {}), ("litData, huge pages", HUGE))
-)
-ZARR = Entry("zarr-python", "peers:ZarrPython", DEFAULT, "peer", ("zarr",))
+LIT = Entry("litData", "litdata_peer:LitData", LITDATA, "peer", ("litdata", "torch"))
+LIT_2 = replace(LIT, name="litData, two workers", options={"workers": 2})
+BRAIN = Entry("torch_brain", "recordings:TorchBrain", TORCH_BRAIN, "peer", ("torch_brain", "torch"))
+EXPER = Entry("experanto", "recordings:Experanto", EXPERANTO, "peer", ("experanto", "torch"))
 PIPELINE = {"pipeline": "zarrs.ZarrsCodecPipeline"}
 ZARRS, ZARRS_PLAIN, ZARRS_PLAIN_60 = (
     Entry(name, "peers:ZarrPython", reads, "peer", ("zarrs",), PIPELINE)
@@ -116,80 +104,61 @@ def _insitubatch(name: str, reads: str, role: Role = "peer", **options: Any) -> 
 
 
 ANNBATCH, ANNBATCH_IMAGES = _annbatch(PLAIN, 1), _annbatch(DEFAULT, 32)
-INSITU, INSITU_PLAIN = (
-    _insitubatch(name, reads, blocks=blocks)
-    for name, reads, blocks in (("insitubatch", DEFAULT, 1), ("insitubatch, plain Zarr", PLAIN, 16))
-)
-RESIDENT, RESIDENT_PLAIN = (
-    _insitubatch(f"{name}, resident", reads, "cache", blocks=blocks, resident=4 << 30)
-    for name, reads, blocks in (("insitubatch", DEFAULT, 1), ("insitubatch, plain Zarr", PLAIN, 16))
-)
+INSITU = _insitubatch("insitubatch", DEFAULT, blocks=1)
+INSITU_PLAIN = _insitubatch("insitubatch, plain Zarr", PLAIN, blocks=16)
+RESIDENT = _insitubatch("insitubatch, resident", DEFAULT, "cache", blocks=1, resident=4 << 30)
+RESIDENT_PLAIN = _insitubatch("insitubatch, plain Zarr, resident", PLAIN, "cache", blocks=16, resident=4 << 30)
 VIV1T = Entry("ViV1T's way", "public:ViV1T", NPY, "peer", ("torch",))
+VIV1T_2 = replace(VIV1T, name="ViV1T's way, two workers", options={"workers": 2})
 STARTER = Entry("starter kit's way", "public:StarterKit", NPY, "peer", ("torch",))
 STARTER_300 = Entry(
     "starter kit's way, max_frame=300", "public:StarterKit", NPY, "peer", ("torch",), {"max_frame": VALID}
 )
 STARTER_CACHE = Entry("starter kit's way, use_cache", "public:StarterKit", NPY, "cache", ("torch",), {"cache": True})
 WINNER = Entry("winner's way", "public:Winner", NPY, "peer", ("torch",))
-SELECT, SELECT_HUGE = (
-    Entry(name, "roofs:Selecting", MEMORY, "cache", ("torch",), {}, environment)
-    for name, environment in (("torch index_select", {}), ("torch index_select, huge pages", HUGE))
-)
+SELECT = Entry("torch index_select", "roofs:Selecting", MEMORY, "cache", ("torch",))
 COPY_1, COPY_2 = (
     Entry(name, "roofs:Copying", MEMORY, "roof", (), {"threads": threads})
-    for name, threads in ((COPY, 1), ("copying, two threads", 2))
+    for name, threads in (("copying", 1), ("copying, two threads", 2))
 )
-_ROOFS = (COPY_1, COPY_2)
-_STREAMED = (TENSORSTORE, TENSORSTORE_BARE, LIT, LIT_HUGE)
-_CACHES = (RESIDENT, STARTER_CACHE, SELECT, SELECT_HUGE, *_ROOFS)
+_OURS, _ROOFS = (OURS, OURS_BARE), (COPY_1, COPY_2)
+_VIDEOS = (TENSORSTORE, TENSORSTORE_PLAIN, LIT, BRAIN, EXPER)
 
 WHOLE, WINDOWS, STRIDES = Workload(8, VALID), Workload(8, 80), Workload(32, 16, 2)
 IMAGES = Workload(128, None)
-_TWO_AND_FIVE = {OURS.name: (Target(PEER, 2.5),), OURS_BARE.name: (Target(PEER, 5.0), Target(COPY, 0.8))}
 
 SECTIONS = {
     "whole": Section(
         "Whole trials, batches of 8", WHOLE,
-        (OURS, OURS_BARE, KEPT, NUMPY, *_STREAMED, TENSORSTORE_PLAIN, ANNBATCH, INSITU, INSITU_PLAIN, ZARRS_PLAIN, ZARR,
-         VIV1T, STARTER_300, STARTER, *_ROOFS),
-        _TWO_AND_FIVE,
+        (*_OURS, *_VIDEOS, ANNBATCH, INSITU_PLAIN, ZARRS_PLAIN, VIV1T, STARTER_300, STARTER, *_ROOFS),
     ),
     "windows": Section(
         "Windows of 80 frames, batches of 8", WINDOWS,
-        (OURS, OURS_BARE, KEPT, *_STREAMED, TENSORSTORE_PLAIN, ZARRS_PLAIN_60, ZARR, VIV1T, STARTER_300, STARTER,
-         *_ROOFS),
-        {OURS.name: (Target(PEER, 2.5),), OURS_BARE.name: (Target(PEER, 5.0),)},
+        (*_OURS, *_VIDEOS, TENSORSTORE_BARE, ZARRS_PLAIN_60, VIV1T, STARTER_300, *_ROOFS),
     ),
     "strides": Section(
         "16 frames, every second one, batches of 32", STRIDES,
-        (OURS, OURS_BARE, KEPT, *_STREAMED, TENSORSTORE_PLAIN, ZARRS_PLAIN_60, ZARR, WINNER, VIV1T, STARTER, *_ROOFS),
-        {OURS.name: (Target(PEER, 3.0), Target(WINNER.name, 8.0)), OURS_BARE.name: (Target(PEER, 6.0),)},
+        (*_OURS, *_VIDEOS, TENSORSTORE_BARE, ZARRS_PLAIN_60, LIT_2, WINNER, VIV1T, VIV1T_2, *_ROOFS),
     ),
-    "static": Section(
+    "images": Section(
         "Images, batches of 128", IMAGES,
-        (OURS, OURS_BARE, KEPT, NUMPY, *_STREAMED, ANNBATCH_IMAGES, INSITU, ZARRS, ZARR, VIV1T, STARTER, *_ROOFS),
-        {OURS.name: (Target(PEER, 2.5),), OURS_BARE.name: (Target(PEER, 3.5),)},
+        (*_OURS, TENSORSTORE, TENSORSTORE_BARE, LIT, LIT_2, ANNBATCH_IMAGES, INSITU, VIV1T, STARTER, *_ROOFS),
     ),
     "cold": Section(
         "Whole trials, batches of 8, from a cold page cache", WHOLE,
-        (OURS, OURS_BARE, TENSORSTORE, TENSORSTORE_BARE, TENSORSTORE_PLAIN, LIT, INSITU, INSITU_PLAIN, ZARRS_PLAIN,
-         VIV1T, STARTER),
-        {OURS.name: (Target(PEER, 0.95),), OURS_BARE.name: (Target(PEER, 0.95),)},
+        (*_OURS, *_VIDEOS, INSITU_PLAIN, VIV1T),
         cold=True,
     ),
     "cached": Section(
         "Whole trials, batches of 8, all kept in memory", WHOLE,
-        (CACHED, CACHED_NUMPY, RESIDENT_PLAIN, *_CACHES),
-        {CACHED.name: (Target(RESIDENT_PLAIN.name, 1.8),)}, base=RESIDENT_PLAIN.name,
+        (CACHED, RESIDENT_PLAIN, STARTER_CACHE, SELECT, *_ROOFS),
+        cached=True,
     ),
-    "static-cached": Section(
-        "Images, batches of 128, all kept in memory", IMAGES, (CACHED, CACHED_NUMPY, *_CACHES),
-        {CACHED.name: (Target(RESIDENT.name, 1.1),)}, base=RESIDENT.name,
+    "images-cached": Section(
+        "Images, batches of 128, all kept in memory", IMAGES, (CACHED, RESIDENT, STARTER_CACHE, SELECT, *_ROOFS),
+        cached=True,
     ),
 }  # fmt: skip
+QUICK = (OURS, CACHED, TENSORSTORE, VIV1T, SELECT, COPY_1)
+"""Who takes part where only is checked that everything runs."""
 ALL_NEEDS = sorted({need for section in SECTIONS.values() for entry in section.entries for need in entry.needs})
-FIRST = {
-    "whole trials": (WHOLE, (OURS, OURS_BARE, TENSORSTORE_PLAIN, LIT, ANNBATCH, INSITU_PLAIN, VIV1T, STARTER)),
-    "images": (IMAGES, (OURS, OURS_BARE, TENSORSTORE, LIT, ANNBATCH_IMAGES, INSITU, VIV1T, STARTER)),
-}
-"""Whose first batches are timed."""

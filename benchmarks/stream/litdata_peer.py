@@ -41,7 +41,10 @@ class LitData(Reader):
             self.task.path, shuffle=True, drop_last=False, batch_decode=0, item_shuffle_window=0,
             transform=None if self.workload.whole else self._window,
         )  # fmt: skip
-        self.loader = self.loading.DataLoader(made, batch_size=self.workload.batch)
+        workers: int = self.task.options.get("workers", 0)
+        self.loader = self.loading.DataLoader(
+            made, batch_size=self.workload.batch, num_workers=workers, persistent_workers=workers > 0
+        )
 
     def epoch(self) -> Iterator[Batch]:
         """Give the DataLoader's own batches."""

@@ -10,7 +10,7 @@ from .workloads import Batch, Reader, Task
 
 
 class Ours(Reader):
-    """`TrialLoader`, with ``options`` passed on; the mouse is open beforehand."""
+    """`TrialLoader`, with ``options`` passed on; the mouse is open beforehand, or all mice of a folder."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -18,7 +18,11 @@ class Ours(Reader):
         if options.get("output") != "numpy":
             importlib.import_module("torch")
         trialpack: Any = importlib.import_module("trialpack")
-        self.kind, self.mouse = trialpack.TrialLoader, trialpack.open_mouse(task.path)
+        several = options.pop("several", False)
+        self.kind, self.mice = (
+            trialpack.TrialLoader,
+            (trialpack.open_mice if several else trialpack.open_mouse)(task.path),
+        )
         self.options = {"tier": "train", "batch_size": self.workload.batch, "shuffle": True, **options}
         if not self.workload.whole:
             self.options |= {"window": self.workload.frames, "stride": self.workload.stride}
@@ -26,16 +30,13 @@ class Ours(Reader):
 
     def make(self) -> None:
         """Make the loader."""
-        self.loader = self.kind(self.mouse, **self.options)
+        self.loader = self.kind(self.mice, **self.options)
 
     def epoch(self) -> Iterator[Batch]:
         """Give the loader's own batches."""
         return iter(self.loader)
 
-
-class OursKept(Ours):
-    """All batches of an epoch kept until its end, so that no memory can be used again within it."""
-
-    def epoch(self) -> Iterator[Batch]:
-        """Iterate over a list."""
-        return iter(list(self.loader))
+    def released(self) -> float:
+        """Return the seconds that it counts itself."""
+        tally = self.loader.stats.tally
+        return tally.read_seconds + tally.decode_seconds + tally.copy_seconds

@@ -7,7 +7,6 @@ import select
 import subprocess
 from collections.abc import Sequence
 from functools import cache
-from os import environ
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,7 +84,7 @@ class Worker:
         worker, reader = "benchmarks.stream.worker", f"benchmarks.stream.{self.entry.reader}"
         return subprocess.Popen(
             [self.interpreter, "-W", "ignore", "-m", worker, reader],
-            cwd=_ROOT, env={**environ, **self.entry.environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
     def __enter__(self) -> Worker:

@@ -2,7 +2,7 @@
 
 Written from the documented behaviour of sinzlab/neuralpredictors, bryanlimy/ViV1T and lRomul/sensorium, none of which
 is installed; without normalization and augmentation, which are the model's business. All go through torch's DataLoader
-without workers: with two cores, workers make batches of this size slower.
+with as many ``workers`` as the options say: none unless that was faster.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ class FileReader(Reader):
     def make(self) -> None:
         """Make the DataLoader."""
         sampler = self.loading.SubsetRandomSampler(range(len(self.task.trial_ids)))
-        self.loader = self.loading.DataLoader(self, batch_size=self.workload.batch, sampler=sampler)
+        workers: int = self.task.options.get("workers", 0)
+        self.loader = self.loading.DataLoader(
+            self, batch_size=self.workload.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+        )
 
     def epoch(self) -> Iterator[Batch]:
         """Give the DataLoader's own batches."""
@@ -106,6 +110,25 @@ class ViV1T(FileReader):
                 sample = {name: values[..., self.workload.cut(start)] for name, values in sample.items()}
             sample[VIDEOS] = sample[VIDEOS].transpose(2, 0, 1)[np.newaxis]
         return self.tensors(sample, trial, start)
+
+
+class ViV1TMice(Reader):
+    """A loader a mouse, which take turns until all have ended; the trees are in a folder."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        trees = sorted(path for path in Path(task.path).iterdir())
+        self.mice = [ViV1T(replace(task, tree=str(tree))) for tree in trees]
+
+    def make(self) -> None:
+        """Make all loaders."""
+        for mouse in self.mice:
+            mouse.make()
+
+    def epoch(self) -> Iterator[Batch]:
+        """Give a batch of each mouse in turn."""
+        for batches in zip(*(mouse.epoch() for mouse in self.mice), strict=True):
+            yield from batches
 
 
 class Winner(FileReader):

@@ -25,6 +25,8 @@ class Source:
 
     Attributes
     ----------
+    folder
+        Where stores are made. What the peers read is kept beside the recording, for the next run.
     known
         Checksums of samples, by workload.
     """
@@ -44,7 +46,8 @@ class Source:
             return self.tree
         if reads in CODECS and reads not in self.paths:
             self.paths[reads] = self._converted(CODECS[reads])
-        return self.paths.get(reads, self.folder / reads)
+        kept = self.tree.parent.with_name(f"{self.tree.parent.name}-{reads.replace(' ', '-')}")
+        return self.paths.get(reads, kept)
 
     def task(self, entry: Entry, workload: Workload, **options: Any) -> Task:
         """Return what an entry has to do."""

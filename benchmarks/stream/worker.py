@@ -14,13 +14,15 @@ import os
 import sys
 import time
 import traceback
-from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
 
+from .consumer import consume, order_of
 from .workloads import RESPONSES, Reader, Task, delivered
 
-PACKAGES = ("numpy", "zarr", "torch", "tensorstore", "litdata", "annbatch", "insitubatch", "zarrs")
+PACKAGES = (
+    "numpy", "zarr", "torch", "tensorstore", "litdata", "annbatch", "insitubatch", "zarrs", "torch_brain", "experanto"
+)  # fmt: skip
 
 
 class Service:
@@ -48,39 +50,38 @@ class Service:
         return {"seconds": time.perf_counter() - begun}
 
     def sums(self) -> dict[str, Any]:
-        """Read one epoch, and say what was delivered."""
-        workload = self.reader.workload
-        return {"sums": [one for batch in self.reader.epoch() for one in delivered(batch, workload)]}
+        """Read one epoch, and say what was delivered, and in which order in memory."""
+        workload, order, sums, begun = self.reader.workload, "", list[Any](), time.perf_counter()
+        first = 0.0
+        for batch in self.reader.epoch():
+            first = first or time.perf_counter() - begun
+            order = order or order_of(batch, workload.names)
+            sums += delivered(batch, workload)
+        return {"sums": sums, "order": order, "first": first}
 
-    def first(self) -> dict[str, Any]:
-        """Time the first batch of an epoch, then read the rest of it."""
-        begun = time.perf_counter()
-        batches = self.reader.epoch()
-        next(batches)
-        seconds = time.perf_counter() - begun
-        deque(batches, maxlen=0)
-        return {"seconds": seconds}
+    def run(self, least: float = 0.0, contiguous: bool = False) -> dict[str, Any]:
+        """Read whole epochs until they have taken so many seconds.
 
-    def run(self, least: float = 0.0, epochs: int = 1) -> dict[str, Any]:
-        """Read whole epochs until so many have been read, and have taken so many seconds."""
-        samples = passes = 0
-        seconds = 0.0
-        while passes < epochs or seconds < least:
+        Returns
+        -------
+        dict
+            ``first``: seconds to the first batch of each epoch. ``processor``: seconds of the processor, without those
+            of the consumer, and ``released``: those of them in which the interpreter was free, where the reader tells.
+        """
+        samples, seconds, released, firsts = 0, 0.0, 0.0, list[float]()
+        processor = time.process_time()
+        while not firsts or seconds < least:
             self.reader.forget()
             begun = time.perf_counter()
-            samples += _read(self.reader)
+            count, first, consumed = _read(self.reader, contiguous)
             seconds += time.perf_counter() - begun
-            passes += 1
+            samples, firsts, processor = samples + count, [*firsts, first], processor + consumed
+            released += self.reader.released()
+        processor = time.process_time() - processor
         gc.collect()
-        return {"seconds": seconds, "samples": samples, "epochs": passes}
-
-    def hold(self, epochs: int, held: int) -> dict[str, Any]:
-        """Read some epochs while as many batches as said are held."""
-        kept = deque[Any](maxlen=held)
-        for _ in range(epochs):
-            for batch in self.reader.epoch():
-                kept.append(batch)
-        return {"bytes": sum(_nbytes(batch, self.reader.workload.names) for batch in kept)}
+        return {
+            "seconds": seconds, "samples": samples, "first": firsts, "processor": processor, "released": released
+        }  # fmt: skip
 
 
 def serve(kind: str, answers: TextIO) -> None:
@@ -95,16 +96,22 @@ def serve(kind: str, answers: TextIO) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _read(reader: Reader) -> int:
-    """Read an epoch, and return how many samples it had; as in training, a batch lives until the next one is there."""
-    samples = 0
+def _read(reader: Reader, contiguous: bool) -> tuple[int, float, float]:
+    """Read an epoch, each batch alive until the next.
+
+    Returns
+    -------
+    tuple
+        How many samples it had, seconds to the first batch, and seconds of the consumer.
+    """
+    samples, first, consumed, begun = 0, 0.0, 0.0, time.perf_counter()
     for batch in reader.epoch():
+        came = time.perf_counter()
+        first = first or came - begun
+        consume(batch, reader.workload.names, contiguous=contiguous)
+        consumed += time.perf_counter() - came
         samples += len(batch[RESPONSES])
-    return samples
-
-
-def _nbytes(batch: Any, names: tuple[str, ...]) -> int:
-    return sum(batch[name].nbytes for name in names)
+    return samples, first, consumed
 
 
 def _versions() -> dict[str, str]:

@@ -121,6 +121,10 @@ class Reader:
     def forget(self) -> None:
         """Drop decoded trials of earlier epochs, if it streams and has kept any; not timed."""
 
+    def released(self) -> float:
+        """Return seconds of all threads in calls that release the interpreter, in the last epoch, if it counts them."""
+        return 0.0
+
     def epoch(self) -> Iterator[Batch]:
         """Yield each trial once, in an order that differs from epoch to epoch."""
         raise NotImplementedError
