@@ -82,14 +82,14 @@ NOTES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads that read (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="turns; the best counts (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="turns; the best counts (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.05, metavar="S", help="for each figure, about (%(default)s)")
-    parser.add_argument("--mice", help="letters of published mice, for shapes and dtypes (A,F,S0; --quick: A,S0)")
+    parser.add_argument("--mice", default="A,S0", help="letters of published mice, for shapes and dtypes (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> list[Table]:
     """Measure, and return a table a mouse."""
-    mice = (options.mice or ("A,S0" if options.quick else "A,F,S0")).split(",")
+    mice = options.mice.split(",")
     effort = Effort(options.threads, options.seconds, options.data)
     rounds = 1 if options.quick else options.rounds
     lengths, codings = (QUICK_LENGTHS, QUICK_CODINGS) if options.quick else (LENGTHS, CODINGS)
@@ -97,26 +97,23 @@ def run(options: argparse.Namespace) -> list[Table]:
     for mouse in mice:
         if mouse[0] in "SP":
             sample = StaticSample(data.recording(options.data, mouse, STATIC_TRIALS), effort)
-            tables.append(_static(sample, f"mouse {mouse}, {options.threads} threads", codings, rounds))
+            tables.append(_static(sample, mouse, codings, rounds))
         else:
-            tree, title = (
-                data.recording(options.data, mouse, DYNAMIC_TRIALS),
-                f"mouse {mouse}, {options.threads} threads",
-            )
-            tables.append(_dynamic(DynamicSample(tree, effort), title, lengths, codings, rounds))
+            tree = data.recording(options.data, mouse, DYNAMIC_TRIALS)
+            tables.append(_dynamic(DynamicSample(tree, effort), mouse, lengths, codings, rounds))
             rounded = DynamicSample(tree, effort, BOUNDS)
-            tables.append(_dynamic(rounded, f"{title}, rounded", (CHUNK_FRAMES,), CHOICES, rounds))
+            tables.append(_dynamic(rounded, f"{mouse}, rounded", (CHUNK_FRAMES,), CHOICES, rounds))
     return tables
 
 
 def _dynamic(
-    sample: DynamicSample, title: str, lengths: Sequence[int | None], codings: Sequence[Coding], rounds: int
+    sample: DynamicSample, mouse: str, lengths: Sequence[int | None], codings: Sequence[Coding], rounds: int
 ) -> Table:
     candidates = list[Candidate]()
     for length, coding in itertools.product(lengths, codings):
-        console.print(f"  {title}: encoding {length or 'all'} frames, {coding.label}", style="dim")
+        console.print(f"  mouse {mouse}: encoding {length or 'all'} frames, {coding.label}", style="dim")
         candidates += sample.encode(length or sample.frames, coding)
-    _measure(sample, title, candidates, rounds)
+    _measure(sample, mouse, candidates, rounds)
     rows = [candidate.row(sample.arrays) for candidate in candidates]
     for row in rows:
         row["mean"] = statistics.geometric_mean([row[work.name] for work in WORKS])
@@ -126,29 +123,22 @@ def _dynamic(
         for row in chosen if base else ():
             row["cost"] = base["mean"] / row["mean"]
     rows.sort(key=lambda row: row["mean"], reverse=True)
-    return Table(
-        f"Codecs, {title}, {sample.dtype}", DYNAMIC_COLUMNS, rows, NOTES, title.split(",")[0].removeprefix("mouse ")
-    )
+    return Table(f"Codecs, mouse {mouse}, {sample.dtype}", DYNAMIC_COLUMNS, rows, NOTES, mouse)
 
 
-def _static(sample: StaticSample, title: str, codings: Sequence[Coding], rounds: int) -> Table:
+def _static(sample: StaticSample, mouse: str, codings: Sequence[Coding], rounds: int) -> Table:
     candidates = [sample.encode(coding) for coding in codings]
-    _measure(sample, title, candidates, rounds)
+    _measure(sample, mouse, candidates, rounds)
     rows = [candidate.row(sample.arrays) for candidate in candidates]
     rows.sort(key=lambda row: row[STATIC_WORK.name], reverse=True)
     chunks = " and ".join(f"{count} {name}" for name, count in sample.per_chunk.items())
-    return Table(
-        f"Codecs, {title}, {sample.dtype}; {chunks} in a chunk",
-        STATIC_COLUMNS,
-        rows,
-        NOTES[:1],
-        title.split(",")[0].removeprefix("mouse "),
-    )
+    title = f"Codecs, mouse {mouse}, {sample.dtype}; {chunks} in a chunk"
+    return Table(title, STATIC_COLUMNS, rows, NOTES[:1], mouse)
 
 
-def _measure(sample: DynamicSample | StaticSample, title: str, candidates: list[Candidate], rounds: int) -> None:
+def _measure(sample: DynamicSample | StaticSample, mouse: str, candidates: list[Candidate], rounds: int) -> None:
     """Measure all in turn, in another order each time: what disturbs the machine for a while disturbs none alone."""
     for turn in range(rounds):
-        console.print(f"  {title}: decoding, round {turn + 1} of {rounds}", style="dim")
+        console.print(f"  mouse {mouse}: decoding, round {turn + 1} of {rounds}", style="dim")
         for candidate in random.Random(turn).sample(candidates, len(candidates)):
             sample.measure(candidate)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from .report import Result, Table
+from .report import Result
 
 Results = Mapping[str, Result]
 INK, OURS, C_ORDER, PUBLIC, PEER = "#7d8590", "#2f81f7", "#2da44e", "#d9730d", "#9aa4af"
 """Grey of text and axes, between white and black; trialpack, trialpack in C order, the public way, everyone else."""
 STYLE: dict[str, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "trialpack", "font.family": ["DejaVu Sans", "Arial", "sans-serif"],
+    "svg.fonttype": "none", "svg.hashsalt": "trialpack", "font.family": "DejaVu Sans",
     "font.size": 9, "axes.titlesize": 10, "legend.fontsize": 8, "legend.frameon": False,
     "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "xtick.color": INK, "ytick.color": INK, "grid.color": INK, "grid.alpha": 0.25, "axes.grid": True,
-    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.8, "lines.markersize": 4.5,
+    "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
+    "lines.linewidth": 1.8, "lines.markersize": 4.5,
 }  # fmt: skip
 COLOURS = {
     "trialpack": OURS, "trialpack, C order": C_ORDER, "trialpack, uncompressed": C_ORDER,
@@ -34,7 +36,9 @@ def save(figure: Figure, path: Path, digest: str) -> None:
     """Write a picture that says which results it was drawn from."""
     with rc_context(STYLE):
         metadata = {"Date": None, "Creator": None, "Description": f"results {digest}"}
-        figure.savefig(path, format="svg", transparent=True, metadata=metadata)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", transparent=True, metadata=metadata)
+    path.write_text(drawn.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"), encoding="utf-8")
 
 
 def stream(results: Results) -> Figure:
@@ -50,7 +54,7 @@ def stream(results: Results) -> Figure:
             axes.barh(places, [row["best"] for row in rows], 0.72, color=colours, alpha=0.35)
             axes.barh(places, [row["c_best"] for row in rows], 0.4, color=colours)
             axes.set_yticks(places, [row["what"] for row in rows])
-            axes.set(title=table.title, xlabel="samples a second")
+            axes.set(title=table.title.rpartition(", batches")[0], xlabel="samples a second")
             axes.xaxis.set_major_formatter(_PLAIN)
             axes.grid(False, axis="y")
         figure.supxlabel("narrow: in C order as shaped · wide and pale: as delivered", color=INK, fontsize=9)
@@ -65,10 +69,10 @@ def growth(results: Results) -> Figure:
         labels = ("threads, or workers", "batch size", "frames of a window", "neurons", "mice", "page cache / files")
         panels = list(figure.subplots(2, 3).flat)
         for axes, name, label in zip(panels, names, labels, strict=True):
-            table = results["growth"].get(name)
-            _lines(axes, table, "best", table.rows if table else ())
+            rows = results["growth"].rows(name)
+            _lines(axes, rows, "best")
             axes.set(xlabel=label, ylabel="samples a second")
-            _double(axes, {row["x"] for row in table.rows} if table else ())
+            _double(axes, {row["x"] for row in rows})
         _legend(figure, panels[0], panels[-1])
         return figure
 
@@ -83,8 +87,8 @@ def trials(results: Results) -> Figure:
             for axes, key, label in zip(
                 panels[:, column], ("peak_mb", "seconds"), ("peak memory, MB", "s"), strict=True
             ):
-                _lines(axes, table, key, table.rows)
-                axes.set(xlabel="trials", ylabel=f"{verb}: {label}", ylim=(0, None))
+                _lines(axes, table.rows, key)
+                axes.set(xlabel="trials", ylabel=f"{verb}: {label}")
                 axes.set_xticks(sorted({row["x"] for row in table.rows}))
                 axes.legend()
         return figure
@@ -134,12 +138,12 @@ def training(results: Results) -> Figure:
         return figure
 
 
-def _lines(axes: Axes, table: Table | None, key: str, rows: Iterable[Mapping[str, Any]]) -> None:
+def _lines(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
     """Draw a line for each thing that was measured, one point a value of ``x``."""
-    for name in dict.fromkeys(row["what"] for row in rows) if table else ():
+    for name in dict.fromkeys(row["what"] for row in rows):
         points = [(row["x"], row[key]) for row in rows if row["what"] == name]
         axes.plot(*zip(*points, strict=True), "o-", color=COLOURS.get(name, PEER), label=name)
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.08 * max((row[key] for row in rows), default=1.0))
 
 
 def _double(axes: Axes, values: Iterable[float]) -> None:

@@ -2,7 +2,7 @@
 
 A made-up float64 recording is converted with each bound in turn, and each store is read whole against its source: the
 errors of all values, and what becomes of them when models are trained on values normalized as the field does it. Speed
-is that of `TrialLoader` by time of the processor, of all stores in turn, from the page cache. Takes five minutes.
+is that of `TrialLoader` by time of the processor, of all stores in turn, from the page cache.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WHOLE_MICE: tuple[dict[str, Bound], ...] = (
     {RESPONSES: "1%std", VIDEOS: 2.0},
 )
 QUICK_BOUNDS: Mapping[str, tuple[Bound, ...]] = {RESPONSES: (1e-3, "0.1%std"), VIDEOS: (0.5,)}
-TRIALS, QUICK_TRIALS, QUICK_NEURONS = 24, 6, 500
+TRIALS, QUICK_TRIALS, QUICK_NEURONS = 8, 6, 300
 WINDOW = 80
 CODECS: tuple[CodecName, ...] = ("fast", "small")
 
@@ -87,7 +87,7 @@ class Case:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns; the best counts (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="turns; the best counts (%(default)s)")
     parser.add_argument("--traces", type=Path, metavar="NPZ", help="measure what bounds do to real traces instead")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw size against error")
 

@@ -9,7 +9,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,11 @@ class Table:
         return _Rows({str(row[self.columns[0].key]): row for row in self.rows})
 
     @property
+    def where(self) -> Mapping[str, Table]:
+        """The same with some of the rows, by ``key=value``."""
+        return _Where(self)
+
+    @property
     def times(self) -> Mapping[str, Any]:
         """How many times as fast one row is as another, by ``one over other``: seconds, or else C order's rates."""
         return _Times(self)
@@ -94,6 +99,16 @@ class _Dash:
 class _Rows(dict[str, Mapping[str, Any]]):
     def __missing__(self, _: str) -> Any:
         return _Dash()
+
+
+class _Where(dict[str, Table]):
+    def __init__(self, table: Table) -> None:
+        super().__init__()
+        self._table = table
+
+    def __missing__(self, wanted: str) -> Table:
+        key, _, value = wanted.partition("=")
+        return replace(self._table, rows=[row for row in self._table.rows if str(row.get(key)) == value])
 
 
 class _Times(dict[str, Any]):
@@ -133,9 +148,9 @@ class Result:
         """Return the table of a name."""
         return next(table for table in self.tables if table.name == name)
 
-    def get(self, name: str) -> Table | None:
-        """Return the table of a name, if there is one with rows."""
-        return next((table for table in self.tables if table.name == name and table.rows), None)
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of the table of a name; none where there is no such table."""
+        return next((table.rows for table in self.tables if table.name == name), [])
 
     def text(self) -> str:
         """Return it as JSON: six digits of every number, a line for each row of a table."""
