@@ -1,9 +1,11 @@
 """The benchmarks measure what they say, and the document is made of their results."""
 
 import json
+import mmap
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 
 from benchmarks import document
 from benchmarks.report import RESULTS, Column, Result, Table, compared
+from benchmarks.stream import cache
 from benchmarks.stream.consumer import FRAMES_FIRST, OTHER, PAGE, C, consume, order_of, touch
+from benchmarks.stream.control_group import ControlGroup
 from benchmarks.stream.environments import interpreters
 from benchmarks.stream.sections import _with_ratios
 
@@ -139,3 +143,22 @@ def test_everything_runs_quickly(tmp_path):
     losses = [row["losses"] for row in found["training"]["losses"].rows]
     assert losses[0] == losses[1] and len(losses[0]) > 2
     assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(("tmp", "."))]
+
+
+@pytest.mark.once
+def test_a_control_group_limits_the_page_cache(tmp_path):
+    if not ControlGroup.possible():
+        pytest.skip("no right to make a control group")
+    path, limit = tmp_path / "file", 16 << 20
+    path.write_bytes(bytes(4 * limit))
+    for _attempt in range(50):  # pages that are being written stay
+        if not cache.evict([path]):
+            break
+        time.sleep(0.1)
+    code = f"input(); file = open({str(path)!r}, 'rb')\nwhile file.read(1 << 20): pass"
+    with ControlGroup(limit) as group, subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        group.add(child.pid)
+        child.communicate(b"\n")
+    assert child.returncode == 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        assert 0 < cache._resident(mapped, 4 * limit) * mmap.PAGESIZE <= limit
