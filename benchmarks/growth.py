@@ -208,6 +208,8 @@ class Growth:
             remove(tree)
         sizes = {
             "neurons": neurons,
+            "least": min(self.scale.counts),
+            "most": max(self.scale.counts),
             "mb_a_trial": data.npy_bytes(base / "data") / 1e6 / len(list((base / "data/videos").iterdir())),
         }
         notes = (

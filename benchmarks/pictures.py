@@ -102,7 +102,7 @@ def interpreter(results: Results) -> Figure:
         cores = (
             [int(key.removeprefix("cores_")) for key in table.rows[0] if key.startswith("cores_")] if table.rows else []
         )
-        for axes, bare in zip(figure.subplots(1, 2), (False, True), strict=True):
+        for axes, bare in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
             rows = [row for row in table.rows if row["what"].endswith("uncompressed") == bare]
             for row, marker in zip(rows, "osv^", strict=False):
                 rates = [row[f"cores_{count}"] for count in cores]
@@ -111,7 +111,7 @@ def interpreter(results: Results) -> Figure:
             axes.set_ylabel("samples a second, at most")
             _double(axes, cores)
             axes.yaxis.set_major_formatter(_PLAIN)
-        axes.legend()
+        _legend(figure, axes)
         return figure
 
 
