@@ -138,7 +138,7 @@ def test_everything_runs_quickly(tmp_path):
     assert "Made with `--quick`" in page and page.count("![") == len(document.pictures.PICTURES)
     text = json.loads((out / "stream.json").read_text())
     rows = {table["name"]: {row["what"]: row for row in table["rows"]} for table in text["tables"]}
-    assert rows["windows"]["trialpack"]["order"] == FRAMES_FIRST and rows["windows"]["trialpack"]["copied"]
+    assert (rows["windows"]["trialpack"]["order"], rows["windows"]["trialpack"]["copied"]) == (FRAMES_FIRST, "reader")
     assert len(rows["windows"]["trialpack"]["rates"]) == 1
     losses = [row["losses"] for row in found["training"]["losses"].rows]
     assert losses[0] == losses[1] and len(losses[0]) > 2

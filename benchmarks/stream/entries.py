@@ -71,8 +71,8 @@ class Section:
         return replace(self, entries=tuple(entry for entry in self.entries if entry in QUICK))
 
 
-def _ours(name: str, reads: str, needs: tuple[str, ...] = ("torch",), **options: Any) -> Entry:
-    return Entry(name, "ours:Ours", reads, "ours", needs, {"cache": "none", **options})
+def _ours(name: str, reads: str, **options: Any) -> Entry:
+    return Entry(name, "ours:Ours", reads, "ours", ("torch",), {"cache": "none", **options}, {"order": "neurons"})
 
 
 OURS, OURS_BARE = _ours("trialpack", DEFAULT), _ours("trialpack, uncompressed", BARE)
