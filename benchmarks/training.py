@@ -28,7 +28,7 @@ from .report import Column, Table, console
 
 _ROOT = Path(__file__).parents[1]
 OURS, PUBLIC = "trialpack", "torch Dataset of .npy files"
-BATCH, WINDOW, CHANNELS = 8, 40, 8
+BATCH, WINDOW, CHANNELS = 8, 30, 8
 WORKERS = (0, 1, 2)
 VARIABLES = ("videos", "responses")
 COLUMNS = (
@@ -50,12 +50,12 @@ NOTES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--repeats", type=int, default=2, metavar="N", help="trainings of each (%(default)s)")
-    parser.add_argument("--steps", type=int, default=150, metavar="N", help="steps of a training (%(default)s)")
+    parser.add_argument("--steps", type=int, default=120, metavar="N", help="steps of a training (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> list[Table]:
     """Train, and return a table of how it was fed, and one of the losses."""
-    trials, neurons, steps, trial_steps = (16, 100, 6, 2) if options.quick else (64, data.NEURONS, options.steps, 16)
+    trials, neurons, steps, trial_steps = (16, 100, 6, 2) if options.quick else (64, data.NEURONS, options.steps, 12)
     repeats, choices = (1, WORKERS[:2]) if options.quick else (options.repeats, WORKERS)
     tree = data.recording(options.data, "A", trials, neurons, train=True)
     with tempfile.TemporaryDirectory(dir=options.data) as folder:
