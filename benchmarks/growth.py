@@ -120,7 +120,12 @@ class Growth:
     def rates(self) -> list[Table]:
         """Time the stream along every axis."""
         workers = {name: self.worker(entry) for name, entry, _ in _READERS}
-        return [self._axis(axis, values, workers) for axis, values in self.scale.axes.items()]
+        tables = list[Table]()
+        for axis, values in self.scale.axes.items():
+            if axis == "mice":  # another reader, and so another process
+                workers[PUBLIC_NAME] = self.worker(replace(VIV1T, reader="public:ViV1TMice"))
+            tables.append(self._axis(axis, values, workers))
+        return tables
 
     def worker(self, entry: Entry) -> Worker:
         """Start the process of a reader."""

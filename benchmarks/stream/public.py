@@ -117,8 +117,8 @@ class ViV1TMice(Reader):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        trees = sorted(path for path in Path(task.path).iterdir())
-        self.mice = [ViV1T(replace(task, tree=str(tree))) for tree in trees]
+        trees = sorted(Path(task.path).iterdir())
+        self.mice = [ViV1T(replace(task, tree=str(tree), trial_ids=_trial_ids(tree))) for tree in trees]
 
     def make(self) -> None:
         """Make all loaders."""
@@ -142,6 +142,10 @@ class Winner(FileReader):
         sample[VIDEOS] = sample[VIDEOS].astype(np.float32).transpose(2, 0, 1)
         sample[RESPONSES] = sample[RESPONSES].astype(np.float32)
         return self.tensors(sample, trial, start)
+
+
+def _trial_ids(tree: Path) -> list[int]:
+    return sorted(int(path.stem) for path in (tree / "data" / RESPONSES).iterdir())
 
 
 def _first_nan_of_all(values: Array) -> int:
