@@ -50,8 +50,8 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("dynamic", "Conversion, videos", "A", 48, 6),
-    Workload("static", "Conversion, images", "S0", 1000, 60),
+    Workload("dynamic", "Conversion, videos", "A", 24, 6),
+    Workload("static", "Conversion, images", "S0", 800, 60),
     Workload("zip", "Conversion of a zip, videos", "A", 12, 6, zipped=True),
 )
 

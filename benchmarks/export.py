@@ -20,7 +20,7 @@ from .measure import Case, interleave
 from .report import COMPARED, Column, Table, compared
 
 COPY, EXPORT = "cp -r", "trialpack export --as npy"
-TRIALS = {"A": 48, "S0": 1000}
+TRIALS = {"A": 24, "S0": 800}
 COLUMNS = (*COMPARED, Column("GB/s", "rate", ".2f"))
 NOTES = ("GB/s: .npy bytes of the mouse in best s, os.sync included. ratio: seconds of cp -r over these.",)
 

@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> list[Table]:
     """Train, and return a table of how it was fed, and one of the losses."""
-    trials, neurons, steps, trial_steps = (16, 100, 6, 2) if options.quick else (64, data.NEURONS, options.steps, 12)
+    trials, neurons, steps, trial_steps = (16, 100, 6, 2) if options.quick else (48, data.NEURONS, options.steps, 12)
     repeats, choices = (1, WORKERS[:2]) if options.quick else (options.repeats, WORKERS)
     tree = data.recording(options.data, "A", trials, neurons, train=True)
     with tempfile.TemporaryDirectory(dir=options.data) as folder:

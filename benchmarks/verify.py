@@ -62,7 +62,7 @@ class Scale:
     neurons: int
 
 
-FULL, QUICK = Scale(720, 50, 48, 2000, data.NEURONS), Scale(40, 5, 6, 40, 500)
+FULL, QUICK = Scale(720, 50, 48, 1536, data.NEURONS), Scale(40, 5, 6, 40, 500)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -65,7 +65,7 @@ class Scale:
     least: float
 
 
-FULL, QUICK = Scale(64, 2000, data.NEURONS, 0.3), Scale(16, 300, 300, 0.0)
+FULL, QUICK = Scale(48, 1536, data.NEURONS, 0.2), Scale(16, 300, 300, 0.0)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
