@@ -26,6 +26,7 @@ from .stream.control_group import ControlGroup
 from .stream.entries import DEFAULT, IMAGES, NPY, OURS, OURS_BARE, STRIDES, VIV1T, WHOLE, WINDOWS, Entry
 from .stream.processes import Worker
 from .stream.sources import Source
+from .stream.workloads import Task
 
 OURS_NAME, C_NAME, PUBLIC_NAME = "trialpack", "trialpack, C order", "torch Dataset of .npy files"
 MICE, MICE_NEURONS = "ABCDEFGH", 2000
@@ -33,8 +34,8 @@ PARTS = ("rates", "trials", "cache", "interpreter")
 CORES = (4, 16, 64)
 STATISTICS_MEMORY = 256 << 20
 """Bytes that train statistics may take: less than the trials."""
-HEADROOM = 512 << 20
-"""Bytes of a control group for what is no page cache."""
+SPARE = 32 << 20
+"""Bytes of a control group beside page cache and what a reader allocates."""
 
 _RATES = (
     Column("what", "what"), Column("", "x", "d"), Column("best /s", "best", ".0f"), Column("median /s", "median", ".0f")
@@ -186,6 +187,9 @@ class Growth:
     def _rate(self, worker: Worker, contiguous: bool) -> dict[str, Any]:
         """Return samples a second, of one uncounted epoch and then as many repetitions as wanted."""
         worker.ask("make")
+        return self._repeated(worker, contiguous)
+
+    def _repeated(self, worker: Worker, contiguous: bool) -> dict[str, Any]:
         worker.ask("run", contiguous=contiguous)
         done = [worker.ask("run", least=self.scale.least, contiguous=contiguous) for _ in range(self.repeats)]
         return _rated([one["samples"] / one["seconds"] for one in done])
@@ -236,17 +240,15 @@ class Growth:
             task = source.task(entry, WHOLE, **options)
             paths, total = files(Path(task.path)), nbytes(Path(task.path))
             for share in self.scale.shares:
-                evict(paths)
-                with (
-                    Worker(entry, sys.executable, task) as worker,
-                    ControlGroup(HEADROOM + int(share * total)) as group,
-                ):
-                    worker.ask("open", task=task.as_json())
-                    group.add(worker.process.pid)
-                    found = self._rate(worker, contiguous=False)
-                rows.append({"what": name, "x": share, "mb": total / 1e6, **found})
+                with Worker(entry, sys.executable, task) as worker:
+                    need = _allocated(worker, task)
+                    evict(paths)
+                    with ControlGroup(need + int(share * total)) as group:
+                        group.add(worker.process.pid)
+                        found = self._repeated(worker, contiguous=False)
+                rows.append({"what": name, "x": share, "mb": total / 1e6, "allocated_mb": need / 1e6, **found})
                 console.print(f"  page cache of {share:g} of the files: {name}  {found['best']:.0f}/s", style="dim")
-        sizes = {"trials": self.scale.trials, "neurons": self.scale.neurons, "headroom_mb": HEADROOM / 1e6}
+        sizes = {"trials": self.scale.trials, "neurons": self.scale.neurons}
         notes = () if rows else ("Not measured: there was no right to make a control group.",)
         return [Table("Rate against page cache", _CACHE, rows, notes, "cache", sizes)]
 
@@ -280,6 +282,15 @@ _READERS: tuple[tuple[str, Entry, bool], ...] = (
     (PUBLIC_NAME, VIV1T, False),
 )
 """Name, entry, and whether the consumer copies into C order."""
+
+
+def _allocated(worker: Worker, task: Task) -> int:
+    """Get a reader ready, and return the bytes that it allocates in an epoch beside what it holds already."""
+    worker.ask("open", task=task.as_json())
+    worker.ask("make")
+    worker.ask("run")
+    before = worker.private()
+    return worker.watch("run")[0] - before + SPARE
 
 
 def _rated(rates: Iterable[float]) -> dict[str, Any]:
