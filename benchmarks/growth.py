@@ -32,8 +32,8 @@ OURS_NAME, C_NAME, PUBLIC_NAME = "trialpack", "trialpack, C order", "torch Datas
 MICE, MICE_NEURONS = "ABCDEFGH", 2000
 PARTS = ("rates", "trials", "cache", "interpreter")
 CORES = (4, 16, 64)
-STATISTICS_MEMORY = 256 << 20
-"""Bytes that train statistics may take: less than the trials."""
+MAX_MEMORY = 512 << 20
+"""Bytes that a conversion or statistics may take: less than many trials."""
 SPARE = 32 << 20
 """Bytes of a control group beside page cache and what a reader allocates."""
 
@@ -71,7 +71,7 @@ class Scale:
     static: int
     axes: Mapping[str, Sequence[int]]
     counts: Sequence[int]
-    public_counts: Sequence[int]
+    peer_counts: Sequence[int]
     shares: Sequence[float]
     least: float
 
@@ -82,7 +82,7 @@ FULL = Scale(
         "threads": (1, 2, 4), "batch size": (2, 8, 32), "window": (10, 40, 160, 300), "neurons": (500, 2000, 8000),
         "mice": (1, 2, 4, 8),
     },
-    (48, 240, 480, 960), (48, 240, 480), (2.0, 0.5, 0.25), 0.15,
+    (48, 240, 480, 960), (48, 240), (2.0, 0.5, 0.25), 0.15,
 )  # fmt: skip
 QUICK = Scale(
     16, 300, 300, {"threads": (1, 2), "neurons": (100, 300), "mice": (1, 2)}, (6, 12), (6,), (2.0, 0.5), 0.0
@@ -198,27 +198,25 @@ class Growth:
         """Watch conversion and statistics of more and more trials."""
         neurons = min(1000, self.scale.neurons)
         base = data.slim(self.folder, "A", min(48, max(self.scale.counts)), neurons=neurons, image_shape=(18, 32))
-        conversion, statistics_rows = list[dict[str, Any]](), list[dict[str, Any]]()
+        conversion, reduced = list[dict[str, Any]](), list[dict[str, Any]]()
         for count in self.scale.counts:
             tree = data.linked(base, self.scratch / f"linked-{count}", count)
             made = self.scratch / "made"
             places = {"source": str(tree), "output": str(made)}
-            conversion.append(_watched(convert, "watched_loop", convert.LOOP, count, **places))
-            remove(made)
-            conversion.append(_watched(convert, "ours", OURS_NAME, count, **places))
-            if count in self.scale.public_counts:
-                statistics_rows.append(
-                    _watched(reduction_peers, "public_pipeline", "public pipeline", count, tree=str(tree))
-                )
+            if count in self.scale.peer_counts:
+                conversion.append(_watched(convert, "watched_loop", convert.LOOP, count, **places))
+                remove(made)
+                reduced.append(_watched(reduction_peers, "public_pipeline", "public pipeline", count, tree=str(tree)))
+            conversion.append(_watched(convert, "ours", OURS_NAME, count, **places, max_memory=MAX_MEMORY))
             (store,) = made.iterdir()
-            bounded = {"store": str(store), "max_memory": STATISTICS_MEMORY}
-            statistics_rows.append(_watched(reduction_peers, "ours", OURS_NAME, count, **bounded))
+            reduced.append(_watched(reduction_peers, "ours", OURS_NAME, count, store=str(store), max_memory=MAX_MEMORY))
             remove(made)
             remove(tree)
         sizes = {
             "neurons": neurons,
             "least": min(self.scale.counts),
             "most": max(self.scale.counts),
+            "max_memory_mb": MAX_MEMORY / 1e6,
             "mb_a_trial": data.npy_bytes(base / "data") / 1e6 / len(list((base / "data/videos").iterdir())),
         }
         notes = (
@@ -227,9 +225,8 @@ class Growth:
         )
         return [
             Table("Conversion against trials", _TRIALS, conversion, notes, "conversion", sizes),
-            Table("Statistics against trials", _TRIALS, statistics_rows, notes, "statistics",
-                  {**sizes, "max_memory_mb": STATISTICS_MEMORY / 1e6}),
-        ]  # fmt: skip
+            Table("Statistics against trials", _TRIALS, reduced, notes, "statistics", sizes),
+        ]
 
     def cache(self) -> list[Table]:
         """Time the stream of whole trials while the page cache holds a part of the files."""

@@ -88,6 +88,8 @@ def trials(results: Results) -> Figure:
                 panels[:, column], ("peak_mb", "seconds"), ("peak memory, MB", "s"), strict=True
             ):
                 _lines(axes, table.rows, key)
+                if key == "peak_mb":
+                    axes.axhline(table.sizes["max_memory_mb"], color=INK, ls=":", lw=1.2)
                 axes.set(xlabel="trials", ylabel=f"{verb}: {label}")
                 axes.set_xticks(sorted({row["x"] for row in table.rows}))
                 axes.legend()
