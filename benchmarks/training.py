@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> list[Table]:
     tree = data.recording(options.data, "A", trials, neurons, train=True)
     with tempfile.TemporaryDirectory(dir=options.data) as folder:
         store = str(convert_mouse(tree, folder, statistics=False, verify=False).store)
-        feeds = {OURS: {"store": store}, PUBLIC: {"store": store, "tree": str(tree)}}
+        feeds: dict[str, dict[str, Any]] = {OURS: {"store": store}, PUBLIC: {"store": store, "tree": str(tree)}}
         tried = {n: _trained(trial_steps, workers=n, **feeds[PUBLIC])["seconds"] for n in choices}
         workers = min(tried, key=lambda number: tried[number])
         feeds[PUBLIC]["workers"] = workers
