@@ -69,26 +69,25 @@ def test_trials_of_finished_units_are_not_read_again_yet_counted_as_done(
     recording: Path, destination: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt(faults, recording, destination)
-    reads, read = list[str](), TreeTrialReader.read
+    reads, read, progress = list[str](), TreeTrialReader.read, _Progress()
     monkeypatch.setattr(
-        TreeTrialReader, "read", lambda reader, *arguments: reads.append(arguments[0]) or read(reader, *arguments)
+        TreeTrialReader, "read", lambda reader, *arguments: reads.append(progress.phase) or read(reader, *arguments)
     )
-    progress = _Progress()
     convert(recording, destination, progress=progress)
-    # Four trials of four variables, in the last of three units.
-    assert len(reads) == 16
+    # Four trials of four variables, in the last of three units; before that, those that tell the codecs.
+    assert reads.count("converting") == 16 and set(reads) == {"sampling", "converting"}
     assert progress.read == sum(path.is_file() for path in recording.rglob("*"))
 
 
 class _Progress:
     def __init__(self) -> None:
-        self.read, self._phase = 0, ""
+        self.read, self.phase = 0, ""
 
     def start(self, phase: str, nbytes: int, files: int) -> None:
-        self._phase = phase
+        self.phase = phase
 
     def advance(self, nbytes: int, files: int) -> None:
-        if self._phase == "converting":
+        if self.phase == "converting":
             self.read += files
 
 
