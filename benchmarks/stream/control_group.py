@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
-_NAME = "trialpack-benchmarks"
+_NAME = f"trialpack-benchmarks-{os.getpid()}"
 
 
 class ControlGroup:
