@@ -73,7 +73,7 @@ def load(mice: Any, **options: Any) -> TrialLoader:
 
 def places(batches: Any) -> list[tuple[str, list[int], list[int]]]:
     """Return mouse, trials and first frames of batches."""
-    return [(one["mouse"], one["trial_id"].tolist(), one["start"].tolist()) for one in batches]
+    return [(one.mouse, one["trial_id"].tolist(), one["start"].tolist()) for one in batches]
 
 
 # What is in a batch
@@ -101,7 +101,7 @@ def test_a_batch_of_a_static_mouse(static: Mouse, output: Any) -> None:
 
 def assert_names_and_types(batch: Batch, shapes: dict[str, tuple[int, ...]], output: str) -> None:
     samples = shapes["responses"][0]
-    assert list(batch) == [*shapes, "trial_id", "start", "tier", "mouse"] and len(batch) == len(shapes) + 4
+    assert list(batch) == [*shapes, "trial_id", "start"] and len(batch) == len(shapes) + 2
     for name, shape in {**shapes, "trial_id": (samples,), "start": (samples,)}.items():
         value, dtype = batch[name], "int64" if name in ("trial_id", "start") else "float32"
         assert tuple(value.shape) == shape, name
@@ -113,8 +113,8 @@ def assert_names_and_types(batch: Batch, shapes: dict[str, tuple[int, ...]], out
         else:
             assert isinstance(value, np.ndarray) and value.dtype == dtype, name
             assert value.flags.writeable, name
-    assert isinstance(batch["mouse"], str)
-    assert batch["tier"] == ("train",) * samples
+    assert isinstance(batch.mouse, str)
+    assert batch.tier == ("train",) * samples
     assert f"responses {shapes['responses']}" in repr(batch) and "\n" not in repr(batch)
     with pytest.raises(KeyError):
         batch["video"]
@@ -280,8 +280,8 @@ def test_several_mice(packed: dict[str, Mouse], recordings: dict[str, Recorded])
     loader = load(mice, neurons=chosen, window=50, shuffle=True)
     names = list[str]()
     for batch in loader:
-        assert_batch(batch, by_name[batch["mouse"]], neurons=expected[batch["mouse"]])
-        names.append(batch["mouse"])
+        assert_batch(batch, by_name[batch.mouse], neurons=expected[batch.mouse])
+        names.append(batch.mouse)
     assert names == [mice[0].name, mice[1].name] * 6 and len(loader) == 12
 
 
@@ -300,8 +300,8 @@ def test_static_and_dynamic_mice_together(packed: dict[str, Mouse], recordings: 
     by_name = {one.name: one for one in recordings.values()}
     came = set[str]()
     for batch in load([packed["dynamic"], packed["static"]]):
-        assert_batch(batch, by_name[batch["mouse"]])
-        came.add(batch["mouse"])
+        assert_batch(batch, by_name[batch.mouse])
+        came.add(batch.mouse)
     assert len(came) == 2
 
 
@@ -319,7 +319,7 @@ def test_static_and_dynamic_mice_together(packed: dict[str, Mouse], recordings: 
 def test_mixing(packed: dict[str, Mouse], mixing: Any, expected: list[int]) -> None:
     mice = [packed["dynamic"], packed["float64"]]
     loader = load(mice, mixing=mixing, window=50)
-    names = [batch["mouse"] for batch in load(mice, mixing=mixing, windows="random", window=50)]
+    names = [batch.mouse for batch in load(mice, mixing=mixing, windows="random", window=50)]
     assert [[mouse.name for mouse in mice].index(name) for name in names] == expected
     assert [mouse.name for mouse in loader.mice] == [mouse.name for mouse in mice]
 
@@ -745,9 +745,11 @@ def test_as_dataset(dynamic: Mouse, recordings: dict[str, Recorded]) -> None:
     expected = [places(loader) for _ in range(2)]
     loader.set_epoch(0)
     data_set = loader.dataset()
-    assert isinstance(data_set, torch.utils.data.IterableDataset) and len(data_set) == len(loader)
+    assert isinstance(data_set, torch.utils.data.IterableDataset)
     wrapped = torch.utils.data.DataLoader(data_set, batch_size=None, num_workers=0)
-    assert len(wrapped) == len(loader)
+    for sized in (data_set, wrapped):
+        with pytest.raises(TypeError, match=r"take len\(loader\) for batches"):
+            len(sized)
     for epoch in range(2):
         batches = list(wrapped)
         assert places(batches) == expected[epoch]
@@ -844,7 +846,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no threads": ({"threads": 0}, "^threads: expected .*, found 0$"),
     "half a thread": ({"threads": 0.5}, "^threads: expected .*, found 0.5$"),
     "a negative seed": ({"seed": -1}, "^seed: expected a whole number of at least 0, found -1$"),
-    "no seed": ({"seed": None}, "^seed: expected .*, found None$"),
     "seed as text": ({"seed": "0"}, "^seed: expected .*, found '0'$"),
     "an unknown tier": ({"tier": "test"}, "no trials of tier 'test'"),
     "an unknown trial": ({"trials": [1]}, "no trial_id 1"),
@@ -871,14 +872,18 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "memory as text": ({"memory": "much"}, "^memory: expected a number of bytes .*found 'much'"),
     "too little memory": ({"memory": 1000}, "memory of 1,000 bytes does not suffice.* take [0-9,]+; give more memory"),
     "negative memory": ({"memory": -1}, "^memory: expected a number of bytes .*found -1"),
-    "a rank too many": ({"rank": 1}, "rank 1 of world_size 1"),
+    "a rank too many": ({"rank": 1, "world_size": 1}, "rank 1 of world_size 1"),
+    "a rank alone": ({"rank": 1}, "rank=1 and world_size=None do not go together; give both"),
+    "a world size alone": ({"world_size": 2}, "rank=None and world_size=2 do not go together; give both"),
     "a negative rank": ({"rank": -1, "world_size": 2}, "^rank: expected .*, found -1$"),
-    "no ranks": ({"world_size": 0}, "^world_size: expected .*, found 0$"),
+    "no ranks": ({"rank": 0, "world_size": 0}, "^world_size: expected .*, found 0$"),
     "rank as text": ({"rank": "0", "world_size": 2}, "rank"),
-    "half a world": ({"world_size": 1.5}, "world_size"),
-    "no rank": ({"rank": None}, "rank"),
+    "half a world": ({"rank": 0, "world_size": 1.5}, "^world_size: expected .*, found 1.5$"),
     "no whole batch": ({"batch_size": 13, "drop_last": True}, "no batch of 13 samples in 12 trials"),
-    "fewer batches than ranks": ({"drop_last": True, "batch_size": 9, "world_size": 2}, "do not suffice for 2 ranks"),
+    "fewer batches than ranks": (
+        {"drop_last": True, "batch_size": 9, "rank": 0, "world_size": 2},
+        "do not suffice for 2 ranks",
+    ),
     "an unknown mixing": ({"mixing": "random"}, "no way of mixing mice is called 'random'"),
     "weights for more mice": ({"mixing": [1, 2]}, "expected 1 numbers"),
     "weights for another mouse": ({"mixing": {"B": 1}}, "no mouse is called 'B'"),

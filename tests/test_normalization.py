@@ -372,11 +372,11 @@ def test_several_mice_have_statistics_of_their_own(packed: dict[str, Mouse], by_
     hands, came = {one.name: one for one in by_hand.values()}, set[str]()
     mice = [packed[kind] for kind in KINDS]
     for batch in load(mice, normalize="field", neurons=[[1, 3], [0], None], tier="train"):
-        one = hands[batch["mouse"]]
+        one = hands[batch.mouse]
         neurons = {"dynamic": [1, 3], "float64": [0], "static": None}
         chosen = next(choice for kind, choice in neurons.items() if by_hand[kind] is one)
         one.assert_normalized(batch, field_of(one), chosen)
-        came.add(batch["mouse"])
+        came.add(batch.mouse)
     assert len(came) == 3
 
 
@@ -592,10 +592,10 @@ def test_a_device_with_several_mice(
     options: dict[str, Any] = {"channels": ["pupil_center"], "normalize": "field", "tier": "train"}
     loader = on_device(mice, **options)
     for batch in loader:
-        one = hands[batch["mouse"]]
+        one = hands[batch.mouse]
         one.assert_normalized(batch, field_of(one), channels=["pupil_center"])
-        came.append(batch["mouse"])
-    assert came == [batch["mouse"] for batch in load(mice, **options)] and len(came) == len(loader)
+        came.append(batch.mouse)
+    assert came == [batch.mouse for batch in load(mice, **options)] and len(came) == len(loader)
 
 
 def test_a_device_is_not_sent_channels(
@@ -746,7 +746,8 @@ def filled_from(ring: BufferPool, number: int = 0) -> Filled:
     plan = BatchPlan(0, np.array([number]), np.array([0]), 3, 1)
     values = ring.take()[:24].view(np.float32).reshape(1, 2, 3)
     stream: Any = SimpleNamespace(
-        labels=lambda plan: {"trial_id": plan.rows, "mouse": "m"},
+        labels=lambda plan: {"trial_id": plan.rows},
+        attributes=lambda plan: {"mouse": "m"},
         mouse=SimpleNamespace(kind="dynamic", recording=SimpleNamespace(stimulus=None)),
         adds_channel_axis=lambda name: False,
         names=("responses",),
@@ -795,7 +796,7 @@ def test_closing_waits_for_copies_before_it_lets_go_of_slots(device: Any) -> Non
 
 
 def selection() -> Any:
-    return SimpleNamespace(affines={}, variables=("responses",), channels=(), neurons=None)
+    return SimpleNamespace(affines={}, variables=("responses",), channels=(), neurons=None, dtypes={})
 
 
 def run_through(device: Any, ring: BufferPool, many: int) -> Iterator[Any]:
@@ -810,7 +811,7 @@ def test_few_batches_are_on_their_way(device: Any) -> None:
     """With copies that happen at once: one in the hands of the consumer, and two that were begun."""
     ring = WatchedRing(64, 99)
     for number, (batch, plan) in enumerate(run_through(device, ring, 20)):
-        assert plan.rows.tolist() == [number] and batch["mouse"] == "m"
+        assert plan.rows.tolist() == [number] and batch.mouse == "m"
         for event in WORLD.events:
             event.happened = True
     assert number == 19 and WORLD.out == 0 and WORLD.most <= 4

@@ -20,7 +20,7 @@ OPTIONAL = "[variables.eye]\noptional = true\nmissing = 7\n[variables.pose]\nopt
 LACKING = {("eye", 2), ("pose", 2), ("pose", 5), ("pose", 4)}
 
 
-KEPT_OR_CAST: tuple[Any, Any] = ("stored", "float32")
+KEPT_OR_CAST: tuple[Any, Any] = ("native", "float32")
 
 
 def length(trial: int) -> int:
@@ -306,7 +306,7 @@ def test_mice_of_different_variables_give_batches_of_their_own(lab: tuple[Path, 
     made = {"responses": lambda t: floats(3, 40, seed=t), "lick": lambda t: integers(40, seed=t)}
     other = convert(write_own(tmp_path / "lab8", made))
     loader = TrialLoader([mouse, other], tier="train", batch_size=2, output="numpy", window=20)
-    names = {batch["mouse"]: set(batch) & {*mouse.variables, *other.variables} for batch in loader}
+    names = {batch.mouse: set(batch) & {*mouse.variables, *other.variables} for batch in loader}
     assert names == {"lab7": set(mouse.variables), "lab8": {"responses", "lick"}}
     with pytest.raises(OptionError, match="no variable 'lick'"):
         TrialLoader([mouse, other], tier="train", batch_size=2, variables=["lick"], output="numpy")
@@ -321,10 +321,10 @@ def test_dtype_of_a_loader(lab: tuple[Path, Mouse]):
 
     assert set(dtypes().values()) == {"float32"} and set(dtypes(dtype="float64").values()) == {"float64"}
     stored = {variable.name: variable.dtype for variable in mouse.recording.variables}
-    assert dtypes(dtype="stored") == stored and stored["videos"] == "uint8" and stored["treadmill"] == "float64"
-    chosen = dtypes(dtype={"videos": "stored", "treadmill": "float16"})
+    assert dtypes(dtype="native") == stored and stored["videos"] == "uint8" and stored["treadmill"] == "float64"
+    chosen = dtypes(dtype={"videos": "native", "treadmill": "float16"})
     assert chosen == dict.fromkeys(stored, "float32") | {"videos": "uint8", "treadmill": "float16"}
-    batch = next(iter(TrialLoader(mouse, tier=None, batch_size=1, output="numpy", dtype="stored")))
+    batch = next(iter(TrialLoader(mouse, tier=None, batch_size=1, output="numpy", dtype="native")))
     assert_same_bits(np.ascontiguousarray(batch["treadmill"][0]), in_file(mouse, folder, "treadmill", 0))
 
 
@@ -335,12 +335,15 @@ FIELD = {"videos": Standardize(over="trials_and_frames")}
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"dtype": "int16"}, "dtype of videos is 'int16'; give one of 'float16', 'float32', 'float64', 'stored'"),
+        (
+            {"dtype": "int16"},
+            "dtype of videos is 'int16'; give one of 'float16', 'bfloat16', 'float32', 'float64', 'native'",
+        ),
         ({"dtype": None}, "dtype of videos is None"),
         ({"dtype": {"nose": "float32"}}, "no variable 'nose'"),
         ({"dtype": {"eye": "uint8"}}, "dtype of eye is 'uint8'"),
-        ({"dtype": "stored", "channels": "treadmill"}, "videos cannot get channels as uint8; choose a float dtype"),
-        ({"dtype": "stored", "normalize": FIELD}, "videos cannot be normalized as uint8; choose a float dtype"),
+        ({"dtype": "native", "channels": "treadmill"}, "videos cannot get channels as uint8; choose a float dtype"),
+        ({"dtype": "native", "normalize": FIELD}, "videos cannot be normalized as uint8; choose a float dtype"),
     ],
 )
 def test_a_dtype_that_cannot_be_is_refused(lab: tuple[Path, Mouse], options: dict[str, Any], problem: str):
@@ -353,7 +356,7 @@ def test_a_dtype_that_cannot_be_is_refused(lab: tuple[Path, Mouse], options: dic
 def test_tensors_have_every_dtype_or_say_so(lab: tuple[Path, Mouse], monkeypatch: pytest.MonkeyPatch):
     torch = pytest.importorskip("torch")
     _, mouse = lab
-    batch = next(iter(TrialLoader(mouse, tier=None, batch_size=1, dtype="stored")))
+    batch = next(iter(TrialLoader(mouse, tier=None, batch_size=1, dtype="native")))
     found = {name: str(batch[name].dtype).removeprefix("torch.") for name in mouse.variables}
     assert found == {variable.name: variable.dtype for variable in mouse.recording.variables}
 
@@ -365,7 +368,7 @@ def test_tensors_have_every_dtype_or_say_so(lab: tuple[Path, Mouse], monkeypatch
     from_numpy = torch.from_numpy
     monkeypatch.setattr(torch, "from_numpy", lacks)
     with pytest.raises(OptionError, match="tensors on cpu cannot be int16, as spikes would be") as raised:
-        TrialLoader(mouse, tier=None, batch_size=1, dtype="stored")
+        TrialLoader(mouse, tier=None, batch_size=1, dtype="native")
     assert len(str(raised.value).splitlines()) == 1
 
 

@@ -234,7 +234,7 @@ def test_trials_of_each_mouse(packed: dict[str, Mouse]) -> None:
     ]
     for trials, expected in cases:
         loader = load(mice, trials=trials, variables="behavior", mixing="sequential", batch_size=1, window=None)
-        found = {one.name: [b["trial_id"].tolist()[0] for b in loader if b["mouse"] == one.name] for one in mice}
+        found = {one.name: [b["trial_id"].tolist()[0] for b in loader if b.mouse == one.name] for one in mice}
         assert list(found.values()) == expected
 
 

@@ -7,11 +7,12 @@ All of it may run in threads: the reads, checksums, decoders and copies release 
 
 from ...store.chunks import Scratch, Tally
 from .cached import CachedVariable, cached_nbytes
-from .copying import Affine
+from .copying import BFLOAT16, Affine, assign, is_narrow
 from .store_files import StoreFiles
 from .variable import FLOAT32, Frames, StreamedVariable, VariableReader
 
 __all__ = [
+    "BFLOAT16",
     "FLOAT32",
     "Affine",
     "Frames",
@@ -21,5 +22,7 @@ __all__ = [
     "StreamedVariable",
     "Tally",
     "VariableReader",
+    "assign",
     "cached_nbytes",
+    "is_narrow",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,20 @@ _CACHED = 1 << 18
 _APART = 16
 """Values between rows there: at a distance of a power of two they would displace one another."""
 _MATRIX = 2
+BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
+"""The upper half of a float32, which numpy has no dtype for: arrays of it hold the bits."""
+_PIECE = 1 << 15
+"""Values that are rounded at once: few enough to stay in a core's cache."""
+
+
+def is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Return whether a dtype is a float of 16 bits."""
+    return dtype in (BFLOAT16, np.float16)
+
+
+def rounding_nbytes(samples: Sequence[int]) -> int:
+    """Return the bytes that `copy_rounded` takes for samples of a shape: float32 and, as integers, twice."""
+    return 3 * 4 * max(_PIECE, math.prod(samples[1:]))
 
 
 def cut(array: Array, axis: int | None, part: slice) -> Array:
@@ -50,13 +65,13 @@ def copy_values(source: Array, out: Array, neurons: NDArray[np.int64] | None, ax
         row = np.dtype((np.void, source.shape[-1] * source.itemsize))
         source, out = source.view(row)[..., 0], out.view(row)[..., 0]
     if neurons is None:
-        _assign(out, source)
+        assign(out, source)
         return
     axis = axes.index(layout.NEURON)
     if source.dtype == out.dtype and out.flags.c_contiguous:
         np.take(source, neurons, axis=axis, out=out, mode="clip")
     else:
-        _assign(out, source[(*(slice(None),) * axis, neurons)])
+        assign(out, source[(*(slice(None),) * axis, neurons)])
 
 
 def copy_reordered(source: Array, out: Array, scratch: Scratch) -> None:
@@ -74,6 +89,8 @@ def copy_reordered(source: Array, out: Array, scratch: Scratch) -> None:
     Frames of many neurons become neurons of many frames in the processor's cache: all frames of some neurons are copied
     next to one another, and transposed from there. For 300 frames that is twice as fast as at once.
     """
+    if out.dtype == BFLOAT16:
+        source, out = source.view(np.uint16), out.view(np.uint16)
     step = _CACHED // max(1, out.shape[-1] * out.itemsize) - _APART if out.ndim == _MATRIX else 0
     if step < _APART:
         out[...] = source
@@ -86,13 +103,52 @@ def copy_reordered(source: Array, out: Array, scratch: Scratch) -> None:
         out[first : first + step] = near
 
 
-def _assign(out: Array, source: Array) -> None:
+def copy_rounded(
+    source: Array, out: Array, neurons: NDArray[np.int64] | None, axes: Sequence[str], affine: Affine | None
+) -> None:
+    """Copy values as `copy_values` does, shifted and scaled in float32 before they are rounded; axes of a sample."""
+    if not axes:
+        source, out, axes = source[None], out[None], ("",)
+    step = max(1, _PIECE // max(1, math.prod(out.shape[1:])))
+    for first in range(0, len(out), step):
+        part = slice(first, first + step)
+        wide = np.empty(out[part].shape, np.float32)
+        if neurons is not None and axes[0] == layout.NEURON:
+            copy_values(source, wide, neurons[part], axes)
+        else:
+            copy_values(source[part], wide, neurons, axes)
+        if affine is not None:
+            affine.cut(0, part).apply(wide)
+        assign(out[part], wide)
+
+
+def assign(out: Array, source: Array) -> None:
+    """Put values into an array, cast where dtypes differ."""
     if source.dtype == out.dtype:
         out[...] = source
         return
+    if source.dtype == BFLOAT16:
+        source = (source.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     # What a smaller dtype cannot hold becomes infinite, as it does in a tensor.
     with np.errstate(over="ignore"):
-        out[...] = source
+        if out.dtype == BFLOAT16:
+            out.view(np.uint16)[...] = _upper_half(source.astype(np.float32, copy=False))
+        else:
+            out[...] = source
+
+
+def _upper_half(values: NDArray[np.float32]) -> Array:
+    """Return the bits of the nearest bfloat16, of two that are as near the even one, as torch does it."""
+    bits = values.view(np.uint32)
+    found = bits >> 16
+    found &= 1
+    found += 0x7FFF
+    found += bits
+    found >>= 16
+    missing = np.isnan(values)
+    if missing.any():
+        found[missing] = 0x7FC0
+    return found
 
 
 def _has_rows(array: Array) -> bool:

@@ -15,7 +15,7 @@ from ...store import Problem, StoreFormatError, layout
 from ...store.chunk_codecs import ChunkError
 from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
 from ..recording import Recording
-from .copying import Affine, copy_reordered, copy_values, cut
+from .copying import BFLOAT16, Affine, copy_reordered, copy_rounded, copy_values, cut, is_narrow, rounding_nbytes
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
@@ -91,7 +91,7 @@ class StreamedVariable:
     affine
         Shift and scale of all values.
     dtype
-        Data type of samples: any float, or the one that is stored; with `affine` a float.
+        Data type of samples: any float, `BFLOAT16`, or the one that is stored; with `affine` a float.
     axes
         Dimensions of a sample as they are to lie in memory; by default as they lie in a chunk.
 
@@ -126,8 +126,11 @@ class StreamedVariable:
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
         self._spans: list[list[int]] = np.concatenate([self._read_spans(n) for n in range(len(self._names))]).tolist()
         self._per_group = math.prod(self.array.chunks_per_shard[1:])
+        # Sixteen bits are too few to calculate with: values are normalized before they are rounded.
+        self._rounds = dtype == BFLOAT16 or (self._affine is not None and is_narrow(dtype))
         # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
-        self._in_place = self.rows_per_chunk == 1 and self._neurons is None and self.array.numpy_dtype == dtype
+        alone = self.rows_per_chunk == 1 and self._neurons is None
+        self._in_place = alone and self.array.numpy_dtype == dtype and not self._rounds
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
@@ -154,7 +157,8 @@ class StreamedVariable:
         """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
         largest = max((size for _, size in self._spans), default=0)
         sample = [] if self._moved is None else [math.prod(self.shape(frames)) * self.dtype.itemsize]
-        return scratch_nbytes(largest, self.array.chunk_nbytes, *sample)
+        rounding = rounding_nbytes(self._shape(self._stored_axes, self.chunk_frames)) if self._rounds else 0
+        return scratch_nbytes(largest, self.array.chunk_nbytes, *sample) + rounding
 
     @property
     def held_nbytes(self) -> int:
@@ -163,10 +167,13 @@ class StreamedVariable:
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""
+        return self._shape(self.axes, frames)
+
+    def _shape(self, axes: Sequence[str], frames: int) -> tuple[int, ...]:
         sizes = dict(zip(self.array.dimensions, self.array.shape, strict=True)) | {layout.FRAME: frames}
         if self._neurons is not None:
             sizes[layout.NEURON] = len(self._neurons)
-        return tuple(sizes[axis] for axis in self.axes)
+        return tuple(sizes[axis] for axis in axes)
 
     def part(self, sample: Array, frames: slice) -> Array:
         """Return a view of some frames of a sample (…) of `shape`; all of it without frames."""
@@ -240,7 +247,7 @@ class StreamedVariable:
             else:
                 chunk = self._chunks.read(descriptor, span, scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
-            if self._affine is not None:
+            if self._affine is not None and not self._rounds:
                 self._normalize(self._affine, block, outs, scratch)
 
     def _copy(
@@ -248,9 +255,14 @@ class StreamedVariable:
     ) -> None:
         """Copy the needed frames of trials of a chunk to their places in samples."""
         begun = time.perf_counter()
+        affine = self._affine.cut(self._frame_axis, block.frames) if self._rounds and self._affine else None
         for row, out in zip(inside, outs, strict=True):
             trial = cut(chunk[row, ...], self._frame_axis, block.inside)
-            copy_values(trial, cut(out, self._frame_axis, block.place), self._neurons, self._stored_axes)
+            target = cut(out, self._frame_axis, block.place)
+            if self._rounds:
+                copy_rounded(trial, target, self._neurons, self._stored_axes, affine)
+            else:
+                copy_values(trial, target, self._neurons, self._stored_axes)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _normalize(self, affine: Affine, block: _Block, outs: Sequence[Array], scratch: Scratch) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ...store import OptionError, Problem, layout
 from ...store.arguments import check_choice, check_count, check_flag
 from ..mouse import Mouse
-from ..sampling import EpochPosition, Mixing, WindowChoice
+from ..sampling import EpochPosition, Mixing, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
-from .batch import Batch
+from .batch import Batch, register_pytree
 from .budget import Cache
 from .mouse_stream import MemoryOrder
 from .normalization import Normalize
@@ -21,13 +23,14 @@ from .options import (
     Content,
     Dtype,
     Output,
+    Turns,
     checked_order,
     checked_report,
     checked_resources,
-    checked_turns,
     checked_windows,
 )
 from .pipeline import Process, StreamStats
+from .ranks import Share, check_whole, checked_share, present_share
 from .selecting import checked_mice, make_sampler, select
 from .targets import make_pipeline, make_target
 
@@ -72,9 +75,10 @@ class TrialLoader:
         ``field``: what the field's `NeuroNormalizer` does; or a mapping from variables to `ScaleByStd`,
         `Standardize` and `DivideByStd`. By default nothing.
     dtype
-        Data type of the values of variables: ``float16``, ``float32`` or ``float64``; ``stored`` for the one that each
-        is stored with, so that uint8 videos stay uint8; or a mapping from variables to one of these, with float32 for
-        the others. What is normalized, becomes channels or gets channels has to be a float.
+        Data type of the values of variables: ``float16``, ``bfloat16`` (of tensors only), ``float32`` or ``float64``;
+        ``native`` for the one that each is stored with, so that uint8 videos stay uint8; or a mapping from variables to
+        one of these, with float32 for the others. What is normalized, becomes channels or gets channels has to be a
+        float; what has 16 bits in the end is normalized in float32.
     order
         How arrays lie in memory; their shapes are the same. ``frames``: as the store has them, which is faster; with
         the codecs ``fast`` and ``none`` frames come before neurons. ``neurons``: C-contiguous, so that the frames of a
@@ -83,7 +87,8 @@ class TrialLoader:
         A new random order of all samples in each epoch; else that of `Mouse.rows`, which is the one of trial_ids in
         `trials`.
     seed
-        Not negative. Order and random starts depend on it and on the number of the epoch only.
+        Not negative. Order and random starts depend on it and on the number of the epoch only. None for the seed that
+        torch's generator was given last, as by `torch.manual_seed`; several processes have to be given a number.
     device
         Where tensors are, such as ``cuda``.
     output
@@ -96,7 +101,9 @@ class TrialLoader:
         ``auto``: decoded trials stay in memory, the smallest variables first, as far as they fit; where all do, later
         epochs run at the speed of memory. ``none``: they do not, but for variables of which many trials share a chunk.
     rank, world_size
-        Which of how many processes this is: they take the batches of an epoch in turn, and get as many each.
+        Which of how many processes this is: they take the batches of an epoch in turn, and get as many each. By default
+        what `torch.distributed` says at each `iter`, or the only one where that is not in use; ``rank=0, world_size=1``
+        for all batches in each process.
     drop_last
         Leave out batches with fewer samples than `batch_size` (of whole trials those of each length), and those that do
         not suffice for all ranks. Otherwise the last ranks get the first batches of the epoch once more.
@@ -149,14 +156,14 @@ class TrialLoader:
         dtype: Dtype = DEFAULT_DTYPE,
         order: MemoryOrder = "frames",
         shuffle: bool = False,
-        seed: int = 0,
+        seed: int | None = 0,
         device: str | torch.device = "cpu",
         output: Output = "torch",
         threads: int | None = None,
         memory: int | str = DEFAULT_MEMORY,
         cache: Cache = "auto",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         drop_last: bool = False,
         mixing: Mixing = "cycle",
         report: Callable[[str], object] | None = None,
@@ -164,22 +171,22 @@ class TrialLoader:
         shuffle, drop_last = check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
         self.mice, self._report, self._process = checked_mice(mice), checked_report(report), Process()
         frames = checked_windows(self.mice, window, stride, windows, shuffle=shuffle)
-        turns = checked_turns(mixing, rank, world_size, drop_last=drop_last)
-        samples = checked_order(frames, turns, batch_size, seed, shuffle=shuffle)
+        self._share, self._own_seed = checked_share(rank, world_size), seed is not None
+        samples = checked_order(frames, Turns(mixing, drop_last), batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else as_names(variables, "variables")
         added = as_names(channels, "channels")
         check_choice("order", order, get_args(MemoryOrder))
         selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype, order))
-        self._sampler = make_sampler(self.mice, selections, samples)
+        self._sampler = make_sampler(self.mice, selections, samples, self._share or Share())
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
         self._next = self._place
 
     def __len__(self) -> int:
-        """Return how many batches an epoch has, for this rank."""
-        return self._sampler.steps_after(0)
+        """Return how many batches the next `iter` gives this process: an epoch, or what remains of one."""
+        return self._shared_sampler().steps_after(self._next.position)
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the batches of the next epoch, or those that remain of one that was loaded.
@@ -190,9 +197,23 @@ class TrialLoader:
             The process was forked since the loader was made.
         """
         self._process.check()
-        place = self._place = self._next
-        self._next, self._latest = EpochPosition(place.epoch + 1), object()
-        return self._epoch(place, self._latest)
+        sampler, place = self._shared_sampler(), self._next
+        self._place, self._next, self._latest = place, EpochPosition(place.epoch + 1), object()
+        return self._epoch(sampler, place, self._latest)
+
+    def peek(self) -> Batch:
+        """Return the first batch of what the next `iter` gives, which still gives it.
+
+        Where nothing remains of an epoch that was loaded, it is the first one of the next epoch.
+        """
+        self._process.check()
+        sampler, place = self._shared_sampler(), self._next
+        if not sampler.steps_after(place.position):
+            place = EpochPosition(place.epoch + 1)
+        plans = itertools.islice(sampler.batches(place.epoch, place.position), 1)
+        ((batch, _),) = self._to_batch(self._pipeline.run(plans, StreamStats()))
+        register_pytree()
+        return batch
 
     def set_epoch(self, epoch: int) -> None:
         """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
@@ -230,26 +251,48 @@ class TrialLoader:
         return self._stats
 
     def dataset(self) -> torch.utils.data.IterableDataset[Batch]:
-        """Return the loader as torch's `IterableDataset`: ``DataLoader(loader.dataset(), batch_size=None)``."""
+        """Return the loader as torch's `IterableDataset`: ``DataLoader(loader.dataset(), batch_size=None)``.
+
+        It has the loader's state, so that `torchdata`'s ``StatefulDataLoader`` goes on where it stopped. It has no
+        length.
+        """
         from .tensors import LoaderDataset
 
-        return LoaderDataset(self)
+        return LoaderDataset(self, self._begin_wrapped)
+
+    def _begin_wrapped(self) -> Iterator[Batch]:
+        check_whole(present_share(self._share), len(self.mice))
+        return iter(self)
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
         names = ", ".join(layout.short_name(mouse.name) for mouse in self.mice)
-        return f"<TrialLoader of {names}: {len(self)} batches of {self._sampler.mice[0].batch_size}>"
+        steps = self._sampler.steps_after(self._next.position)
+        return f"<TrialLoader of {names}: {steps} batches of {self._sampler.mice[0].batch_size}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as into a worker process."""
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
         raise OptionError(Problem(LABEL, what, advice))
 
-    def _epoch(self, place: EpochPosition, iteration: object) -> Generator[Batch]:
+    def _shared_sampler(self) -> Sampler:
+        """Return what gives the batches that are this process's share as of now."""
+        share = present_share(self._share)
+        if share != Share(self._sampler.rank, self._sampler.world_size):
+            sampler = replace(self._sampler, rank=share.rank, world_size=share.world_size)
+            sampler.check()
+            self._sampler = sampler
+        if share.world_size > 1 and not self._own_seed:
+            what = "seed=None takes the seed of torch, which may be another one in each process"
+            raise OptionError(Problem(LABEL, what, "give a number, the same to all"))
+        return self._sampler
+
+    def _epoch(self, sampler: Sampler, place: EpochPosition, iteration: object) -> Generator[Batch]:
         self._process.check()
+        register_pytree()
         stats = self._stats = StreamStats(self._pipeline.threads)
-        world_size, n_batches = self._sampler.world_size, self._sampler.n_batches
-        plans = self._sampler.batches(place.epoch, place.position)
+        world_size, n_batches = sampler.world_size, sampler.n_batches
+        plans = sampler.batches(place.epoch, place.position)
         begun = time.perf_counter()
         for batch, plan in self._to_batch(self._pipeline.run(plans, stats)):
             place = EpochPosition(place.epoch, min(n_batches, place.position + world_size))

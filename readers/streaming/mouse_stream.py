@@ -21,10 +21,12 @@ from ..direct import (
     StreamedVariable,
     Tally,
     VariableReader,
+    assign,
     cached_nbytes,
 )
 from ..mouse import Mouse
 from ..sampling import BatchPlan
+from .batch import START
 from .buffers import Carver, array_nbytes, padded
 
 Array = NDArray[Any]
@@ -192,15 +194,13 @@ class MouseStream:
         """Return the arrays of a batch with the axes that a batch shows, without a copy."""
         return {name: self._view(name, arrays[name]) for name in self._selection.variables}
 
-    def labels(self, plan: BatchPlan) -> dict[str, Any]:
-        """Return what a batch says of its samples."""
-        recording = self.mouse.recording
-        return {
-            "trial_id": recording.trial_ids[plan.rows],
-            "start": plan.starts.copy(),
-            "tier": tuple(recording.tiers[plan.rows].tolist()),
-            "mouse": self.mouse.name,
-        }
+    def labels(self, plan: BatchPlan) -> dict[str, Array]:
+        """Return the numbers that a batch has beside its variables: where its samples are from."""
+        return {layout.TRIAL_ID: self.mouse.recording.trial_ids[plan.rows], START: plan.starts.copy()}
+
+    def attributes(self, plan: BatchPlan) -> dict[str, Any]:
+        """Return what a batch says of its samples in words."""
+        return {"mouse": self.mouse.name, "tier": tuple(self.mouse.recording.tiers[plan.rows].tolist())}
 
     def _shapes(self, samples: int, frames: int) -> dict[str, tuple[int, ...]]:
         shapes = {name: (samples, *one.shape(frames)) for name, one in self._streamed.items()}
@@ -246,7 +246,7 @@ class MouseStream:
             # Values of a whole trial are those of all its frames.
             values = values.reshape(*values.shape, *(1,) * (stimulus.ndim - values.ndim))
             stop = place + values.shape[1]
-            stimulus[:, place:stop] = values
+            assign(stimulus[:, place:stop], values)
             place = stop
 
     def adds_channel_axis(self, name: str) -> bool:

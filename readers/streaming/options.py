@@ -13,6 +13,7 @@ import numpy as np
 from ...store import OptionError, Problem
 from ...store.arguments import check_bytes, check_choice, check_count, check_type, refuse
 from ...store.tasks import available_cores
+from ..direct import BFLOAT16
 from ..mouse import Mouse
 from ..sampling import Mixing, WindowChoice, Windows
 from ..selection import Choice, Tier
@@ -22,7 +23,7 @@ from .normalization import Normalize
 
 LABEL = "TrialLoader"
 Output = Literal["torch", "numpy"]
-DtypeName = Literal["float16", "float32", "float64", "stored"]
+DtypeName = Literal["float16", "bfloat16", "float32", "float64", "native"]
 Dtype = DtypeName | Mapping[str, DtypeName]
 """Data type of the values in a batch: of all variables, or of each that is named; float32 of those that are not."""
 DEFAULT_DTYPE: DtypeName = "float32"
@@ -57,8 +58,6 @@ class Turns:
     """How mice, and processes, take turns; attributes as in `TrialLoader`."""
 
     mixing: Mixing
-    rank: int
-    world_size: int
     drop_last: bool
 
 
@@ -145,26 +144,27 @@ def _frames(mouse: Mouse, window: str, stride: int) -> int:
     return number
 
 
-def checked_turns(mixing: Mixing, rank: int, world_size: int, *, drop_last: bool) -> Turns:
-    """Return how mice, and processes, take turns.
-
-    Raises
-    ------
-    OptionError
-        A number does not fit; `mixing` is checked with the mice.
-    """
-    return Turns(mixing, check_count("rank", rank, 0), check_count("world_size", world_size, 1), drop_last)
-
-
-def checked_order(windows: Sequence[Windows], turns: Turns, batch_size: int, seed: int, *, shuffle: bool) -> Order:
+def checked_order(
+    windows: Sequence[Windows], turns: Turns, batch_size: int, seed: int | None, *, shuffle: bool
+) -> Order:
     """Return which samples form a batch, in what order.
 
     Raises
     ------
     OptionError
-        A number does not fit.
+        A number does not fit, or there is no torch to take the seed from.
     """
-    return Order(windows, turns, check_count("batch_size", batch_size, 1), check_count("seed", seed, 0), shuffle)
+    batch_size = check_count("batch_size", batch_size, 1)
+    seed = _torch_seed() if seed is None else check_count("seed", seed, 0)
+    return Order(windows, turns, batch_size, seed, shuffle)
+
+
+def _torch_seed() -> int:
+    try:
+        from .tensors import initial_seed
+    except ModuleNotFoundError as error:
+        raise OptionError(Problem(LABEL, f"seed=None takes the seed of torch ({error})", "give a number")) from None
+    return initial_seed()
 
 
 def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> Resources:
@@ -180,7 +180,7 @@ def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> R
     return Resources(count, check_bytes("memory", memory), cache)
 
 
-STORED: DtypeName = "stored"
+_NATIVE: DtypeName = "native"
 _ADVICE = "give one of " + ", ".join(map(repr, get_args(DtypeName))) + ", or a mapping from variables to these"
 
 
@@ -205,10 +205,13 @@ def dtypes_of(mouse: Mouse, names: tuple[str, ...], dtype: Dtype) -> dict[str, n
         if word not in get_args(DtypeName):
             raise OptionError(Problem(LABEL, f"dtype of {name} is {word!r}", _ADVICE))
     chosen = {name: wanted.get(name, DEFAULT_DTYPE) for name in names}
-    return {
-        name: mouse.recording.array(name).numpy_dtype if word == STORED else np.dtype(word)
-        for name, word in chosen.items()
-    }
+    return {name: _dtype(mouse, name, word) for name, word in chosen.items()}
+
+
+def _dtype(mouse: Mouse, name: str, word: str) -> np.dtype[Any]:
+    if word == _NATIVE:
+        return mouse.recording.array(name).numpy_dtype
+    return BFLOAT16 if word == "bfloat16" else np.dtype(word)
 
 
 def check_dtypes(mouse: Mouse, selection: Selection) -> None:
@@ -222,7 +225,7 @@ def check_dtypes(mouse: Mouse, selection: Selection) -> None:
     problems = [
         Problem(str(mouse.path), f"{name} cannot {what} as {selection.dtypes[name]}", f"choose {advice}")
         for name, what, advice in _uses(mouse, selection)
-        if selection.dtypes[name].kind != "f"
+        if selection.dtypes[name].kind != "f" and selection.dtypes[name] != BFLOAT16
     ]
     if problems:
         raise OptionError(problems)

@@ -17,6 +17,7 @@ from ..selection import POSITION, Choice, check_once, is_several
 from .mouse_stream import Selection
 from .normalization import affines
 from .options import LABEL, Content, Order, check_dtypes, dtypes_of
+from .ranks import Share
 
 
 def checked_mice(mice: Any) -> list[Mouse]:
@@ -48,8 +49,8 @@ def select(mice: Sequence[Mouse], content: Content) -> list[Selection]:
     return [_select(mouse, content, *choices) for mouse, *choices in zip(mice, trials, neurons, strict=True)]
 
 
-def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: Order) -> Sampler:
-    """Return the batches of an epoch, of all mice.
+def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: Order, share: Share) -> Sampler:
+    """Return the batches of an epoch, of all mice, that are this process's share.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: 
     ]
     known = [{mouse.name, layout.short_name(mouse.name)} | {mouse.letter or mouse.name} for mouse in mice]
     mixing = parse(turns.mixing, known)
-    found = Sampler(batches, mixing, order.seed, turns.rank, turns.world_size, turns.drop_last)
+    found = Sampler(batches, mixing, order.seed, share.rank, share.world_size, turns.drop_last)
     found.check()
     return found
 

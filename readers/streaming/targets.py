@@ -6,8 +6,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+import numpy as np
+
 from ...store import OptionError, Problem
 from ...store.arguments import check_choice
+from ..direct import BFLOAT16, FLOAT32, is_narrow
 from ..mouse import Mouse
 from ..sampling import BatchPlan, MouseBatches, Sampler
 from .batch import Batch
@@ -52,6 +55,9 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     if output == "numpy":
         if str(device) != "cpu":
             raise OptionError(Problem(LABEL, f"numpy arrays cannot be on {device}", "choose output='torch'"))
+        if names := [name for one in selections for name, dtype in one.dtypes.items() if dtype == BFLOAT16]:
+            what = f"numpy arrays cannot be bfloat16, as {names[0]} would be"
+            raise OptionError(Problem(LABEL, what, "choose another dtype for it, or output='torch'"))
         return Target(selections, _to_numpy)
     try:
         from .tensors import SLOTS_IN_TRANSFER, check_tensors, checked_device, pinned, to_device, to_tensors
@@ -63,7 +69,7 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     if place.type == "cpu":
         return Target(selections, to_tensors)
     # What a device does faster is left to it: normalization, and channels, which it need not be sent.
-    recorded = [replace(one, variables=one.read, channels=(), affines={}) for one in selections]
+    recorded = [replace(one, variables=one.read, channels=(), affines={}, dtypes=_sent(one)) for one in selections]
     to_batches = to_device(place, selections)
     return (
         Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER)
@@ -72,10 +78,17 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     )
 
 
+def _sent(selection: Selection) -> dict[str, np.dtype[Any]]:
+    """Return the data types of what a device normalizes, which rounds it then, and of the rest."""
+    narrow = [name for name in selection.read_normalized if is_narrow(selection.dtypes[name])]
+    return {**selection.dtypes, **dict.fromkeys(narrow, FLOAT32)}
+
+
 def _to_numpy(filled: Generator[Filled]) -> Generator[tuple[Batch, BatchPlan]]:
     for one in filled:
-        plan, batch = one.plan, Batch(one.stream.views(one.arrays) | one.stream.labels(one.plan))
-        del one
+        values = one.stream.views(one.arrays) | one.stream.labels(one.plan)
+        plan, batch = one.plan, Batch(values, **one.stream.attributes(one.plan))
+        del one, values
         yield batch, plan
         del batch
 

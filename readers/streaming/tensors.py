@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ...store import OptionError, Problem, layout
-from ..direct import Affine
+from ..direct import BFLOAT16, Affine, is_narrow
 from ..sampling import BatchPlan
 from .batch import Batch
 from .mouse_stream import MouseStream, Selection
 from .pipeline import Filled
+from .ranks import dealt_out
 
 Batches = Generator[tuple[Batch, BatchPlan]]
 _COPIES = 2
@@ -29,33 +30,69 @@ SLOTS_IN_TRANSFER = _COPIES + 1
 
 
 class Loader(Protocol):
-    """Batches, an epoch for each `iter`, as a `TrialLoader` has them."""
+    """What knows its place, as a `TrialLoader` does."""
 
-    def __iter__(self) -> Iterator[Batch]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return its place."""
+        ...
 
-    def __len__(self) -> int: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on at a place."""
+        ...
 
 
 class LoaderDataset(IterableDataset[Batch]):
-    """A `TrialLoader` as an `IterableDataset`, for code that wants one."""
+    """A `TrialLoader` as an `IterableDataset`, for code that wants one.
 
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
+    Parameters
+    ----------
+    begin
+        Begins the next epoch.
+    """
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Return the batches of the next epoch."""
-        return iter(self.loader)
+    def __init__(self, loader: Loader, begin: Callable[[], Iterator[Batch]]) -> None:
+        self.loader, self._begin = loader, begin
+
+    def __iter__(self) -> Generator[Batch]:
+        """Yield the batches of the next epoch: the one that is next when the first batch is asked for.
+
+        `DataLoader`s begin iterators that they do not use: those are no epochs.
+        """
+        yield from self._begin()
 
     def __len__(self) -> int:
-        """Return how many batches an epoch has."""
-        return len(self.loader)
+        """Refuse: torch would take it for batches, and code that trains takes it for trials.
+
+        Raises
+        ------
+        TypeError
+            Always, which is how torch is told of a length that is not known.
+        """
+        advice = "take len(loader) for batches, len(mouse.rows(tier=…)) for trials"
+        raise TypeError(str(Problem("TrialLoader", "a dataset of batches has no length", advice)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the loader's state."""
+        state = self.loader.state_dict()
+        # accelerate asks while it reads one batch for each process: it has dealt out none of those.
+        return state | {"position": state["position"] - state["position"] % dealt_out()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the loader's state."""
+        self.loader.load_state_dict(state)
+
+
+def initial_seed() -> int:
+    """Return the seed of torch's generator: the last one that it was given."""
+    return torch.initial_seed()
 
 
 def to_tensors(filled: Generator[Filled]) -> Batches:
     """Yield batches of tensors on the CPU; they share the memory of the slots."""
     for one in filled:
-        plan, batch = one.plan, Batch(_tensors(one.stream.views(one.arrays)) | _labels(one))
-        del one
+        values = _tensors(one.stream.views(one.arrays) | one.stream.labels(one.plan))
+        plan, batch = one.plan, Batch(values, **one.stream.attributes(one.plan))
+        del one, values
         yield batch, plan
         del batch
 
@@ -98,7 +135,7 @@ def check_tensors(device: torch.device, selections: Sequence[Selection]) -> None
     """
     for name, dtype in {(name, dtype) for one in selections for name, dtype in one.dtypes.items()}:
         try:
-            torch.from_numpy(np.empty(0, dtype)).to(device)
+            _tensor(np.empty(0, dtype)).to(device)
         except (TypeError, RuntimeError) as error:
             what = f"tensors on {device} cannot be {dtype}, as {name} would be ({str(error).splitlines()[0]})"
             raise OptionError(Problem("TrialLoader", what, "choose another dtype for it, or output='numpy'")) from None
@@ -136,7 +173,8 @@ def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable
         mouse = copy.plan.mouse
         if mouse not in finishers:
             finishers[mouse] = Finisher(copy.stream, selections[mouse], device)
-        return Batch(finishers[mouse].finish(copy) | copy.labels), copy.plan
+        values = finishers[mouse].finish(copy) | copy.labels
+        return Batch(values, **copy.stream.attributes(copy.plan)), copy.plan
 
     return batches
 
@@ -159,7 +197,7 @@ class Copy:
     stream: MouseStream
     tensors: dict[str, Tensor]
     starts: Tensor
-    labels: dict[str, Any]
+    labels: dict[str, Tensor]
     arrived: Any
 
 
@@ -186,7 +224,7 @@ class Copies:
 
     def start(self, filled: Filled) -> None:
         """Begin to copy a batch."""
-        sources = {name: torch.from_numpy(array) for name, array in filled.arrays.items()}
+        sources = _tensors(filled.arrays)
         starts = torch.from_numpy(filled.plan.starts)
         if self._stream is None:
             tensors, arrived = {name: source.to(self._device) for name, source in sources.items()}, None
@@ -202,7 +240,8 @@ class Copies:
             # A device that copies more slowly than threads read must not make ever more slots be taken.
             while len(self._slots) > _COPIES:
                 self._arrive()
-        self._waiting.append(Copy(filled.plan, filled.stream, tensors, starts, _labels(filled), arrived))
+        labels = _tensors(filled.stream.labels(filled.plan))
+        self._waiting.append(Copy(filled.plan, filled.stream, tensors, starts, labels, arrived))
 
     def finish(self) -> Copy:
         """Return the first batch; whatever the consumer does with it on the device waits until it has arrived."""
@@ -247,12 +286,19 @@ class Finisher:
             for name, affine in selection.affines.items()
             if name in stream.names
         }
+        # What is normalized came in float32: it is rounded once, at the end.
+        self._rounded = {
+            name: _tensor(np.empty(0, dtype)).dtype
+            for name, dtype in selection.dtypes.items()
+            if name in self._affines and is_narrow(dtype)
+        }
 
     def finish(self, copy: Copy) -> dict[str, Tensor]:
         """Return the tensors of a batch, given those of its slot."""
         for name, affine in self._affines.items():
             affine.apply(copy.tensors[name], copy)
-        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in copy.tensors.items()}
+        tensors = copy.tensors | {name: copy.tensors[name].to(dtype) for name, dtype in self._rounded.items()}
+        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in tensors.items()}
         shown |= {name: tensor[:, None] for name, tensor in shown.items() if self._stream.adds_channel_axis(name)}
         found = {name: shown[name] for name in self._selection.variables}
         if self._stimulus is not None and self._selection.channels:
@@ -293,9 +339,12 @@ class _DeviceAffine:
         return chosen.unflatten(self._axis, frames.shape).movedim(self._axis, 0)
 
 
-def _labels(filled: Filled) -> dict[str, Any]:
-    return _tensors(filled.stream.labels(filled.plan))
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: _tensor(array) for name, array in arrays.items()}
 
 
-def _tensors(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for n, value in values.items()}
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """Return a tensor that shares the memory of an array."""
+    if array.dtype == BFLOAT16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
