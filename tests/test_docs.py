@@ -53,7 +53,8 @@ def python_blocks(name):
 
 def missing(name):
     """Return the packages that a document's code imports, and that are not installed."""
-    return [one for one in ("h5py", "torch") if f"import {one}" in (ROOT / name).read_text() and not find_spec(one)]
+    known, text = ("h5py", "torch", "torchdata", "lightning", "accelerate", "jax"), (ROOT / name).read_text()
+    return [one for one in known if re.search(rf"^(import|from) {one}\b", text, re.M) and not find_spec(one)]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,9 @@ for block in sys.argv[1:] * 2:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md", "docs/frameworks.md"]
+)
 def test_shown_code_runs(name, place):
     """Each block needs nothing of the others; also a second time."""
     if missing(name):

@@ -182,11 +182,12 @@ class TrialLoader:
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
-        self._next = self._place
+        self._next, self._named = self._place, False
 
     def __len__(self) -> int:
         """Return how many batches the next `iter` gives this process: an epoch, or what remains of one."""
-        return self._shared_sampler().steps_after(self._next.position)
+        sampler = self._shared_sampler()
+        return sampler.steps_after(self._upcoming(sampler).position)
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the batches of the next epoch, or those that remain of one that was loaded.
@@ -197,17 +198,16 @@ class TrialLoader:
             The process was forked since the loader was made.
         """
         self._process.check()
-        sampler, place = self._shared_sampler(), self._next
-        self._place, self._next, self._latest = place, EpochPosition(place.epoch + 1), object()
+        sampler = self._shared_sampler()
+        place = self._place = self._upcoming(sampler)
+        self._next, self._named, self._latest = EpochPosition(place.epoch + 1), False, object()
         return self._epoch(sampler, place, self._latest)
 
     def peek(self) -> Batch:
-        """Return the first batch of what the next `iter` gives, which still gives it.
-
-        Where nothing remains of an epoch that was loaded, it is the first one of the next epoch.
-        """
+        """Return the first batch of what the next `iter` gives, which still gives it."""
         self._process.check()
-        sampler, place = self._shared_sampler(), self._next
+        sampler = self._shared_sampler()
+        place = self._upcoming(sampler)
         if not sampler.steps_after(place.position):
             place = EpochPosition(place.epoch + 1)
         plans = itertools.islice(sampler.batches(place.epoch, place.position), 1)
@@ -216,8 +216,8 @@ class TrialLoader:
         return batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
-        epoch, self._latest = check_count("epoch", epoch, 0), None
+        """Set which epoch the next `iter` is; of one that was loaded, what remained of it, also if that is nothing."""
+        epoch, self._latest, self._named = check_count("epoch", epoch, 0), None, True
         # Of an epoch that was loaded, those batches remain that remained.
         if epoch != self._next.epoch:
             self._next = EpochPosition(epoch)
@@ -234,7 +234,9 @@ class TrialLoader:
         return self._place.to_state(self._fingerprint())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken: the next `iter` gives exactly the batches that remained.
+        """Go on where `state_dict` was taken: the next `iter` gives exactly the batches that remained of the epoch.
+
+        If none did, it gives the next epoch, unless `set_epoch` names the one that is over.
 
         Raises
         ------
@@ -242,7 +244,7 @@ class TrialLoader:
             It is of a loader with other arguments; only rank, world_size and what does not change the samples, such as
             memory or variables, may differ.
         """
-        self._latest = None
+        self._latest, self._named = None, False
         self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
 
     @property
@@ -267,13 +269,18 @@ class TrialLoader:
     def __repr__(self) -> str:
         """Return a one-line summary."""
         names = ", ".join(layout.short_name(mouse.name) for mouse in self.mice)
-        steps = self._sampler.steps_after(self._next.position)
+        steps = self._sampler.steps_after(self._upcoming(self._sampler).position)
         return f"<TrialLoader of {names}: {steps} batches of {self._sampler.mice[0].batch_size}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as into a worker process."""
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
         raise OptionError(Problem(LABEL, what, advice))
+
+    def _upcoming(self, sampler: Sampler) -> EpochPosition:
+        """Return where the next `iter` begins."""
+        over = not sampler.steps_after(self._next.position)
+        return EpochPosition(self._next.epoch + 1) if over and not self._named else self._next
 
     def _shared_sampler(self) -> Sampler:
         """Return what gives the batches that are this process's share as of now."""
