@@ -59,6 +59,6 @@ $(VENV)/ready: setup.cfg pyproject.toml $(VENV)/made
 	@touch $@
 
 $(VENV)/tested: $(VENV)/ready
-	@echo "Installing what the tests need into $(VENV) (about 2 GB; some minutes)"
+	@echo "Installing what the tests need into $(VENV) (about 2.5 GB; some minutes)"
 	@$(INSTALL) -e '.[lint,test,test-torch]'
 	@touch $@

@@ -159,14 +159,20 @@ print(json.dumps(came))
 """
 
 
-def accelerated(mouse: Mouse, processes: int, *what: Any) -> list[subprocess.CompletedProcess[str]]:
+def run(script: str, mouse: Mouse, processes: int, *what: Any) -> list[subprocess.CompletedProcess[str]]:
     """Train in processes of their own, and return how they ended."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-c", ACCELERATED, str(mouse.path), json.dumps(what)]
+    command = [sys.executable, "-W", "ignore", "-c", script, str(mouse.path), json.dumps(what)]
     running = list[subprocess.Popen[str]]()
     for rank in range(processes):
-        several = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        several = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": processes,
+            "LOCAL_WORLD_SIZE": processes,
+            "NODE_RANK": 0,
+        }
         several |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
         env = {**os.environ, **{name: str(value) for name, value in several.items() if processes > 1}}
         running.append(subprocess.Popen(command, env=env, stdout=-1, stderr=-1, text=True))
@@ -195,7 +201,7 @@ def test_accelerate_in_one_process(
     mouse: Mouse, expected: list[list[int]], how: str, options: dict[str, Any], steps: int
 ) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    (found,) = came(accelerated(mouse, 1, how, steps, EPOCHS, options))
+    (found,) = came(run(ACCELERATED, mouse, 1, how, steps, EPOCHS, options))
     assert found == expected[: len(found)] and len(found) >= 12
 
 
@@ -204,7 +210,7 @@ def test_accelerate_in_one_process(
 def test_accelerate_in_two_processes(mouse: Mouse, expected: list[list[int]], steps: int) -> None:
     """Each takes every other batch of a loader."""
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    found = came(accelerated(mouse, 2, "bare", steps, 2, {}))
+    found = came(run(ACCELERATED, mouse, 2, "bare", steps, 2, {}))
     assert [one for step in zip(*found, strict=True) for one in step] == expected[:12]
 
 
@@ -213,7 +219,7 @@ def test_accelerate_in_two_processes(mouse: Mouse, expected: list[list[int]], st
 def test_accelerate_deals_out_all_batches(mouse: Mouse, expected: list[list[int]], steps: int) -> None:
     """Of two batches each process gets half of the trials; of three at the end, as many and one once more."""
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    found = came(accelerated(mouse, 2, "wrapped", steps, 2, WHOLE))
+    found = came(run(ACCELERATED, mouse, 2, "wrapped", steps, 2, WHOLE))
     steps_of = [sum(step, []) for step in zip(*found, strict=True)]
     assert len(steps_of) == 6
     for number, step in enumerate(steps_of):
@@ -225,9 +231,46 @@ def test_accelerate_deals_out_all_batches(mouse: Mouse, expected: list[list[int]
 @pytest.mark.parametrize("options", [{}, {"mice": 2, **WHOLE}], ids=str)
 def test_accelerate_does_not_deal_out_parts(mouse: Mouse, options: dict[str, Any]) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    first, _ = accelerated(mouse, 2, "wrapped", 0, 1, options)
+    first, _ = run(ACCELERATED, mouse, 2, "wrapped", 0, 1, options)
     assert first.returncode != 0
     assert "iterate over the loader itself, or make it of one mouse with rank=0, world_size=1" in first.stderr
+
+
+LIGHTNING = """
+import json, logging, sys
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from trialpack.readers import TrialLoader, open_mouse
+place, steps = json.loads(sys.argv[2])
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+class Model(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.came = torch.nn.Linear(1, 1), []
+    def training_step(self, batch, number):
+        self.came.append(batch.trial_id.tolist())
+        return self.layer(batch.responses.mean()[None]).sum()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-6)
+def train(ckpt_path=None, **options):
+    loader = TrialLoader(open_mouse(sys.argv[1]), tier=None, batch_size=2, window=30, shuffle=True, threads=1)
+    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=place)
+    model = Model()
+    trainer = lightning.Trainer(accelerator="cpu", strategy="ddp", devices=2, max_epochs=2, **quiet, **options)
+    trainer.fit(model, loader, ckpt_path=ckpt_path)
+    return model.came
+came = train(max_steps=steps, callbacks=[ModelCheckpoint(place, filename="kept", every_n_train_steps=steps)])
+print(json.dumps(came + train(place + "/kept.ckpt", enable_checkpointing=False)))
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("steps", [2, 3])
+def test_lightning_in_two_processes(mouse: Mouse, expected: list[list[int]], steps: int, tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    found = came(run(LIGHTNING, mouse, 2, str(tmp_path), steps))
+    assert [one for step in zip(*found, strict=True) for one in step] == expected[:12]
 
 
 def test_a_compiled_function_takes_batches(mouse: Mouse) -> None:

@@ -260,11 +260,7 @@ class TrialLoader:
         """
         from .tensors import LoaderDataset
 
-        return LoaderDataset(self, self._begin_wrapped)
-
-    def _begin_wrapped(self) -> Iterator[Batch]:
-        check_whole(present_share(self._share), len(self.mice))
-        return iter(self)
+        return LoaderDataset(self, lambda: check_whole(present_share(self._share), len(self.mice)))
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -296,7 +292,6 @@ class TrialLoader:
 
     def _epoch(self, sampler: Sampler, place: EpochPosition, iteration: object) -> Generator[Batch]:
         self._process.check()
-        register_pytree()
         stats = self._stats = StreamStats(self._pipeline.threads)
         world_size, n_batches = sampler.world_size, sampler.n_batches
         plans = sampler.batches(place.epoch, place.position)
@@ -306,6 +301,7 @@ class TrialLoader:
             self._stand_at(place, iteration)
             stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)
             stats.seconds = time.perf_counter() - begun
+            register_pytree()
             yield batch
             del batch
         self._stand_at(EpochPosition(place.epoch + 1), iteration)

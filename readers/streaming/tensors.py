@@ -30,7 +30,9 @@ SLOTS_IN_TRANSFER = _COPIES + 1
 
 
 class Loader(Protocol):
-    """What knows its place, as a `TrialLoader` does."""
+    """Batches, an epoch for each `iter`, and the place in them, as a `TrialLoader` has them."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
 
     def state_dict(self) -> dict[str, Any]:
         """Return its place."""
@@ -46,19 +48,23 @@ class LoaderDataset(IterableDataset[Batch]):
 
     Parameters
     ----------
-    begin
-        Begins the next epoch.
+    check
+        Raises where the loader cannot be passed on.
     """
 
-    def __init__(self, loader: Loader, begin: Callable[[], Iterator[Batch]]) -> None:
-        self.loader, self._begin = loader, begin
+    def __init__(self, loader: Loader, check: Callable[[], None]) -> None:
+        self.loader, self._check = loader, check
 
-    def __iter__(self) -> Generator[Batch]:
-        """Yield the batches of the next epoch: the one that is next when the first batch is asked for.
+    def __iter__(self) -> Iterator[Batch]:
+        """Return the batches of the next epoch: the one that is next when the first batch is asked for.
 
         `DataLoader`s begin iterators that they do not use: those are no epochs.
         """
-        yield from self._begin()
+        self._check()
+        return self._batches()
+
+    def _batches(self) -> Generator[Batch]:
+        yield from self.loader
 
     def __len__(self) -> int:
         """Refuse: torch would take it for batches, and code that trains takes it for trials.
