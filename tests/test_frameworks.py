@@ -16,7 +16,7 @@ import pytest
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Batch, Mouse, TrialLoader, open_mouse
 
-from .streams import pack
+from .streams import as_numpy, pack
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 EPOCHS = 3
@@ -56,6 +56,7 @@ def go_on(loader: Any, came: list[list[int]], many: int) -> list[list[int]]:
     return came
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("ended", [False, True], ids=["within the loop", "after the loop"])
 def test_torchdata_goes_on(mouse: Mouse, expected: list[list[int]], steps: int, ended: bool) -> None:
@@ -202,7 +203,7 @@ def test_accelerate_in_one_process(
 ) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     (found,) = came(run(ACCELERATED, mouse, 1, how, steps, EPOCHS, options))
-    assert found == expected[: len(found)] and len(found) >= 12
+    assert len(found) >= 12 and found[: len(expected)] == expected[: len(found)]
 
 
 @pytest.mark.once
@@ -231,9 +232,9 @@ def test_accelerate_deals_out_all_batches(mouse: Mouse, expected: list[list[int]
 @pytest.mark.parametrize("options", [{}, {"mice": 2, **WHOLE}], ids=str)
 def test_accelerate_does_not_deal_out_parts(mouse: Mouse, options: dict[str, Any]) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    first, _ = run(ACCELERATED, mouse, 2, "wrapped", 0, 1, options)
-    assert first.returncode != 0
-    assert "iterate over the loader itself, or make it of one mouse with rank=0, world_size=1" in first.stderr
+    for one in run(ACCELERATED, mouse, 2, "wrapped", 0, 1, options):
+        assert one.returncode != 0
+        assert "iterate over the loader itself, or make it of one mouse with rank=0, world_size=1" in one.stderr
 
 
 LIGHTNING = """
@@ -326,7 +327,7 @@ def test_what_jax_holds_is_not_overwritten(mouse: Mouse, jax: Any, how: str) -> 
     loader = load(mouse, output="torch" if how == "dlpack of torch" else "numpy", cache="none", memory="40MB")
     held, before = list[Any](), list[Any]()
     for batch in loader:
-        before.append(np.array(batch.responses))
+        before.append(as_numpy(batch.responses).copy())
         held.append(put(batch.responses))
     del batch
     for _ in range(3):

@@ -338,6 +338,16 @@ def test_each_iter_is_the_next_epoch(dynamic: Mouse) -> None:
     assert places(other) == epochs[2]
 
 
+def test_an_iterator_that_was_not_begun_does_not_count(dynamic: Mouse) -> None:
+    """Frameworks make some to see whether they can."""
+    loader, other = (load(dynamic, window=30, shuffle=True) for _ in range(2))
+    for _ in range(2):
+        for _ in range(2):
+            iter(loader)
+        assert len(loader) == len(other) and loader.state_dict() == other.state_dict()
+        assert places(loader) == places(other)
+
+
 def test_an_epoch_that_was_left_counts(dynamic: Mouse) -> None:
     loader, other = (load(dynamic, window=30, shuffle=True) for _ in range(2))
     expected = [places(loader) for _ in range(2)][1]

@@ -20,7 +20,8 @@ def mouse(tmp_path_factory: pytest.TempPathFactory) -> Mouse:
 
 
 def load(mouse: Mouse, **options: Any) -> TrialLoader:
-    return TrialLoader(mouse, **{"tier": None, "batch_size": 1, "window": 30, "output": "numpy"} | options)
+    chosen = {"tier": None, "batch_size": 1, "window": 30, "windows": "random", "output": "numpy"} | options
+    return TrialLoader(mouse, **chosen)
 
 
 def trials(loader: TrialLoader) -> list[int]:

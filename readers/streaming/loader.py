@@ -127,9 +127,10 @@ class TrialLoader:
     is 16 frames, and ``"0.55s"``, 16.5, is refused. With a stride, it is what the window covers: of ``window="2s",
     stride=2`` every second of 60 frames.
 
-    Each `iter` is the next epoch, unless `set_epoch` said which; also after a loop that was left early. Leaving a loop
-    ends its threads. Each iterator that is open reads ahead for itself; `state_dict` speaks of the latest. A batch
-    stays valid for as long as anything holds it: its memory is used again when the last view of it has died.
+    Each `iter` is the next epoch, unless `set_epoch` said which; also after a loop that was left early, but not after
+    one that asked for no batch. Leaving a loop ends its threads. Each iterator that is open reads ahead for itself;
+    `state_dict` speaks of the latest. A batch stays valid for as long as anything holds it: its memory is used again
+    when the last view of it has died.
 
     Examples
     --------
@@ -182,12 +183,12 @@ class TrialLoader:
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
-        self._next, self._named = self._place, False
+        self._next, self._named, self._loaded = self._place, False, False
 
     def __len__(self) -> int:
-        """Return how many batches the next `iter` gives this process: an epoch, or what remains of one."""
+        """Return how many batches of an epoch this process gets; of one that was loaded, until `iter`, what remains."""
         sampler = self._shared_sampler()
-        return sampler.steps_after(self._upcoming(sampler).position)
+        return sampler.steps_after(self._upcoming(sampler).position if self._loaded else 0)
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the batches of the next epoch, or those that remain of one that was loaded.
@@ -198,10 +199,9 @@ class TrialLoader:
             The process was forked since the loader was made.
         """
         self._process.check()
-        sampler = self._shared_sampler()
-        place = self._place = self._upcoming(sampler)
-        self._next, self._named, self._latest = EpochPosition(place.epoch + 1), False, object()
-        return self._epoch(sampler, place, self._latest)
+        self._shared_sampler()
+        self._loaded = False
+        return self._epoch()
 
     def peek(self) -> Batch:
         """Return the first batch of what the next `iter` gives, which still gives it."""
@@ -244,7 +244,7 @@ class TrialLoader:
             It is of a loader with other arguments; only rank, world_size and what does not change the samples, such as
             memory or variables, may differ.
         """
-        self._latest, self._named = None, False
+        self._latest, self._named, self._loaded = None, False, True
         self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
 
     @property
@@ -265,8 +265,7 @@ class TrialLoader:
     def __repr__(self) -> str:
         """Return a one-line summary."""
         names = ", ".join(layout.short_name(mouse.name) for mouse in self.mice)
-        steps = self._sampler.steps_after(self._upcoming(self._sampler).position)
-        return f"<TrialLoader of {names}: {steps} batches of {self._sampler.mice[0].batch_size}>"
+        return f"<TrialLoader of {names}: {self._sampler.steps_after(0)} batches of {self._sampler.mice[0].batch_size}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as into a worker process."""
@@ -290,8 +289,12 @@ class TrialLoader:
             raise OptionError(Problem(LABEL, what, "give a number, the same to all"))
         return self._sampler
 
-    def _epoch(self, sampler: Sampler, place: EpochPosition, iteration: object) -> Generator[Batch]:
+    def _epoch(self) -> Generator[Batch]:
+        # From here on an iterator counts: frameworks make some that they do not use.
         self._process.check()
+        sampler, iteration = self._shared_sampler(), object()
+        place = self._place = self._upcoming(sampler)
+        self._next, self._named, self._latest = EpochPosition(place.epoch + 1), False, iteration
         stats = self._stats = StreamStats(self._pipeline.threads)
         world_size, n_batches = sampler.world_size, sampler.n_batches
         plans = sampler.batches(place.epoch, place.position)

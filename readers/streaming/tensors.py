@@ -56,15 +56,9 @@ class LoaderDataset(IterableDataset[Batch]):
         self.loader, self._check = loader, check
 
     def __iter__(self) -> Iterator[Batch]:
-        """Return the batches of the next epoch: the one that is next when the first batch is asked for.
-
-        `DataLoader`s begin iterators that they do not use: those are no epochs.
-        """
+        """Return the batches of the next epoch."""
         self._check()
-        return self._batches()
-
-    def _batches(self) -> Generator[Batch]:
-        yield from self.loader
+        return iter(self.loader)
 
     def __len__(self) -> int:
         """Refuse: torch would take it for batches, and code that trains takes it for trials.
