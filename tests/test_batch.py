@@ -238,15 +238,14 @@ def test_a_look_uses_nothing_up(mouse: Mouse) -> None:
 
 
 def test_a_look_at_what_was_loaded(mouse: Mouse) -> None:
-    """What comes next, which `len` counts."""
+    """What remains, which `len` counts, or what comes after it."""
     options: dict[str, Any] = {"output": "numpy", "shuffle": True}
     loader, other = load(mouse, **options), load(mouse, **options)
     epochs = [[batch.trial_id.tolist() for batch in other] for _ in range(2)]
     for done, _ in enumerate(loader, 1):
         other.load_state_dict(loader.state_dict())
-        remaining = epochs[0][done:] or epochs[1]
-        assert other.peek().trial_id.tolist() == remaining[0]
-        assert len(other) == len(remaining) == len(list(other))
+        assert other.peek().trial_id.tolist() == [*epochs[0], *epochs[1]][done]
+        assert len(other) == len(epochs[0]) - done == len(list(other))
         assert len(other) == len(epochs[0])
 
 

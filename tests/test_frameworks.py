@@ -107,7 +107,7 @@ def lightning(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("steps", [1, 4, 7, 11])
+@pytest.mark.parametrize("steps", [1, 4, 6, 7, 12])
 def test_lightning_goes_on(mouse: Mouse, expected: list[list[int]], lightning: Any, steps: int, tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import ModelCheckpoint
 

@@ -183,12 +183,11 @@ class TrialLoader:
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
-        self._next, self._named, self._loaded = self._place, False, False
+        self._next, self._loaded = self._place, False
 
     def __len__(self) -> int:
         """Return how many batches of an epoch this process gets; of one that was loaded, until `iter`, what remains."""
-        sampler = self._shared_sampler()
-        return sampler.steps_after(self._upcoming(sampler).position if self._loaded else 0)
+        return self._shared_sampler().steps_after(self._next.position if self._loaded else 0)
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the batches of the next epoch, or those that remain of one that was loaded.
@@ -204,10 +203,12 @@ class TrialLoader:
         return self._epoch()
 
     def peek(self) -> Batch:
-        """Return the first batch of what the next `iter` gives, which still gives it."""
+        """Return the first batch of what the next `iter` gives, which still gives it.
+
+        Where nothing remains of an epoch that was loaded, it is the first one of the next epoch.
+        """
         self._process.check()
-        sampler = self._shared_sampler()
-        place = self._upcoming(sampler)
+        sampler, place = self._shared_sampler(), self._next
         if not sampler.steps_after(place.position):
             place = EpochPosition(place.epoch + 1)
         plans = itertools.islice(sampler.batches(place.epoch, place.position), 1)
@@ -216,8 +217,8 @@ class TrialLoader:
         return batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set which epoch the next `iter` is; of one that was loaded, what remained of it, also if that is nothing."""
-        epoch, self._latest, self._named = check_count("epoch", epoch, 0), None, True
+        """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
+        epoch, self._latest = check_count("epoch", epoch, 0), None
         # Of an epoch that was loaded, those batches remain that remained.
         if epoch != self._next.epoch:
             self._next = EpochPosition(epoch)
@@ -234,9 +235,7 @@ class TrialLoader:
         return self._place.to_state(self._fingerprint())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken: the next `iter` gives exactly the batches that remained of the epoch.
-
-        If none did, it gives the next epoch, unless `set_epoch` names the one that is over.
+        """Go on where `state_dict` was taken: the next `iter` gives exactly the batches that remained.
 
         Raises
         ------
@@ -244,8 +243,13 @@ class TrialLoader:
             It is of a loader with other arguments; only rank, world_size and what does not change the samples, such as
             memory or variables, may differ.
         """
-        self._latest, self._named, self._loaded = None, False, True
+        self._latest, self._loaded = None, True
         self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
+
+    @property
+    def sampler(self) -> TrialLoader:
+        """The loader: what frameworks such as Lightning call `set_epoch` of, as of the sampler of a `DataLoader`."""
+        return self
 
     @property
     def stats(self) -> StreamStats:
@@ -272,11 +276,6 @@ class TrialLoader:
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
         raise OptionError(Problem(LABEL, what, advice))
 
-    def _upcoming(self, sampler: Sampler) -> EpochPosition:
-        """Return where the next `iter` begins."""
-        over = not sampler.steps_after(self._next.position)
-        return EpochPosition(self._next.epoch + 1) if over and not self._named else self._next
-
     def _shared_sampler(self) -> Sampler:
         """Return what gives the batches that are this process's share as of now."""
         share = present_share(self._share)
@@ -292,9 +291,8 @@ class TrialLoader:
     def _epoch(self) -> Generator[Batch]:
         # From here on an iterator counts: frameworks make some that they do not use.
         self._process.check()
-        sampler, iteration = self._shared_sampler(), object()
-        place = self._place = self._upcoming(sampler)
-        self._next, self._named, self._latest = EpochPosition(place.epoch + 1), False, iteration
+        sampler, place, iteration = self._shared_sampler(), self._next, object()
+        self._place, self._next, self._latest = place, EpochPosition(place.epoch + 1), iteration
         stats = self._stats = StreamStats(self._pipeline.threads)
         world_size, n_batches = sampler.world_size, sampler.n_batches
         plans = sampler.batches(place.epoch, place.position)
