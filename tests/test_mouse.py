@@ -368,7 +368,7 @@ def assert_column(found: Any, expected: Array, name: str) -> None:
         np.testing.assert_array_equal(values, expected, name)
 
 
-OWN_COLUMNS = {"tier", "n_frames", "withheld"}
+OWN_COLUMNS = {"tier", "n_frames", "withheld", "stimulus_id"}
 
 
 def test_trials_are_the_arrays_of_the_source(opened: Mouse, original: Original) -> None:
