@@ -44,6 +44,7 @@ __all__ = [
     "__version__",
     "convert_mouse",
     "export_mouse",
+    "field_loaders",
     "open_mice",
     "open_mouse",
     "plan_mouse",
@@ -54,7 +55,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .convert import convert_mouse, export_mouse, plan_mouse, predict_sizes, verify_mouse
-    from .readers import ForkedError, Mouse, TrialLoader, open_mice, open_mouse, train_statistics
+    from .readers import ForkedError, Mouse, TrialLoader, field_loaders, open_mice, open_mouse, train_statistics
     from .version import __version__
 else:
     __getattr__, __dir__ = lazy_names(
@@ -66,6 +67,7 @@ else:
             "__version__": ".version",
             "convert_mouse": ".convert",
             "export_mouse": ".convert",
+            "field_loaders": ".readers",
             "open_mice": ".readers",
             "open_mouse": ".readers",
             "plan_mouse": ".convert",

@@ -16,6 +16,7 @@ __all__ = [
     "StreamStats",
     "Trial",
     "TrialLoader",
+    "field_loaders",
     "open_mice",
     "open_mouse",
     "save_statistics",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .field import field_loaders
     from .figure import trial_figure
     from .mouse import Mouse
     from .opening import open_mice, open_mouse, summarize
@@ -57,6 +59,7 @@ else:
             "StreamStats": ".streaming",
             "Trial": ".recording",
             "TrialLoader": ".streaming",
+            "field_loaders": ".field",
             "open_mice": ".opening",
             "open_mouse": ".opening",
             "save_statistics": ".statistics_files",

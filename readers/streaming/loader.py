@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ...store import OptionError, Problem, layout
 from ...store.arguments import check_choice, check_count, check_flag
 from ..mouse import Mouse
-from ..sampling import EpochPosition, Mixing, Sampler, WindowChoice
+from ..sampling import BatchPlan, EpochPosition, Mixing, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
 from .batch import Batch, register_pytree
 from .budget import Cache
@@ -24,10 +25,12 @@ from .options import (
     Dtype,
     Output,
     Turns,
+    Withheld,
     checked_order,
     checked_report,
     checked_resources,
     checked_windows,
+    checked_withheld,
 )
 from .pipeline import Process, StreamStats
 from .ranks import Share, check_whole, checked_share, present_share
@@ -111,6 +114,8 @@ class TrialLoader:
         ``cycle``: the mice take turns, and shorter ones start again until the longest ends. ``sequential``: one after
         another. Or the weight of each, by name or letter or in their order: mice are drawn at random, as many batches
         as all have together.
+    withheld
+        What becomes of responses that are withheld: ``refuse``, or ``zeros``, which stand in their place.
     report
         Function, such as `print`, that is called with one line at the end of each epoch.
 
@@ -167,6 +172,7 @@ class TrialLoader:
         world_size: int | None = None,
         drop_last: bool = False,
         mixing: Mixing = "cycle",
+        withheld: Withheld = "refuse",
         report: Callable[[str], object] | None = None,
     ) -> None:
         shuffle, drop_last = check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
@@ -176,14 +182,14 @@ class TrialLoader:
         samples = checked_order(frames, Turns(mixing, drop_last), batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else as_names(variables, "variables")
-        added = as_names(channels, "channels")
+        added, hidden = as_names(channels, "channels"), checked_withheld(withheld)
         check_choice("order", order, get_args(MemoryOrder))
-        selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype, order))
+        selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden))
         self._sampler = make_sampler(self.mice, selections, samples, self._share or Share())
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
-        self._next, self._loaded = self._place, False
+        self._next, self._loaded, self._known = self._place, False, None
 
     def __len__(self) -> int:
         """Return how many batches of an epoch this process gets; of one that was loaded, until `iter`, what remains."""
@@ -246,6 +252,24 @@ class TrialLoader:
         self._latest, self._loaded = None, True
         self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
 
+    def take(self, places: Iterable[int], epoch: int = 0) -> Iterator[Batch]:
+        """Return some batches of an epoch, by their places in it; it is not gone through by that.
+
+        Raises
+        ------
+        OptionError
+            A number is negative or no whole number, or the epoch has fewer batches.
+        ForkedError
+            The process was forked since the loader was made.
+        """
+        self._process.check()
+        chosen = [check_count("place", place, 0) for place in places]
+        plans = self._plans(check_count("epoch", epoch, 0))
+        if wrong := [place for place in chosen if place >= len(plans)]:
+            raise OptionError(Problem(LABEL, f"an epoch has no batch {wrong[0]}", f"there are {len(plans)}, from 0 on"))
+        run = self._pipeline.run((plans[place] for place in chosen), StreamStats(self._pipeline.threads))
+        return map(itemgetter(0), self._to_batch(run))
+
     @property
     def sampler(self) -> TrialLoader:
         """The loader: what frameworks such as Lightning call `set_epoch` of, as of the sampler of a `DataLoader`."""
@@ -276,13 +300,19 @@ class TrialLoader:
         what, advice = "a loader cannot be pickled", "make it in the process that uses it; it needs no worker processes"
         raise OptionError(Problem(LABEL, what, advice))
 
+    def _plans(self, epoch: int) -> list[BatchPlan]:
+        """Return the batches of an epoch before they are read; those that were asked for last are kept."""
+        if self._known is None or self._known[0] != epoch:
+            self._known = epoch, list(self._shared_sampler().batches(epoch))
+        return self._known[1]
+
     def _shared_sampler(self) -> Sampler:
         """Return what gives the batches that are this process's share as of now."""
         share = present_share(self._share)
         if share != Share(self._sampler.rank, self._sampler.world_size):
             sampler = replace(self._sampler, rank=share.rank, world_size=share.world_size)
             sampler.check()
-            self._sampler = sampler
+            self._sampler, self._known = sampler, None
         if share.world_size > 1 and not self._own_seed:
             what = "seed=None takes the seed of torch, which may be another one in each process"
             raise OptionError(Problem(LABEL, what, "give a number, the same to all"))

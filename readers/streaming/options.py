@@ -27,6 +27,7 @@ DtypeName = Literal["float16", "bfloat16", "float32", "float64", "native"]
 Dtype = DtypeName | Mapping[str, DtypeName]
 """Data type of the values in a batch: of all variables, or of each that is named; float32 of those that are not."""
 DEFAULT_DTYPE: DtypeName = "float32"
+Withheld = Literal["refuse", "zeros"]
 _MAX_THREADS = 16
 """More do not help: what they share is the memory's speed."""
 
@@ -41,6 +42,8 @@ class Content:
         As in `TrialLoader`.
     variables, channels
         Names; None for all variables.
+    hidden
+        Whether responses may be withheld.
     """
 
     tier: Tier
@@ -51,6 +54,7 @@ class Content:
     normalize: Normalize
     dtype: Dtype = DEFAULT_DTYPE
     order: MemoryOrder = "frames"
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,18 @@ def checked_report(report: Callable[[str], object] | None) -> Callable[[str], ob
     """
     check_type("report", report, (Callable, NoneType), "a function of one text")
     return report
+
+
+def checked_withheld(withheld: Withheld) -> bool:
+    """Return whether responses may be withheld.
+
+    Raises
+    ------
+    OptionError
+        It is no such word.
+    """
+    check_choice("withheld", withheld, get_args(Withheld))
+    return withheld == "zeros"
 
 
 def checked_windows(

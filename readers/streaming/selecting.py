@@ -44,8 +44,8 @@ def select(mice: Sequence[Mouse], content: Content) -> list[Selection]:
     OptionError
         A choice does not fit; responses that are chosen are withheld.
     """
-    trials = _of_each("trials", content.trials, len(mice))
-    neurons = _of_each("neurons", content.neurons, len(mice))
+    trials = of_each("trials", content.trials, len(mice))
+    neurons = of_each("neurons", content.neurons, len(mice))
     return [_select(mouse, content, *choices) for mouse, *choices in zip(mice, trials, neurons, strict=True)]
 
 
@@ -87,7 +87,7 @@ def _select(mouse: Mouse, content: Content, trials: Choice | None, neurons: Choi
     for name in (*variables, *channels):
         mouse.recording.array(name)
     _check_channels(mouse, variables, channels)
-    if layout.RESPONSES in variables:
+    if layout.RESPONSES in variables and not content.hidden:
         _check_responses(mouse, rows)
     positions = None if neurons is None else mouse.positions(neurons)
     if positions is not None:
@@ -123,7 +123,7 @@ def _check_responses(mouse: Mouse, rows: NDArray[np.int64]) -> None:
     withheld = int(mouse.recording.withheld[rows].sum())
     if withheld:
         what = f"responses of {withheld} of {len(rows)} trials are withheld: zeros stand in their place"
-        advice = "choose trials={'withheld': False}, or variables without responses"
+        advice = "choose trials={'withheld': False}, variables without responses, or withheld='zeros'"
         raise OptionError(Problem(str(mouse.path), what, advice))
 
 
@@ -133,8 +133,8 @@ def _trials(mouse: Mouse, rows: NDArray[np.int64]) -> Trials:
     return Trials(str(mouse.path), rows, recording.trial_ids[rows], n_frames)
 
 
-def _of_each(name: str, given: Any, mice: int) -> list[Choice | None]:
-    """Return the choice of trials, or of neurons, of each mouse.
+def of_each(name: str, given: Any, mice: int) -> list[Choice | None]:
+    """Return the choice of trials, or of neurons, of each mouse; what does not fit is an `OptionError`.
 
     Numbers are of trials of every mouse: they are files in the source. Positions of neurons are of one.
     """

@@ -135,7 +135,7 @@ def check_tensors(device: torch.device, selections: Sequence[Selection]) -> None
     """
     for name, dtype in {(name, dtype) for one in selections for name, dtype in one.dtypes.items()}:
         try:
-            _tensor(np.empty(0, dtype)).to(device)
+            as_tensor(np.empty(0, dtype)).to(device)
         except (TypeError, RuntimeError) as error:
             what = f"tensors on {device} cannot be {dtype}, as {name} would be ({str(error).splitlines()[0]})"
             raise OptionError(Problem("TrialLoader", what, "choose another dtype for it, or output='numpy'")) from None
@@ -288,7 +288,7 @@ class Finisher:
         }
         # What is normalized came in float32: it is rounded once, at the end.
         self._rounded = {
-            name: _tensor(np.empty(0, dtype)).dtype
+            name: as_tensor(np.empty(0, dtype)).dtype
             for name, dtype in selection.dtypes.items()
             if name in self._affines and is_narrow(dtype)
         }
@@ -340,10 +340,10 @@ class _DeviceAffine:
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    return {name: _tensor(array) for name, array in arrays.items()}
+    return {name: as_tensor(array) for name, array in arrays.items()}
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
+def as_tensor(array: NDArray[Any]) -> Tensor:
     """Return a tensor that shares the memory of an array."""
     if array.dtype == BFLOAT16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
