@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter, namedtuple
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,24 +68,16 @@ class FieldMouse:
 
     def entry(self, batch: Batch) -> Any:
         """Return a batch as the project has it: a namedtuple or a dictionary."""
-        values = [batch[name] for name in self.variables]
-        names = tuple(self.style.names.get(name, name) for name in self.variables)
         if not self.style.by_tier:
-            return point_class(names)(*values)
-        trial_id = batch["trial_id"].int()
+            return batch.point(*self.variables)
+        trial_id, tiers = batch["trial_id"].int(), batch.tier or ()
         return {
-            **dict(zip(names, values, strict=True)),
+            **{self.style.names.get(name, name): batch[name] for name in self.variables},
             "mouse_id": [self.key] * len(trial_id),
             "trial_id": trial_id,
-            "tier": [self.style.labels.get(tier, tier) for tier in batch["tier"]],
+            "tier": [self.style.labels.get(tier, tier) for tier in tiers],
             "mouse_class": trial_id.new_full((len(trial_id),), self.number).long(),
         }
-
-
-@cache
-def point_class(names: tuple[str, ...]) -> Any:
-    """Return the class of batches with these names, one for each choice of them."""
-    return namedtuple("DataPoint", names)  # noqa: PYI024  # names are known when it runs
 
 
 class Arrays(Mapping[str, NDArray[Any]]):
@@ -193,7 +185,7 @@ class MouseDataset:
         self.neurons = Arrays(index, layout.NEURONS, layout.NEURON, one.mouse.positions(one.options["neurons"]))
 
     @property
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The class that its users ask for with `isinstance`, once they have imported it."""
         module = sys.modules.get("neuralpredictors.data.datasets")
         return getattr(module, str(self._one.style.dataset_class), MouseDataset)
