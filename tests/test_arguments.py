@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "world_size": (*COUNTS, None),
         "drop_last": FLAGS,
         "report": ("print", 5),
+        "withheld": WORDS,
+    },
+    "field_loaders": {
+        "mice": (None, 5),
+        "batch_size": (*COUNTS, None),
+        "style": [one for one in WORDS if one is not None],
+        "window": COUNTS,
+        "threads": COUNTS,
+        "memory": BYTES,
+        "seed": (-1, 2.0, "2", True),
     },
 }
 BAD["predict_sizes"] = {
@@ -83,6 +94,8 @@ BAD["predict_sizes"] = {
     "max_memory": BYTES,
     "progress": LISTENERS,
 }
+if find_spec("torch") is None:
+    del BAD["field_loaders"]  # which gives nothing but tensors
 BAD["convert_mouse"] = BAD["plan_mouse"] | {
     "workers": COUNTS,
     "scheduler": (5, ["tcp://127.0.0.1:1"]),
@@ -112,6 +125,7 @@ def arguments(store: Path, sample_mice: dict[str, Path], tmp_path: Path) -> dict
         "open_mouse": {"path": store},
         "open_mice": {"paths": [store]},
         "TrialLoader": {"mice": mouse, "tier": "train", "batch_size": 2, "output": "numpy"},
+        "field_loaders": {"mice": mouse, "batch_size": 2, "normalize": None},
     }
 
 

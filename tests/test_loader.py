@@ -814,6 +814,19 @@ def test_one_module_imports_torch() -> None:
     assert importing == {"tensors.py"}
 
 
+def test_batches_can_be_taken_by_their_places(dynamic: Mouse, output: str) -> None:
+    loader = load(dynamic, window=20, shuffle=True, output=output)
+    epochs = [list(loader) for _ in range(2)]
+    for epoch in (1, 0):
+        taken = list(loader.take([3, 0, 3], epoch))
+        for batch, place in zip(taken, (3, 0, 3), strict=True):
+            for name, values in epochs[epoch][place].items():
+                np.testing.assert_array_equal(as_numpy(batch[name]), as_numpy(values), name)
+    assert next(iter(loader))["start"].tolist() == next(loader.take([0], 2))["start"].tolist()
+    with pytest.raises(OptionError, match=f"an epoch has no batch 6; there are {len(loader)}, from 0 on"):
+        loader.take([0, 6])
+
+
 # What is refused
 
 
@@ -826,13 +839,15 @@ def test_a_loader_is_not_pickled(dynamic: Mouse, dump: Callable[[Any], Any]) -> 
 def test_withheld_responses_are_refused(packed: dict[str, Mouse], recordings: dict[str, Recorded]) -> None:
     mouse = packed["float64"]
     text = (
-        r"responses of 5 of 10 trials are withheld.*choose trials={'withheld': False}, or variables without responses"
+        r"responses of 5 of 10 trials are withheld.*choose trials={'withheld': False}, variables without responses, or"
     )
     with pytest.raises(OptionError, match=text) as raised:
         load(mouse, trials=None)
     assert raised.value.path == str(mouse.path)
     names = ["videos", "behavior", "pupil_center"]
     assert sum(len(batch["trial_id"]) for batch in load(mouse, trials=None, variables=names)) == 10
+    every = {one for batch in load(mouse, trials=None, withheld="zeros") for one in batch["trial_id"].tolist()}
+    assert every == set(recordings["float64"].ids)
     for batch in load(mouse, trials=NOT_WITHHELD):
         assert not set(batch["trial_id"].tolist()) & {
             trial for trial, one in zip(recordings["float64"].ids, recordings["float64"].withheld, strict=True) if one

@@ -149,10 +149,8 @@ def _chosen_style(mice: Sequence[Mouse], style: StyleName | None) -> Style:
     else:
         found = next(one for one in STYLES.values() if one.kind == kinds[0])
     if wrong := [mouse for mouse in mice if mouse.kind != found.kind]:
-        what = (
-            f"a {wrong[0].kind} mouse, where loaders {'' if style is None else f'of {style} '}are of {found.kind} ones"
-        )
-        raise OptionError(Problem(str(wrong[0].path), what, "choose another style, or mice of one kind"))
+        what = f"a {wrong[0].kind} mouse, where the others, or the style, are {found.kind}"
+        raise OptionError(Problem(str(wrong[0].path), what, "choose mice of one kind, and a style of that kind"))
     return found
 
 
