@@ -7,6 +7,7 @@ from ..store.lazy_names import lazy_names
 __all__ = [
     "Batch",
     "DivideByStd",
+    "FieldLoader",
     "ForkedError",
     "Mouse",
     "Repeats",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .field import field_loaders
+    from .field import FieldLoader, field_loaders
     from .figure import trial_figure
     from .mouse import Mouse
     from .opening import open_mice, open_mouse, summarize
@@ -50,6 +51,7 @@ else:
         {
             "Batch": ".streaming",
             "DivideByStd": ".streaming",
+            "FieldLoader": ".field",
             "ForkedError": ".streaming",
             "Mouse": ".mouse",
             "Repeats": ".repeats",
