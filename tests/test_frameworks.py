@@ -196,18 +196,16 @@ WHOLE = {"rank": 0, "world_size": 1}
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("how", "options"), [("bare", {}), ("wrapped", {}), ("wrapped", WHOLE)], ids=str)
-@pytest.mark.parametrize("steps", [0, 2, 6, 9])
-def test_accelerate_in_one_process(
-    mouse: Mouse, expected: list[list[int]], how: str, options: dict[str, Any], steps: int
-) -> None:
+@pytest.mark.parametrize("how", ["bare", "wrapped"])
+@pytest.mark.parametrize("steps", [2, 6, 9])
+def test_accelerate_in_one_process(mouse: Mouse, expected: list[list[int]], how: str, steps: int) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
-    (found,) = came(run(ACCELERATED, mouse, 1, how, steps, EPOCHS, options))
+    (found,) = came(run(ACCELERATED, mouse, 1, how, steps, EPOCHS, {}))
     assert len(found) >= 12 and found[: len(expected)] == expected[: len(found)]
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("steps", [0, 1, 3, 5])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_accelerate_in_two_processes(mouse: Mouse, expected: list[list[int]], steps: int) -> None:
     """Each takes every other batch of a loader."""
     pytest.importorskip("accelerate", reason="accelerate is not installed")
@@ -216,7 +214,7 @@ def test_accelerate_in_two_processes(mouse: Mouse, expected: list[list[int]], st
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+@pytest.mark.parametrize("steps", [1, 2])
 def test_accelerate_deals_out_all_batches(mouse: Mouse, expected: list[list[int]], steps: int) -> None:
     """Of two batches each process gets half of the trials; of three at the end, as many and one once more."""
     pytest.importorskip("accelerate", reason="accelerate is not installed")
@@ -267,7 +265,7 @@ print(json.dumps(came + train(place + "/kept.ckpt", enable_checkpointing=False))
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("steps", [2, 3])
+@pytest.mark.parametrize("steps", [2])
 def test_lightning_in_two_processes(mouse: Mouse, expected: list[list[int]], steps: int, tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="lightning is not installed")
     found = came(run(LIGHTNING, mouse, 2, str(tmp_path), steps))
