@@ -39,6 +39,7 @@ def test_the_first_error_cancels_what_has_not_started(workers):
     def work(number):
         started.append(number)
         ended.wait(5)
+        time.sleep(0.02)  # by then the error is known, also on a busy machine
 
     def wrong():
         ended.set()

@@ -108,7 +108,7 @@ def copy_rounded(
 ) -> None:
     """Copy values as `copy_values` does, shifted and scaled in float32 before they are rounded; axes of a sample."""
     if not axes:
-        source, out, axes = source[None], out[None], ("",)
+        source, out, axes, affine = source[None], out[None], ("",), affine and affine.expanded()
     step = max(1, _PIECE // max(1, math.prod(out.shape[1:])))
     for first in range(0, len(out), step):
         part = slice(first, first + step)
@@ -201,6 +201,10 @@ class Affine:
             return values if axis is None or values.shape[axis] == 1 else cut(values, axis, frames)
 
         return Affine(None if self.shift is None else part(self.shift), part(self.scale))
+
+    def expanded(self) -> Affine:
+        """Return it with another axis, of length one, in front of the others."""
+        return Affine(None if self.shift is None else self.shift[None], self.scale[None])
 
     def apply(self, values: NDArray[Any]) -> None:
         """Change values in place."""

@@ -28,12 +28,14 @@ def checked_share(rank: int | None, world_size: int | None) -> Share | None:
     OptionError
         A number does not fit, or only one of both is given.
     """
+    rank = None if rank is None else check_count("rank", rank, 0)
+    world_size = None if world_size is None else check_count("world_size", world_size, 1)
     if rank is None and world_size is None:
         return None
     if rank is None or world_size is None:
         what = f"rank={rank} and world_size={world_size} do not go together"
         raise OptionError(Problem(LABEL, what, "give both, or none to take them from torch.distributed"))
-    return Share(check_count("rank", rank, 0), check_count("world_size", world_size, 1))
+    return Share(rank, world_size)
 
 
 def present_share(given: Share | None) -> Share:
