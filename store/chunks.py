@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_bytes
+from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
 
@@ -82,12 +83,14 @@ class Scratch:
     def __init__(self, least: int = _LEAST) -> None:
         self.tally, self._least = Tally(), least
         self.checksum = memoryview(bytearray(CHECKSUM_BYTES))
-        self._stored = self._chunk = self._sample = np.empty(0, np.uint8)
+        self._stored = memoryview(b"")
+        self._chunk = self._sample = np.empty(0, np.uint8)
 
     def stored(self, nbytes: int) -> memoryview:
         """Return memory for bytes as they are stored; its content lasts until the next call."""
-        self._stored = self._grown(self._stored, nbytes)
-        return self._stored.data[:nbytes]
+        if self._stored.nbytes < nbytes:
+            self._stored = np.empty(max(nbytes, self._least), np.uint8).data
+        return self._stored[:nbytes]
 
     def chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return memory for a decoded chunk; its content lasts until the next call."""
@@ -165,18 +168,27 @@ class ChunkReader:
         out
             Array with as many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
         """
+        # For each image of a batch: nothing is done here that could be left out.
+        begun, tally, (offset, size) = time.perf_counter(), scratch.tally, span
         if self._uncompressed:
-            self._read_uncompressed(descriptor, span, flat_bytes(out), scratch)
-            return
-        begun, tally = time.perf_counter(), scratch.tally
-        data = scratch.stored(span[1])
-        read_exactly(descriptor, data, span[0])
-        read = time.perf_counter()
-        self._decode(check(data), out.reshape(self.stored_shape))
+            # Values are read where they belong, and the checksum that stands behind them beside, in one call.
+            values = out.data
+            expect(size - CHECKSUM_BYTES, self._nbytes)
+            if os.preadv(descriptor, [values, scratch.checksum], offset) < size:
+                read_exactly(descriptor, flat_bytes(out), offset)
+                read_exactly(descriptor, scratch.checksum, offset + self._nbytes)
+            read = time.perf_counter()
+            check_apart(values, scratch.checksum)
+        else:
+            data = scratch.stored(size)
+            if os.preadv(descriptor, [data], offset) < size:
+                read_exactly(descriptor, data, offset)
+            read = time.perf_counter()
+            self._decode(check(data), out.reshape(self.stored_shape))
         tally.read_seconds += read - begun
         tally.decode_seconds += time.perf_counter() - read
-        tally.bytes_read += span[1]
-        tally.bytes_decoded += out.nbytes
+        tally.bytes_read += size
+        tally.bytes_decoded += self._nbytes
 
     def decode(self, data: memoryview, scratch: Scratch) -> Array:
         """Return the chunk that bytes stand for: where they are if they are uncompressed, else in the scratch."""
@@ -186,7 +198,7 @@ class ChunkReader:
             return chunk
         begun = time.perf_counter()
         payload = check(data)
-        _expect_nbytes(payload.nbytes, self._nbytes)
+        expect(payload.nbytes, self._nbytes)
         _count_decoded(scratch, begun, payload.nbytes)
         return np.frombuffer(payload, self._dtype).reshape(self.stored_shape)
 
@@ -204,24 +216,6 @@ class ChunkReader:
         scratch.tally.read_seconds += time.perf_counter() - begun
         scratch.tally.bytes_read += span[1]
         return data
-
-    def _read_uncompressed(self, descriptor: int, span: Sequence[int], out: memoryview, scratch: Scratch) -> None:
-        """Read values where they belong, and the checksum that stands behind them beside, in one call."""
-        begun, (offset, size), checksum = time.perf_counter(), span, scratch.checksum
-        _expect_nbytes(size, out.nbytes + CHECKSUM_BYTES)
-        if os.preadv(descriptor, [out, checksum], offset) < size:
-            read_exactly(descriptor, out, offset)
-            read_exactly(descriptor, checksum, offset + size - CHECKSUM_BYTES)
-        read = time.perf_counter()
-        check_apart(out, checksum)
-        scratch.tally.read_seconds += read - begun
-        scratch.tally.bytes_read += size
-        _count_decoded(scratch, read, out.nbytes)
-
-
-def _expect_nbytes(found: int, expected: int) -> None:
-    if found != expected:
-        raise ChunkError(f"holds another number of bytes (expected {expected}, found {found})")
 
 
 def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:

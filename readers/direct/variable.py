@@ -123,6 +123,8 @@ class StreamedVariable:
         self._chunks = ChunkReader(self.array)
         self._frame_axis = _frame_axis(self._stored_axes)
         self._check_layout(order)
+        assert self.array.shard is not None
+        self._rows_per_shard = self.array.shard[0]
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
         self._spans: list[list[int]] = np.concatenate([self._read_spans(n) for n in range(len(self._names))]).tolist()
         self._per_group = math.prod(self.array.chunks_per_shard[1:])
@@ -131,6 +133,7 @@ class StreamedVariable:
         # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
         alone = self.rows_per_chunk == 1 and self._neurons is None
         self._in_place = alone and self.array.numpy_dtype == dtype and not self._rounds
+        self._whole = self._in_place and self._frame_axis is None and affine is None
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
@@ -204,11 +207,10 @@ class StreamedVariable:
         CorruptStoreError
             What is needed is damaged; shard and trial are named.
         """
-        assert self.array.shard is not None
-        name = self._names[rows[0] // self.array.shard[0]]
+        name = self._names[rows[0] // self._rows_per_shard]
         try:
             kept = self._files.kept.get(name)
-            read = self._read_blocks if self._moved is None else self._read_reordered
+            read = self._read_reordered if self._moved else self._read_whole if self._whole else self._read_blocks
             if kept is not None:
                 read(kept, rows, frames, outs, scratch)
             else:
@@ -234,6 +236,15 @@ class StreamedVariable:
         self._read_blocks(descriptor, rows, frames, [sample], scratch)
         with scratch.tally.timed("copy_seconds"):
             copy_reordered(sample.transpose(np.argsort(self._moved)), outs[0], scratch)
+
+    def _read_whole(
+        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+    ) -> None:
+        """Read a sample that is one chunk straight into memory: an image or its responses, and quickly many of them."""
+        if outs[0].flags.c_contiguous:
+            self._chunks.read_into(descriptor, self._spans[rows[0]], outs[0], scratch)
+        else:
+            self._read_blocks(descriptor, rows, frames, outs, scratch)
 
     def _read_blocks(
         self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
