@@ -7,11 +7,12 @@ memory that the caller owns. Compression and checksums release the GIL.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from crc32c import crc32c
+from awscrt import checksums
 from numpy.typing import NDArray
 
 from .compressors import COMPRESSORS, Chain, ChunkError, Codec, flat_bytes, parse_chain
@@ -32,6 +33,8 @@ Compressor = str
 """A name in `COMPRESSORS`."""
 
 CHECKSUM_BYTES = 4
+# Of any buffer, whatever its types say; of a chunk in cache three times as fast as the package `crc32c`.
+_crc32c = cast("Callable[[memoryview], int]", checksums.crc32c)
 _CHECKSUM: dict[str, Any] = {"name": "crc32c"}
 
 
@@ -93,7 +96,7 @@ class ChunkCodec:
         run.
         """
         data = self.codec.encode(stored)
-        return [data, memoryview(crc32c(data).to_bytes(CHECKSUM_BYTES, "little"))]
+        return [data, memoryview(_crc32c(data).to_bytes(CHECKSUM_BYTES, "little"))]
 
     def decode(self, data: memoryview, out: NDArray[Any]) -> None:
         """Check the bytes of a chunk and decode them.
@@ -148,14 +151,14 @@ def check_apart(payload: memoryview, checksum: memoryview) -> None:
     ChunkError
         It differs.
     """
-    stored, found = int.from_bytes(checksum, "little"), crc32c(payload)
+    stored, found = int.from_bytes(checksum, "little"), _crc32c(payload)
     if found != stored:
         raise ChunkError(f"checksum differs (expected {stored:08x}, found {found:08x})")
 
 
 def seal(data: bytes) -> bytes:
     """Return bytes with their checksum behind them."""
-    return data + crc32c(data).to_bytes(CHECKSUM_BYTES, "little")
+    return data + _crc32c(memoryview(data)).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def parse_configuration(document: Chain, itemsize: int) -> ChunkCodec | None:
