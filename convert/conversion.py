@@ -39,7 +39,7 @@ from ..store.arguments import (
     check_type,
 )
 from ..store.layout import CODECS, CodecName, Precision
-from ..store.manifest import Manifest, software_record
+from ..store.manifest import Manifest
 from ..store.metadata import write_group
 from ..store.paths import read_path
 from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
@@ -315,23 +315,14 @@ def convert_mouse(
     if replace or not os.path.lexists(plan.destination):
         plan.space.check(plan.destination)
     with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:
-        manifest, versions, warnings = run.make(stage, scheduler)
-        leaks = find_leaks([run.verify(stage) if verify else check_quick(stage.root)])
+        unusual = run.make(stage, scheduler)
+        index = run.verify(stage) if verify else check_quick(stage.root)
+        leaks = find_leaks([index])
         publish(stage, replace=replace)
-    return ConversionSummary(
-        plan=run.plan,
-        store=stage.destination,
-        nbytes=manifest.nbytes + len(manifest.to_bytes()) + len(software_record(versions)),
-        files=manifest.n_files,
-        seconds=time.perf_counter() - begun,
-        verified=verify,
-        warnings=(
-            *run.plan.warnings,
-            *warnings,
-            *([leak_text(leaks)] if leaks else []),
-            *shortfalls.warnings(plan.destination.parent),
-        ),
-    )
+    unusual += [leak_text(leaks)] if leaks else []
+    warnings = (*run.plan.warnings, *unusual, *shortfalls.warnings(plan.destination.parent))
+    seconds = time.perf_counter() - begun
+    return ConversionSummary(run.plan, stage.destination, index.nbytes, index.n_files, seconds, verify, warnings)
 
 
 @contextmanager
@@ -369,14 +360,13 @@ class _Conversion:
             tasks = sample_tasks(plan, self._source, limits_of(plan, largest), whole=True)
             return foresee_sizes(plan, self._phase("sampling", workers, encode_sample, tasks))
 
-    def make(self, stage: Stage, scheduler: str | None) -> tuple[Manifest, dict[str, str], list[str]]:
-        """Write the whole store; return its manifest, the versions that made it, and what was unusual."""
+    def make(self, stage: Stage, scheduler: str | None) -> list[str]:
+        """Write the whole store; return what was unusual."""
         with _abandoning(stage), self.workers(scheduler) as started:
             manifest, warnings = self.write(stage, started)
         remove_leftovers(stage, manifest)
-        versions = software(self._plan.options.codec)
-        finish(stage, manifest, versions)
-        return manifest, versions, warnings
+        finish(stage, manifest, software(self._plan.options.codec))
+        return warnings
 
     def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
         """Return where the units run: on a cluster, or on as many threads as fit the bound on memory."""
