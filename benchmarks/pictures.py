@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from .report import Result
 
 Results = Mapping[str, Result]
-INK, OURS, C_ORDER, PUBLIC, PEER = "#7d8590", "#2f81f7", "#2da44e", "#d9730d", "#9aa4af"
-"""Grey of text and axes, between white and black; trialpack, trialpack in C order, the public way, everyone else."""
+INK, OURS, C_ORDER, BARE, PUBLIC, PEER = "#7d8590", "#2f81f7", "#2da44e", "#a371f7", "#d9730d", "#9aa4af"
+"""Grey of text and axes, between white and black; trialpack, in C order, uncompressed; the public way; all others."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "trialpack", "font.family": "DejaVu Sans",
     "font.size": 9, "axes.titlesize": 10, "legend.fontsize": 8, "legend.frameon": False,
@@ -26,7 +26,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.8, "lines.markersize": 4.5,
 }  # fmt: skip
 COLOURS = {
-    "trialpack": OURS, "trialpack, C order": C_ORDER, "trialpack, uncompressed": C_ORDER,
+    "trialpack": OURS, "trialpack, C order": C_ORDER, "trialpack, uncompressed": BARE,
     "torch Dataset of .npy files": PUBLIC, "public pipeline": PUBLIC, "zarr-python loop": PUBLIC,
 }  # fmt: skip
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}" if value < 10_000 else f"{value / 1000:g}k")
