@@ -270,7 +270,7 @@ def convert_mouse(
     replace
         Replace a store that has the name.
     verify
-        Read everything back and compare before the store gets its name.
+        Read everything back and compare before the store gets its name; else names, sizes and metadata only.
     progress
         Listener to how far the conversion is.
 

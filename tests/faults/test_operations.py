@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from trialpack.cli.main import commands
 from trialpack.convert import conversion, convert_mouse
-from trialpack.store import SourceError, files
+from trialpack.store import SourceError, check_quick, files
 from trialpack.store.publish import Stage
 
 from .conversions import (
@@ -30,6 +30,7 @@ from .conversions import (
     count_operations,
     failure,
     noting,
+    publish_unchecked,
 )
 from .promises import Tally
 
@@ -202,6 +203,7 @@ def test_an_error_that_is_not_told_is_noticed(
             return sum(part.nbytes for part in parts)
 
     monkeypatch.setattr(files, "append", careless)
+    publish_unchecked(monkeypatch)
     noticed = 0
     for number in range(0, 40, 4):
         appends = itertools.count()
@@ -250,7 +252,7 @@ def test_an_error_of_reading_the_source_names_its_file(
     names = source_names(source)
     monkeypatch.setattr(os, READS[container], failing_read)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conversion, "check_full", lambda *_, **__: None)
+        patch.setattr(conversion, "check_full", lambda root, **_: check_quick(root))
         convert_mouse(source, tmp_path / "counted", workers=1, statistics=False, codec="none")
     for number in range(0, next(reads), size(25, 1)):
         failing[0], reads = number, itertools.count()
