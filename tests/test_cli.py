@@ -476,7 +476,10 @@ def test_a_sample_of_more_trials_than_there_are_says_so(tmp_path, monkeypatch):
 def test_a_full_disk_is_one_line(mice, tmp_path):
     """The limit on the size of a file stands for a full disk: both are an OSError from write(2)."""
     limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)); os.execv(sys.argv[1], sys.argv[1:])"
+    limit += (
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)); os.environ.update(PYTHONDONTWRITEBYTECODE='1'); "
+    )
+    limit += "os.execv(sys.argv[1], sys.argv[1:])"  # it would leave cut files of bytecode
     source = next(mice.glob("dynamic*"))
     command = [sys.executable, "-c", limit, str(TRIALPACK), "convert", str(source), "--to", str(tmp_path / "stores")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -399,7 +399,8 @@ def test_an_exported_tree_is_a_mouse_again(packed: dict[str, Path], tmp_path: Pa
 
 def test_a_full_disk_is_said_in_one_line(packed: dict[str, Path], tmp_path: Path) -> None:
     """A limit on the size of files stands for it: what is needed, what is free, and nothing is left."""
-    limit = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    limit = "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    limit += "; sys.dont_write_bytecode = True"  # it would be cut
     code = f"{limit}; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from trialpack.cli import main; main()"
     command = [sys.executable, "-c", code, "export", str(packed["dynamic"]), "--to", str(tmp_path), "--as", "npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -381,7 +381,8 @@ def test_a_folder_is_no_picture(store, tmp_path):
 def test_a_full_disk_leaves_no_half_picture(store, tmp_path):
     """The limit on the size of a file stands for a full disk, as in test_cli."""
     limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); os.execv(sys.argv[1], sys.argv[1:])"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); os.environ.update(PYTHONDONTWRITEBYTECODE='1'); "
+    limit += "os.execv(sys.argv[1], sys.argv[1:])"  # it would leave cut files of bytecode
     place = tmp_path / "here"
     place.mkdir()
     (place / "a.png").write_bytes(b"the old one")

@@ -293,7 +293,9 @@ def test_a_full_disk_ends_with_one_line_and_status_1(share, stores, exported, tm
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     command = [TRIALPACK, "export", stores["dynamic"], "--to", tmp_path, "--as", "hdf5"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limited)
+    # Files of bytecode would be cut, too.
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limited, env=environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1 and "File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sys.dont_write_bytecode = True  # it would be cut
 """
 """No file may have more bytes than the first argument."""
 
