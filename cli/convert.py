@@ -175,7 +175,7 @@ def convert(
             if skip_existing and is_store(store := destination(source.survey(declared).mouse, to)):
                 outcome.skipped.append(store)
             elif dry_run:
-                outcome.done.append(_foreseen(source, plan_mouse(source, to, **kept), **settings))
+                outcome.done.append(_predicted(source, plan_mouse(source, to, **kept), **settings))
             else:
                 plan = plan_mouse(source, to, **kept)
                 outcome.done.append(_convert(source, plan, to, again, **kept, replace=replace, **settings))
@@ -236,8 +236,8 @@ def _convert(source: Source, plan: Plan, to: Path, again: str, **settings: Any) 
         return convert_mouse(source, to, progress=bar, **settings)
 
 
-def _foreseen(source: Source, plan: Plan, *, workers: int | None, max_memory: int, **_: Any) -> Plan:
-    """Return the plan with the sizes that a sample tells."""
+def _predicted(source: Source, plan: Plan, *, workers: int | None, max_memory: int, **_: Any) -> Plan:
+    """Return the plan with the sizes that a sample predicts."""
     with progress_bar(short_name(Path(source.label).name)) as bar:
         return predict_sizes(source, plan, workers=workers, max_memory=max_memory, progress=bar)
 
@@ -278,11 +278,12 @@ def _between_mice(outcome: _Outcome) -> list[Leak]:
     """Return the stimuli that train of one mouse shares with another tier of another one, as far as digests tell."""
     indexes = list[StoreIndex]()
     made = [one.store for one in outcome.done if isinstance(one, ConversionSummary)]
-    for store in [*made, *outcome.skipped]:
-        # What is wrong with a store that stays as it is, other commands tell.
+    stores = [*made, *outcome.skipped]
+    for store in stores if made and len(stores) > 1 else ():
+        # What is wrong with a store that stays as it is, is for other commands to report.
         with contextlib.suppress(TrialpackError, OSError):
             indexes.append(check_quick(store))
-    return between_mice(find_leaks(indexes)) if made else []
+    return between_mice(find_leaks(indexes))
 
 
 def _show_notes(done: list[Plan | ConversionSummary]) -> None:
@@ -373,7 +374,7 @@ def _plan_notes(plan: Plan) -> list[str]:
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
-        f"about {size(plan.expected_nbytes or 0)} after it, as far as a sample of the trials tells",
+        f"about {size(plan.expected_nbytes or 0)} after it, as a sample of the trials predicts",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         f"space: {plan.space.text}",
         *filter(None, [_missing(plan)]),

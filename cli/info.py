@@ -8,9 +8,10 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ..readers import summarize
 from ..readers.leaks import LeakedTrial, between_mice, describe_leaks, find_leaks, leak_text
+from ..readers.opening import describe_store
 from ..store import StoreIndex, TrialpackError, check_quick
+from ..store.paths import read_path
 from . import options
 from .display import (
     IN_JSON,
@@ -52,12 +53,13 @@ def info(stores: tuple[Path, ...], as_json: bool) -> None:
     documents, indexes = list[dict[str, Any]](), list[StoreIndex]()
     for store in stores:
         try:
-            documents.append(summarize(store))
-            indexes.append(check_quick(store))
+            index = check_quick(read_path(store))
+            documents.append(describe_store(index))
         except (TrialpackError, OSError) as error:
             complain(error, IN_JSON)
             documents.append({"store": str(store), "problems": lines(problems_of(error))})
         else:
+            indexes.append(index)
             if not as_json:
                 show(_facts(documents[-1]), _variables(documents[-1]), _arrays(documents[-1]))
     leaks = find_leaks(indexes)

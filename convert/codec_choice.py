@@ -1,4 +1,4 @@
-"""Choose the codec of each variable by what a sample of its chunks comes to, and foresee what the store will take.
+"""Choose the codec of each variable by what a sample of its chunks comes to, and predict what the store will take.
 
 The sample depends on the source and the plan alone, and nothing is timed: equal data are stored in the same way, by any
 number of workers, and by a conversion that goes on from an interrupted one.
@@ -106,7 +106,7 @@ def sample_tasks(plan: Plan, source: Source, limits: Mapping[str, Limits], *, wh
     limits
         Variable -> how far its values may be from the source; of those that are rounded.
     whole
-        Encode all chunks of the sampled trials with the codecs of the plan, to foresee sizes; otherwise one chunk of
+        Encode all chunks of the sampled trials with the codecs of the plan, to predict sizes; otherwise one chunk of
         each with every codec that there is a choice of.
 
     Notes
@@ -171,7 +171,7 @@ def choose_codecs(plan: Plan, parts: Sequence[Found]) -> Plan:
     return dataclasses.replace(plan, recorded=tuple(recorded))
 
 
-def foresee_sizes(plan: Plan, parts: Sequence[Found]) -> Plan:
+def predict_from(plan: Plan, parts: Sequence[Found]) -> Plan:
     """Return the plan with the bytes that its variables will take, as far as they could be read."""
     expected = dict[str, int]()
     for array in plan.recorded:

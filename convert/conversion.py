@@ -54,7 +54,7 @@ from ..store.tasks import (
     connected,
 )
 from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
-from .codec_choice import choose_codecs, encode_sample, foresee_sizes, sample_tasks
+from .codec_choice import choose_codecs, encode_sample, predict_from, sample_tasks
 from .contents import (
     Results,
     merge,
@@ -343,29 +343,24 @@ class _Conversion:
     """The steps of one conversion, in the order in which they run."""
 
     def __init__(self, source: Source, plan: Plan, threads: int, max_memory: int, progress: Progress) -> None:
-        self._source, self._plan, self._progress = source, plan, progress
+        self._source, self.plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
         self._fitting = self._fitting_threads()
 
-    @property
-    def plan(self) -> Plan:
-        """The plan, with the codecs once these are chosen."""
-        return self._plan
-
     def predict(self) -> Plan:
-        """Return the plan with the codecs and the sizes that a sample of the trials tells."""
+        """Return the plan with the codecs and the sizes that follow from a sample of the trials."""
         with self.workers(None) as workers:
             largest = self._largest_errors(workers)
             plan = self._choose_codecs(workers, largest)
             tasks = sample_tasks(plan, self._source, limits_of(plan, largest), whole=True)
-            return foresee_sizes(plan, self._phase("sampling", workers, encode_sample, tasks))
+            return predict_from(plan, self._phase("sampling", workers, encode_sample, tasks))
 
     def make(self, stage: Stage, scheduler: str | None) -> list[str]:
         """Write the whole store; return what was unusual."""
         with _abandoning(stage), self.workers(scheduler) as started:
             manifest, warnings = self.write(stage, started)
         remove_leftovers(stage, manifest)
-        finish(stage, manifest, software(self._plan.options.codec))
+        finish(stage, manifest, software(self.plan.options.codec))
         return warnings
 
     def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
@@ -374,7 +369,7 @@ class _Conversion:
 
     def write(self, stage: Stage, workers: Workers) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
-        plan = self._plan
+        plan = self.plan
         self._check_cluster(workers)
         for array in plan.recorded:
             files.make_folder(stage.root / array.path)
@@ -410,17 +405,17 @@ class _Conversion:
 
     def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""
-        parts = self._phase("measuring", workers, measure, std_tasks(self._plan, self._source))
-        return largest_errors(self._plan, parts)
+        parts = self._phase("measuring", workers, measure, std_tasks(self.plan, self._source))
+        return largest_errors(self.plan, parts)
 
     def _choose_codecs(self, workers: Workers, largest: Largest) -> Plan:
         """Choose the codecs by a sample of the trials; return the plan that has them."""
-        tasks = sample_tasks(self._plan, self._source, limits_of(self._plan, largest))
-        self._plan = choose_codecs(self._plan, self._phase("sampling", workers, encode_sample, tasks))
-        return self._plan
+        tasks = sample_tasks(self.plan, self._source, limits_of(self.plan, largest))
+        self.plan = choose_codecs(self.plan, self._phase("sampling", workers, encode_sample, tasks))
+        return self.plan
 
     def _unit(self, stage: Stage, number: int, rows: range, largest: Largest) -> Unit:
-        plan = self._plan
+        plan = self.plan
         trial_ids = plan.survey.trial_ids[rows.start : rows.stop]
         return Unit(
             stage=stage,
@@ -443,13 +438,13 @@ class _Conversion:
     def _check_cluster(self, workers: Workers) -> None:
         """Check that the statistics fit the memory of a worker, before hours are spent on the conversion."""
         threads = workers.most_threads if isinstance(workers, Cluster) else 1
-        needed = self._plan.statistics_memory(threads)
+        needed = self.plan.statistics_memory(threads)
         if needed > self._max_memory:
             raise self._too_little(needed, helps=True)
 
     def _fitting_threads(self) -> int:
         """Return how many threads fit the bound on memory, or raise if not even one does, or the statistics do not."""
-        plan, limit = self._plan, self._max_memory
+        plan, limit = self.plan, self._max_memory
         fixed = PROCESS_BYTES + plan.small_memory
         need = max(fixed + plan.unit_memory, plan.statistics_memory())
         if limit < need:
@@ -463,11 +458,11 @@ class _Conversion:
         what = f"{text} of memory are too little (expected {need} MB or more)"
         otherwise = (", or ", Argument("statistics", False)) if helps else ()
         advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
-        return OptionError(Problem(self._plan.survey.label, what, advice))
+        return OptionError(Problem(self.plan.survey.label, what, advice))
 
     def _report_remaining(self, units: list[Unit]) -> None:
-        """Tell the progress of what is beside the trials."""
-        survey, done = self._plan.survey, [unit.extent for unit in units]
+        """Advance the progress by the files beside the trials."""
+        survey, done = self.plan.survey, [unit.extent for unit in units]
         self._progress.advance(survey.nbytes - sum(n for n, _ in done), survey.files - sum(n for _, n in done))
 
     def _statistics(self, written: Recording, rows: NDArray[np.int64], workers: Workers) -> Results:

@@ -237,7 +237,7 @@ class VariableFinder:
         return not found
 
     def _complain(self, name: str, what: str, key: str = "") -> None:
-        """Note what is wrong with a variable: with its declaration, its folder, or that there is none."""
+        """Add a problem of a variable: of its declaration, or of its folder, or that it is missing."""
         if name in self._schema.variables:
             self.problems.append(self._schema.problem(what, name, key))
         elif name in self._found:

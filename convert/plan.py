@@ -80,7 +80,7 @@ class Plan:
     rows_per_shard
         Trials in a unit of work: one shard of every recorded variable.
     expected
-        Variable -> bytes that it will take, as far as a sample of its chunks tells; see `predict_sizes`.
+        Variable -> bytes that it will take, as a sample of its chunks predicts; see `predict_sizes`.
     space
         What the store takes, beside what is free where it is to be made.
     """
@@ -166,7 +166,7 @@ class Plan:
 
     @property
     def expected_nbytes(self) -> int | None:
-        """Bytes that the store will take, as far as a sample tells; None without one."""
+        """Bytes that the store will take, as a sample predicts; None without one."""
         beside = sum(array.nbytes for array in self.arrays if array.path not in self.expected)
         return round(sum(self.expected.values()) + beside * _BESIDE) if self.expected else None
 

@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from ..store import Problem, ResourceError, StoreIndex, layout
 from ..store.space import bytes_text
 from ..store.tasks import Threads, available_cores, available_memory
-from .direct import Frames, Scratch, StoreFiles, StreamedVariable
+from .direct import MAX_THREADS, Frames, Scratch, StoreFiles, StreamedVariable
 from .recording import Recording
-
-_MAX_THREADS = 16
-"""More do not help: what they share is the memory's speed."""
 
 
 def read_array(
@@ -49,7 +46,7 @@ def read_array(
     sizes = dict(zip(array.dimensions, array.shape, strict=True))
     frames = Frames(0, sizes.get(layout.FRAME, 1))
     out = _allocate(recording, name, (len(rows), *source.shape(frames.number)), array.numpy_dtype)
-    threads, groups = Threads(min(_MAX_THREADS, available_cores())), _groups(rows, source.rows_per_chunk)
+    threads, groups = Threads(min(MAX_THREADS, available_cores())), _groups(rows, source.rows_per_chunk)
     threads.run(partial(_read, source, rows, groups[part], frames, out) for part in threads.split(len(groups)))
     return out.transpose(0, *(1 + source.axes.index(axis) for axis in array.dimensions[1:]))
 

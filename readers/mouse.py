@@ -331,7 +331,7 @@ class Mouse:
         Warns
         -----
         UserWarning
-            Stimuli of another mouse could be the same, but digests do not tell.
+            Stimuli of another mouse could be the same, but digests cannot show it.
         """
         from .leaks import leak_table
 

@@ -150,7 +150,11 @@ def summarize(store: Path | str) -> dict[str, Any]:
     StoreFormatError, CorruptStoreError
         It is not a store, or its files are not what its manifest says.
     """
-    index = check_quick(read_path(store, "store"))
+    return describe_store(check_quick(read_path(store, "store")))
+
+
+def describe_store(index: StoreIndex) -> dict[str, Any]:
+    """Return what is in a store that is open; see `summarize`."""
     facts, recording = index.attributes, recording_of(index)
     return {
         "store": str(index.root),

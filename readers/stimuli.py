@@ -24,7 +24,7 @@ Key = tuple[object, ...]
 
 
 def stimulus_ids(index: StoreIndex, recording: Recording) -> NDArray[np.int64] | None:
-    """Return (n_trials,) the trial_id of the first trial that shows the same stimulus; None where nothing tells."""
+    """Return (n_trials,) the trial_id of the first trial that shows the same stimulus; None where it is unknown."""
     keys = _keys(index, recording)
     return recording.trial_ids[_first_alike(keys)] if recording.stimulus is not None or any(keys) else None
 

@@ -9,11 +9,12 @@ from ...store.chunks import Scratch, Tally
 from .cached import CachedVariable, cached_nbytes
 from .copying import BFLOAT16, Affine, assign, is_narrow
 from .store_files import StoreFiles
-from .variable import FLOAT32, Frames, StreamedVariable, VariableReader
+from .variable import FLOAT32, MAX_THREADS, Frames, StreamedVariable, VariableReader
 
 __all__ = [
     "BFLOAT16",
     "FLOAT32",
+    "MAX_THREADS",
     "Affine",
     "Frames",
     "CachedVariable",

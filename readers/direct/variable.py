@@ -21,6 +21,8 @@ from .store_files import StoreFiles
 Array = NDArray[Any]
 FLOAT32: np.dtype[Any] = np.dtype(np.float32)
 """What samples are unless told otherwise."""
+MAX_THREADS = 16
+"""More that read do not help: what they share is the memory's speed."""
 _SPAN_NBYTES = 144
 """Bytes of a list of two numbers."""
 
@@ -116,8 +118,9 @@ class StreamedVariable:
         order = self.array.codec.order or tuple(range(len(self.array.shape)))
         self._stored_axes = tuple(self.array.dimensions[axis] for axis in order)[1:]
         self.axes = self._stored_axes if axes is None else tuple(axes)
-        # For each axis in a chunk, which axis it is in a sample; None where they are the same.
+        # For each axis in a chunk, which axis it is in a sample, and the other way round; None where they are the same.
         self._moved = None if axes is None else _moved(self._stored_axes, self.axes)
+        self._back = _moved(self.axes, self._stored_axes)
         self._neurons = neurons if layout.NEURON in self.axes else None
         self._affine = affine and affine.arranged(self.array.dimensions[1:], self._stored_axes, self._neurons)
         self._chunks = ChunkReader(self.array)
@@ -235,7 +238,7 @@ class StreamedVariable:
         sample = scratch.sample(arranged[0].shape, self.dtype)
         self._read_blocks(descriptor, rows, frames, [sample], scratch)
         with scratch.tally.timed("copy_seconds"):
-            copy_reordered(sample.transpose(np.argsort(self._moved)), outs[0], scratch)
+            copy_reordered(sample.transpose(self._back), outs[0], scratch)
 
     def _read_whole(
         self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch

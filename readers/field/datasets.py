@@ -50,6 +50,11 @@ class FieldMouse:
         """The variables of a batch, in their order."""
         return as_names(self.options["variables"], "variables")
 
+    @property
+    def neurons(self) -> NDArray[np.int64]:
+        """(n_neurons,) positions of the neurons that are read."""
+        return self.mouse.positions(self.options["neurons"])
+
     def rows(self, tier: str | None) -> NDArray[np.int64]:
         """Return the rows of a tier's trials, of which there may be none; of all without a tier."""
         tiers = self.mouse.recording.tiers
@@ -182,7 +187,7 @@ class MouseDataset:
         self._rows = {trial: row for row, trial in enumerate(recording.trial_ids.tolist())}
         self.data_keys = one.variables
         self.trial_info = Arrays(index, layout.TRIALS, layout.FILE_NUMBER)
-        self.neurons = Arrays(index, layout.NEURONS, layout.NEURON, one.mouse.positions(one.options["neurons"]))
+        self.neurons = Arrays(index, layout.NEURONS, layout.NEURON, one.neurons)
 
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -198,7 +203,7 @@ class MouseDataset:
     @property
     def n_neurons(self) -> int:
         """How many neurons are read."""
-        return len(self._one.mouse.positions(self._one.options["neurons"]))
+        return len(self._one.neurons)
 
     def __len__(self) -> int:
         """Return the number of trials of all tiers."""
@@ -255,9 +260,7 @@ class TierDataset:
         self.crop_frame = -1 if one.window is None or one.is_whole(tier) else one.window
         self.max_frame = one.style.max_frames
         self.hidden_response = bool(one.mouse.recording.withheld[self._rows[:1]].any())
-        self._neurons = Arrays(
-            one.mouse.index, layout.NEURONS, layout.NEURON, one.mouse.positions(one.options["neurons"])
-        )
+        self._neurons = Arrays(one.mouse.index, layout.NEURONS, layout.NEURON, one.neurons)
 
     @property
     def trial_ids(self) -> Any:
@@ -277,7 +280,7 @@ class TierDataset:
     @property
     def num_neurons(self) -> int:
         """How many neurons are read."""
-        return len(self._one.mouse.positions(self._one.options["neurons"]))
+        return len(self._one.neurons)
 
     @property
     def num_channels(self) -> int:

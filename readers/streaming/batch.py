@@ -57,6 +57,8 @@ class Batch(MutableMapping[str, Any]):
         tier: tuple[str, ...] | None = None,
     ) -> None:
         self._values, self.mouse, self.tier = dict(values), mouse, tier
+        # At each: they may be imported at any time.
+        _register_pytree()
 
     def __getitem__(self, name: str) -> Any:
         """Return what has this name.
@@ -186,7 +188,7 @@ def _make_point(fields: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, 
 _registered = set[str]()
 
 
-def register_pytree() -> None:
+def _register_pytree() -> None:
     """Have torch and JAX, where they are imported by now, take a batch apart and put it together again."""
     for name, register in (("torch.utils._pytree", _register_with_torch), ("jax.tree_util", _register_with_jax)):
         if name in sys.modules and name not in _registered:

@@ -14,7 +14,7 @@ from ...store.arguments import check_choice, check_count, check_flag
 from ..mouse import Mouse
 from ..sampling import BatchPlan, EpochPosition, Mixing, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
-from .batch import Batch, register_pytree
+from .batch import Batch
 from .budget import Cache
 from .mouse_stream import MemoryOrder
 from .normalization import Normalize
@@ -219,7 +219,6 @@ class TrialLoader:
             place = EpochPosition(place.epoch + 1)
         plans = itertools.islice(sampler.batches(place.epoch, place.position), 1)
         ((batch, _),) = self._to_batch(self._pipeline.run(plans, StreamStats()))
-        register_pytree()
         return batch
 
     def set_epoch(self, epoch: int) -> None:
@@ -332,7 +331,6 @@ class TrialLoader:
             self._stand_at(place, iteration)
             stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)
             stats.seconds = time.perf_counter() - begun
-            register_pytree()
             yield batch
             del batch
         self._stand_at(EpochPosition(place.epoch + 1), iteration)

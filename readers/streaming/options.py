@@ -13,7 +13,7 @@ import numpy as np
 from ...store import OptionError, Problem
 from ...store.arguments import check_bytes, check_choice, check_count, check_type, refuse
 from ...store.tasks import available_cores
-from ..direct import BFLOAT16
+from ..direct import BFLOAT16, MAX_THREADS
 from ..mouse import Mouse
 from ..sampling import Mixing, WindowChoice, Windows
 from ..selection import Choice, Tier
@@ -28,8 +28,6 @@ Dtype = DtypeName | Mapping[str, DtypeName]
 """Data type of the values in a batch: of all variables, or of each that is named; float32 of those that are not."""
 DEFAULT_DTYPE: DtypeName = "float32"
 Withheld = Literal["refuse", "zeros"]
-_MAX_THREADS = 16
-"""More do not help: what they share is the memory's speed."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> R
     OptionError
         An argument does not fit.
     """
-    count = min(_MAX_THREADS, available_cores()) if threads is None else check_count("threads", threads, 1)
+    count = min(MAX_THREADS, available_cores()) if threads is None else check_count("threads", threads, 1)
     check_choice("cache", cache, get_args(Cache))
     return Resources(count, check_bytes("memory", memory), cache)
 
