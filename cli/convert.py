@@ -374,7 +374,7 @@ def _plan_notes(plan: Plan) -> list[str]:
         f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
         f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
         f"(precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
-        f"about {size(plan.expected_nbytes or 0)} after it, as a sample of the trials predicts",
+        f"about {size(plan.expected_nbytes or 0)} after it, as far as a sample of the trials tells",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         f"space: {plan.space.text}",
         *filter(None, [_missing(plan)]),

@@ -75,8 +75,8 @@ class TrialLoader:
         Choice of neurons, as in `Mouse.positions`, each once; for several mice columns with the values wanted, or a
         list with one choice for each.
     normalize
-        ``field``: what the field's `NeuroNormalizer` does; or a mapping from variables to `ScaleByStd`,
-        `Standardize` and `DivideByStd`. By default nothing.
+        ``field``: what the field's `NeuroNormalizer` does, by the train statistics of the store (ddof 0); or a mapping
+        from variables to `ScaleByStd`, `Standardize` and `DivideByStd`. By default nothing.
     dtype
         Data type of the values of variables: ``float16``, ``bfloat16`` (of tensors only), ``float32`` or ``float64``;
         ``native`` for the one that each is stored with, so that uint8 videos stay uint8; or a mapping from variables to

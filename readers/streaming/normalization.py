@@ -129,7 +129,7 @@ FIELD_TRANSFORMS: Mapping[str, Transform] = {
     BEHAVIOR: DivideByStd(),
     PUPIL_CENTER: Standardize(),
 }
-"""What `NeuroNormalizer` does with its defaults."""
+"""The transforms of `NeuroNormalizer` with its defaults; it takes the published statistics, with ddof 1."""
 
 
 def affines(
