@@ -295,6 +295,12 @@ def test_reliability_is_that_of_neuralpredictors(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.snr, theirs.snr(repeated), rtol=1e-6)
 
 
+def test_a_large_mean_loses_no_digits(mouse: Mouse, tmp_path: Path) -> None:
+    far = opened(write(tmp_path / "far", responses=lambda trial: response(trial) + 1e8))
+    found, wanted = (one.repeats("oracle").reliability() for one in (far, mouse))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 def test_chosen_neurons_come_as_chosen(mouse: Mouse) -> None:
     every, found = mouse.repeats("oracle").reliability(), mouse.repeats("oracle").reliability(neurons=[4, 0, -1])
     assert found.index.tolist() == [4, 0, 5]
