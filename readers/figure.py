@@ -7,6 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ..store import OptionError, Problem, layout
+from ..store.arguments import check_type
 from . import panels
 from .figure_blocks import Block, Row, blocks_of, rows_of
 from .mouse import Mouse
@@ -57,6 +58,7 @@ def trial_figure(mouse: Mouse, trial_id: int) -> Figure:
     groups of equal size in that order (the last may be smaller). The largest 0.5 % of what is drawn share one shade.
     Variables that do not fit into 20 inches, or whose axes no panel has a form for, are named at the foot.
     """
+    check_type("mouse", mouse, Mouse, "a Mouse, as open_mouse returns it")
     figure = _figure_class()(dpi=_DPI, layout="constrained")
     trial = mouse.trial(trial_id)
     shown = [show_variable(mouse.recording, trial, variable) for variable in mouse.recording.variables]

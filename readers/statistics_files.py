@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, files
+from ..store.arguments import check_type
 from ..store.layout import (
     FRAME,
     OVER_FRAMES,
@@ -54,6 +55,7 @@ def save_statistics(statistics: Statistics, path: Path | str) -> None:
     ResourceError
         A file that belongs to another user could not be replaced.
     """
+    check_type("statistics", statistics, Statistics, "statistics of a mouse, as train_statistics returns them")
     path = read_path(path)
     check_place(path)
     check_format(statistics.variables, path)

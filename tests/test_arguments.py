@@ -11,7 +11,7 @@ import pytest
 import trialpack
 from trialpack import Mouse, OptionError, TrialLoader
 from trialpack.convert import compare_with_source, open_source
-from trialpack.readers import summarize
+from trialpack.readers import save_statistics, summarize, trial_figure
 from trialpack.store.arguments import check_bytes, check_count, check_flag
 
 from .command_line import run
@@ -133,6 +133,18 @@ def call(name: str, given: dict[str, Any]) -> Any:
     """Call a function, with a path or a mouse as its first argument, as people do."""
     first, *_ = given
     return getattr(trialpack, name)(given[first], **{key: value for key, value in given.items() if key != first})
+
+
+def test_what_is_no_mouse_and_no_statistics_is_refused(store: Path, tmp_path: Path) -> None:
+    loader = TrialLoader(trialpack.open_mouse(store), tier="train", batch_size=2, output="numpy")
+    for refused, text in (
+        (lambda: save_statistics(5, tmp_path / "a.npz"), "statistics: expected statistics of a mouse"),  # pyright: ignore[reportArgumentType]
+        (lambda: trial_figure(5, 0), "mouse: expected a Mouse"),  # pyright: ignore[reportArgumentType]
+        (lambda: loader.take(5), "places: expected whole numbers, found 5"),  # pyright: ignore[reportArgumentType]
+    ):
+        with pytest.raises(OptionError, match=text):
+            refused()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("function", "argument"), [(name, one) for name, bad in BAD.items() for one in bad])

@@ -591,6 +591,15 @@ def test_an_existing_recording_is_left_alone(tmp_path: Path, container: str) -> 
         pytest.param({"trials": 1, "trial_ids": [0]}, "exclude each other", id="both"),
         pytest.param({"neurons": 0}, "at least one", id="neurons"),
         pytest.param({"dtype": "int16"}, "float32 or float64", id="dtype"),
+        pytest.param({"dtype": "zz"}, "dtype: expected float32 or float64, found 'zz'", id="no dtype"),
+        pytest.param({"mouse": 5}, "mouse: expected letter or name", id="a number for a mouse"),
+        pytest.param({"container": "tar"}, "container: expected 'folder' or 'zip', found 'tar'", id="container"),
+        pytest.param({"progress": 5}, "progress: expected a listener", id="progress"),
+        pytest.param({"seed": 1.5}, "seed: expected a whole number of at least 0, found 1.5", id="seed"),
+        pytest.param({"trials": "4"}, "trials: expected a whole number", id="trials"),
+        pytest.param({"neurons": "4"}, "neurons: expected a whole number", id="no number of neurons"),
+        pytest.param({"image_shape": 5}, "image_shape: expected height and width", id="one side"),
+        pytest.param({"image_shape": (0, 4)}, "image_shape: expected a whole number of at least 1", id="no height"),
     ],
 )
 def test_refusals_write_nothing(tmp_path: Path, arguments: dict[str, object], message: str) -> None:

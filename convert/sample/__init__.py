@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from numpy.typing import DTypeLike, NDArray
 
+from ...store.arguments import check_choice, check_progress
 from ...store.paths import read_path
 from ...store.publish import check_place
 from ...store.tasks import Progress, Silent
@@ -75,7 +76,7 @@ def write_sample(
     ValueError
         If the mouse, a trial, the number of neurons or the dtype cannot be had.
     OptionError
-        If it would lie inside a store.
+        If an argument is not what it can be, or the mouse would lie inside a store.
     FileExistsError
         If the folder or zip exists; it is left alone. Delete what an interrupted call left behind.
 
@@ -92,6 +93,8 @@ def write_sample(
     ddof 1). For medians the train trials are kept in an unnamed temporary file, as float32: in memory up
     to 64 MiB per variable, beyond that in `destination`. Blocks of 16 MiB are reduced at a time.
     """
+    check_choice("container", container, ("folder", "zip"))
+    check_progress(progress)
     recipe = make_recipe(mouse, trials, trial_ids, neurons, dtype, seed, image_shape)
     folder = read_path(destination)
     check_place(folder / recipe.mouse.name)

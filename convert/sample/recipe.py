@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ...store.arguments import check_count, check_type, refuse
 from ..published_mice import NO_TIER, PublishedMouse, find_published, published_mice
 
 Array = NDArray[Any]
@@ -91,17 +92,34 @@ def make_recipe(
     image_shape: tuple[int, int] | None,
 ) -> Recipe:
     """Return what to write, after checking that it can be had; see `write_sample`."""
+    check_type("mouse", key, str, "letter or name of a published mouse")
+    seed = check_count("seed", seed, 0)
+    trials = None if trials is None else check_count("trials", trials, 0)
+    neurons = None if neurons is None else check_count("neurons", neurons, 0)
     mouse = find_published(key)
     if mouse is None:
         raise ValueError(f"{key}: no published mouse has this name; use one of {', '.join(published_mice())}")
-    chosen = np.dtype(mouse.dtype if dtype is None else dtype)
+    try:
+        chosen = np.dtype(mouse.dtype if dtype is None else dtype)
+    except TypeError:
+        refuse("dtype", "float32 or float64", dtype)
     if chosen.str not in ("<f4", "<f8"):
         raise ValueError(f"dtype {chosen}: the published arrays are float32 or float64")
     n_neurons = mouse.n_neurons if neurons is None else neurons
     if n_neurons < 1:
         raise ValueError(f"{n_neurons} neurons: at least one is needed")
-    shape = image_shape or (_VIDEO_SHAPE if mouse.kind == "dynamic" else _IMAGE_SHAPE)
+    shape = _checked_shape(image_shape) or (_VIDEO_SHAPE if mouse.kind == "dynamic" else _IMAGE_SHAPE)
     return Recipe(mouse, _selection(mouse, trials, trial_ids), n_neurons, chosen, seed, shape)
+
+
+def _checked_shape(shape: Any) -> tuple[int, int] | None:
+    match shape:
+        case None:
+            return None
+        case [height, width]:
+            return check_count("image_shape", height), check_count("image_shape", width)
+        case _:
+            refuse("image_shape", "height and width, in pixels", shape)
 
 
 def _selection(mouse: PublishedMouse, trials: int | None, trial_ids: Sequence[int] | None) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ...store import OptionError, Problem, layout
-from ...store.arguments import check_choice, check_count, check_flag
+from ...store.arguments import check_choice, check_count, check_flag, check_type
 from ..mouse import Mouse
 from ..sampling import BatchPlan, EpochPosition, Mixing, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
@@ -262,6 +262,7 @@ class TrialLoader:
             The process was forked since the loader was made.
         """
         self._process.check()
+        check_type("places", places, Iterable, "whole numbers")
         chosen = [check_count("place", place, 0) for place in places]
         plans = self._plans(check_count("epoch", epoch, 0))
         if wrong := [place for place in chosen if place >= len(plans)]:
