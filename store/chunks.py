@@ -17,9 +17,10 @@ from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_b
 from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
+from .memory import allocate
 
 _LEAST = 1 << 22
-"""Bytes from which on numpy asks the system for huge pages."""
+"""Bytes that are worth a mapping, and twice a huge page."""
 
 Step = Literal["read_seconds", "decode_seconds", "copy_seconds"]
 
@@ -89,7 +90,7 @@ class Scratch:
     def stored(self, nbytes: int) -> memoryview:
         """Return memory for bytes as they are stored; its content lasts until the next call."""
         if self._stored.nbytes < nbytes:
-            self._stored = np.empty(max(nbytes, self._least), np.uint8).data
+            self._stored = self._allocated(nbytes).data
         return self._stored[:nbytes]
 
     def chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -107,7 +108,10 @@ class Scratch:
         return self._sample[:nbytes].view(dtype).reshape(shape)
 
     def _grown(self, memory: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
-        return memory if memory.nbytes >= nbytes else np.empty(max(nbytes, self._least), np.uint8)
+        return memory if memory.nbytes >= nbytes else self._allocated(nbytes)
+
+    def _allocated(self, nbytes: int) -> NDArray[np.uint8]:
+        return allocate(max(nbytes, self._least)) if self._least else np.empty(nbytes, np.uint8)
 
 
 Array = NDArray[Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import mmap
 import threading
@@ -14,23 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...store.memory import allocate
+
 Allocate = Callable[[int], NDArray[np.uint8]]
 _ALIGNMENT = 64  # bytes of a cache line
-
-
-def allocate(nbytes: int) -> NDArray[np.uint8]:
-    """Return fresh memory, in huge pages where there are: their first touch costs an eighth of that of small ones.
-
-    Notes
-    -----
-    It is a mapping of its own, so that the system has it back at once when it is let go of; an allocator may keep it.
-    """
-    mapping = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Kernels without huge pages refuse.
-        with contextlib.suppress(OSError):
-            mapping.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(mapping, np.uint8)
 
 
 class BufferPool:

@@ -10,12 +10,13 @@ import numpy as np
 
 from ...store import OptionError, Problem
 from ...store.arguments import check_choice
+from ...store.memory import allocate
 from ..direct import BFLOAT16, FLOAT32, is_narrow
 from ..mouse import Mouse
 from ..sampling import BatchPlan, MouseBatches, Sampler
 from .batch import Batch
 from .budget import plan_memory
-from .buffers import Allocate, BufferPool, allocate, mapped
+from .buffers import Allocate, BufferPool, mapped
 from .mouse_stream import MouseStream, Selection
 from .options import LABEL, Output, Resources
 from .pipeline import Filled, Pipeline

@@ -130,7 +130,7 @@ def test_within_the_bound(mice: dict[str, Mouse], case: str, tally: Tally) -> No
     tally.inject()
     codec, options, holds = CASES[case]
     beside, read = stream(mice[codec], {"memory": 200 * MB, "cache": "none", "threads": 4} | options, holds)
-    assert max(beside) <= 200 + ALLOWED, beside
+    assert max(beside) <= 200, beside
     assert read > 0
     tally.survive()
 
