@@ -641,7 +641,7 @@ def test_what_is_no_state_is_refused(change: dict[str, Any]) -> None:
         ),
         pytest.param(
             sampler_of([mouse_of(None, n=4, window=10)]),
-            ["static trials have no frames", "leave window and stride out"],
+            ["static trials have no frames", "leave window, stride, skip_frames and max_frames out"],
             id="a window of static trials",
         ),
         pytest.param(sampler_of([mouse_of(None, n=4, stride=2)]), ["static trials have no frames"], id="static stride"),

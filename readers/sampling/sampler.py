@@ -111,6 +111,7 @@ class Sampler:
         for mouse in self.mice:
             windows, trials = mouse.windows, mouse.trials
             facts += [mouse.batch_size, mouse.shuffle, mouse.drop_last, windows.frames, windows.stride, windows.choice]
+            facts += [windows.skip, windows.most]
             facts += [trials.rows.tolist(), None if trials.n_frames is None else trials.n_frames.tolist()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

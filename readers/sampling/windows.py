@@ -92,11 +92,17 @@ class Windows:
     choice
         ``random``: one window a trial, anywhere in it. ``every``: windows one behind another from the first frame;
         the last one ends with the trial, and overlaps the one before where the length is no multiple.
+    skip
+        Frame of the trial that samples begin at, or behind.
+    most
+        Frames of a trial before which samples end, those that are skipped among them; None for all valid ones.
     """
 
     frames: int | None
     stride: int
     choice: WindowChoice
+    skip: int = 0
+    most: int | None = None
 
     @property
     def span(self) -> int:
@@ -118,15 +124,18 @@ class Windows:
             A trial is shorter than a window, or trials have no frames.
         """
         if trials.n_frames is None:
-            if self.frames is not None or self.stride != 1:
-                raise OptionError(Problem(trials.label, "static trials have no frames", "leave window and stride out"))
+            if self != Windows(None, 1, self.choice):
+                advice = "leave window, stride, skip_frames and max_frames out"
+                raise OptionError(Problem(trials.label, "static trials have no frames", advice))
             return
-        short = np.flatnonzero(trials.n_frames < self.span)
+        short = np.flatnonzero(self._ends(trials.n_frames) - self.skip < self.span)
         if short.size:
             first = f"trial {trials.trial_ids[short[0]]} has {trials.n_frames[short[0]]}"
             what = (
                 f"{short.size} of {len(trials.rows)} trials are shorter than a window of {self.span} frames ({first})"
             )
+            if self.skip or self.most is not None:
+                what += f" from frame {self.skip}" + ("" if self.most is None else f" to {self.most}")
             raise OptionError(Problem(trials.label, what, "choose a shorter window, or other trials"))
 
     def samples(self, trials: Trials, *key: int) -> Samples:
@@ -140,25 +149,36 @@ class Windows:
         if trials.n_frames is None:
             none = np.zeros(len(trials.rows), np.int64)
             return Samples(trials.rows, none, none)
+        n_frames = self._ends(trials.n_frames) - self.skip
         if self.frames is None:
             # With a stride, as many frames as there are from the first on.
-            return Samples(trials.rows, np.zeros_like(trials.rows), -(-trials.n_frames // self.stride))
+            return Samples(trials.rows, np.full_like(trials.rows, self.skip), -(-n_frames // self.stride))
         if self.choice == "random":
-            starts = below(trials.n_frames - self.span + 1, *key)
+            starts = self.skip + below(n_frames - self.span + 1, *key)
             return Samples(trials.rows, starts, np.full(len(starts), self.frames))
-        counts = self._every(trials.n_frames)
-        rows, ends = np.repeat(trials.rows, counts), np.repeat(trials.n_frames, counts)
+        counts = self._every(n_frames)
+        rows, last = np.repeat(trials.rows, counts), np.repeat(n_frames - self.span, counts)
         within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Samples(rows, np.minimum(within * self.span, ends - self.span), np.full(len(rows), self.frames))
+        return Samples(rows, self.skip + np.minimum(within * self.span, last), np.full(len(rows), self.frames))
 
     def lengths(self, trials: Trials) -> NDArray[np.int64]:
         """Return how many frames each sample of a pass has; as `samples` does, but without random numbers."""
         if trials.n_frames is None:
             return np.zeros(len(trials.rows), np.int64)
+        n_frames = self._ends(trials.n_frames) - self.skip
         if self.frames is None:
-            return -(-trials.n_frames // self.stride)
-        many = len(trials.rows) if self.choice == "random" else int(self._every(trials.n_frames).sum())
+            return -(-n_frames // self.stride)
+        many = len(trials.rows) if self.choice == "random" else int(self._every(n_frames).sum())
         return np.full(many, self.frames)
+
+    def used(self, n_frames: int) -> range:
+        """Return the frames that samples may have, of trials of so many frames at most."""
+        end = int(self._ends(np.array(n_frames)))
+        return range(self.skip, end, self.stride if self.frames is None else 1)
+
+    def _ends(self, n_frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the frame before which the samples of each trial end."""
+        return n_frames if self.most is None else np.minimum(n_frames, self.most)
 
     def _every(self, n_frames: NDArray[np.int64]) -> NDArray[np.int64]:
         return -(-n_frames // self.span)
