@@ -20,7 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from trialpack import Mouse, TrialLoader, convert_mouse, open_mouse
-from trialpack.readers.streaming.normalization import ScaleByStd, Standardize, affines
+from trialpack.readers import ScaleByStd, Standardize
+from trialpack.readers.normalization import Used, affines
 from trialpack.store.layout import RESPONSES, CodecName, Variable
 from trialpack.store.variables import VIDEOS
 
@@ -195,12 +196,12 @@ def _speed(mouse: Mouse, variables: list[str], window: int | None, epochs: int) 
 def _errors(mouse: Mouse, exact: Mouse, source: Path, variable: Variable) -> dict[str, float]:
     """Compare all valid values with the source; `exact` has the statistics by which they are normalized."""
     assert exact.recording.n_frames is not None
-    n_frames = int(exact.recording.n_frames.max())
-    scale = affines(exact, _NORMALIZE, [variable.name], n_frames, None)[variable.name].scale
+    frames = Used(range(int(exact.recording.n_frames.max())))
+    divisor = affines(exact.index, exact.recording, _NORMALIZE, [variable.name], frames)[variable.name].divisor
     largest, total, normalized, squares, count, known = 0.0, 0.0, 0.0, 0.0, 0, _Correlation()
     for found, wanted in _pairs(mouse, source, variable):
         error = np.abs(found - wanted)
-        changed = error * scale
+        changed = error / divisor
         largest, total = max(largest, float(error.max())), total + float(error.sum())
         normalized, squares = max(normalized, float(changed.max())), squares + float(np.square(changed).sum())
         count += error.size

@@ -5,18 +5,27 @@ from typing import TYPE_CHECKING
 from ..store.lazy_names import lazy_names
 
 __all__ = [
+    "Affine",
     "Batch",
+    "ByStatistics",
+    "Constants",
     "DivideByStd",
     "FieldLoader",
+    "FieldNormalization",
+    "FittedTransform",
     "ForkedError",
+    "MinMax",
     "Mouse",
+    "Relu",
     "Repeats",
     "ScaleByStd",
     "Standardize",
     "Statistics",
     "StreamStats",
+    "Transform",
     "Trial",
     "TrialLoader",
+    "ViV1TNormalization",
     "field_loaders",
     "open_mice",
     "open_mouse",
@@ -27,6 +36,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .direct import Affine
     from .field import FieldLoader, field_loaders
     from .figure import trial_figure
     from .mouse import Mouse
@@ -34,33 +44,46 @@ if TYPE_CHECKING:
     from .recording import Trial
     from .repeats import Repeats
     from .statistics_files import save_statistics
-    from .streaming import (
-        Batch,
+    from .streaming import Batch, FittedTransform, ForkedError, StreamStats, TrialLoader
+    from .tier_statistics import train_statistics
+    from .transforms import (
+        ByStatistics,
+        Constants,
         DivideByStd,
-        ForkedError,
+        FieldNormalization,
+        MinMax,
+        Relu,
         ScaleByStd,
         Standardize,
-        StreamStats,
-        TrialLoader,
+        Transform,
+        ViV1TNormalization,
     )
-    from .tier_statistics import train_statistics
     from .trial_statistics import Statistics
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "Affine": ".direct",
             "Batch": ".streaming",
-            "DivideByStd": ".streaming",
+            "ByStatistics": ".transforms",
+            "Constants": ".transforms",
+            "DivideByStd": ".transforms",
             "FieldLoader": ".field",
+            "FieldNormalization": ".transforms",
+            "FittedTransform": ".streaming",
             "ForkedError": ".streaming",
+            "MinMax": ".transforms",
             "Mouse": ".mouse",
+            "Relu": ".transforms",
             "Repeats": ".repeats",
-            "ScaleByStd": ".streaming",
-            "Standardize": ".streaming",
+            "ScaleByStd": ".transforms",
+            "Standardize": ".transforms",
             "Statistics": ".trial_statistics",
             "StreamStats": ".streaming",
+            "Transform": ".transforms",
             "Trial": ".recording",
             "TrialLoader": ".streaming",
+            "ViV1TNormalization": ".transforms",
             "field_loaders": ".field",
             "open_mice": ".opening",
             "open_mouse": ".opening",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     import zarr
 
+    from .normalization import Normalize
     from .repeats import Repeats
 
 _FEW = 8
@@ -341,8 +342,13 @@ class Mouse:
             check_type("other_mice", other, Mouse, "a Mouse, as open_mouse returns it, or several")
         return leak_table(self, others, max_difference)
 
-    def trial(self, trial_id: int) -> Trial:
+    def trial(self, trial_id: int, *, normalize: Normalize = None) -> Trial:
         """Read one trial, cut at its valid length.
+
+        Parameters
+        ----------
+        normalize
+            As in `TrialLoader`; what it changes becomes float32. By default everything is as it was recorded.
 
         Returns
         -------
@@ -352,7 +358,7 @@ class Mouse:
         Raises
         ------
         OptionError
-            There is no such trial.
+            There is no such trial, or no such normalization of it.
         CorruptStoreError
             It is damaged.
         """
@@ -365,6 +371,10 @@ class Mouse:
         recording = self.recording
         n_frames = None if recording.n_frames is None else int(recording.n_frames[row])
         arrays = {name: read_trial(recording, name, row) for name in self.variables}
+        if normalize is not None:
+            from .normalization import normalized
+
+            arrays = normalized(self.index, recording, normalize, arrays, n_frames or 0)
         tier, withheld = str(recording.tiers[row]), bool(recording.withheld[row])
         return Trial(int(recording.trial_ids[row]), tier, n_frames, withheld, arrays)
 

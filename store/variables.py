@@ -124,6 +124,12 @@ class Variable:
         return len([name for name in self.dimensions if name not in (FRAME, NEURON)]) >= _PICTURE_AXES
 
     @property
+    def picture_dimensions(self) -> tuple[str, ...]:
+        """The dimensions of height and width of pictures; none of others."""
+        own = tuple(name for name in self.dimensions if name not in (FRAME, NEURON))
+        return own[-_PICTURE_AXES:] if self.has_pictures else ()
+
+    @property
     def batch_dimensions(self) -> tuple[str, ...]:
         """Names of the axes of a trial as a batch shows it: of pictures channels first, then frames."""
         if not self.has_pictures:

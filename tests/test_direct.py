@@ -201,30 +201,34 @@ def test_what_is_kept_is_what_zarr_reads(stores: Stores, case: tuple[str, str, s
 @given(cases, st.booleans(), st.data())
 @np.errstate(over="ignore", under="ignore")
 def test_shift_and_scale(stores: Stores, case: tuple[str, str, str], kept: bool, data: st.DataObject) -> None:
-    """Numbers for each value of a trial, or the same along any axis; to the last bit what numpy makes of float32."""
-    mouse, recorded = stores(*case)
+    """Numbers for each value of a trial, or the same along any axis; as float64 makes it, or the float32 beside."""
+    mouse, _ = stores(*case)
     array, total, neurons = draw_variable(data, mouse)
+    values = np.asarray(open_store(mouse.path)[array.path][:]).astype(np.float64)
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
 
     def numbers() -> Array:
         sizes = [size if data.draw(st.booleans()) else 1 for size in array.shape[1:]]
-        return rng.normal(size=sizes).astype(np.float32)
+        return rng.normal(size=sizes).astype(dtype)
 
-    affine = Affine(data.draw(st.sampled_from([None, numbers()])), numbers())
+    dtype, least = data.draw(st.sampled_from([np.float32, np.float64])), data.draw(st.sampled_from([None, 0.0]))
+    affine = Affine(data.draw(st.sampled_from([None, numbers()])), numbers(), least)
     reader: Any = StreamedVariable(mouse.recording, array.path, StoreFiles(mouse.index), neurons, affine)
     if kept:
         reader = CachedVariable(reader, np.arange(array.shape[0]), total or 0)
     rows, frames = data.draw(readings(total, range(array.shape[0])))
     out = np.empty((len(rows), *reader.shape(frames[0].number)), np.float32)
     reader.read(rows, frames, out, Scratch())
-    shift = np.float32(0) if affine.shift is None else affine.shift
+    shift = 0 if affine.shift is None else affine.shift.astype(np.float64)
     for found, row, one in zip(in_store_order(reader, array, out), rows, frames, strict=True):
-        expected = (recorded.values[array.path][row] - shift) * affine.scale
+        expected = ((values[row] - shift) / affine.divisor).astype(np.float32)
+        expected = expected if least is None else np.maximum(expected, 0)
         expected = expected if neurons is None else expected[neurons]
         if total is not None:
             numbers_of_frames = np.arange(one.number) * one.stride + one.start
             expected = expected.take(numbers_of_frames, array.dimensions.index("frame") - 1)
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+        assert not (np.abs(found - expected) > np.spacing(np.abs(expected))).any()
 
 
 def test_samples_of_any_strides(stores: Stores) -> None:

@@ -128,7 +128,7 @@ def test_shift_and_scale_of_any_axes(
     shape = tuple(SIZES[axis] for axis in axes)
     shift = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) % 8
     reader: Any = written.reader(
-        wanted, affine=Affine(shift, np.full(shape, 0.5, np.float32)), axes=axes[::-1] if moved else None
+        wanted, affine=Affine(shift, np.full(shape, 2, np.float32)), axes=axes[::-1] if moved else None
     )
     total = SIZES["frame"] if axes else 0
     reader = CachedVariable(reader, np.arange(TRIALS), total) if cached else reader

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
-from trialpack.readers import Batch, Mouse, ScaleByStd, StreamStats, TrialLoader, open_mouse
+from trialpack.readers import Batch, Mouse, ScaleByStd, Standardize, StreamStats, TrialLoader, open_mouse
 from trialpack.readers.direct import CachedVariable
 from trialpack.store import OptionError
 
@@ -916,7 +916,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a normalization of nothing": ({"normalize": {"video": ScaleByStd()}}, "no variable 'video'"),
     "a normalization that is a word": ({"normalize": {"responses": "std"}}, "'std' is no transform of responses"),
     "a normalization that is a class": ({"normalize": {"responses": ScaleByStd}}, "is no transform of responses"),
-    "a normalization without statistics": ({"normalize": "field"}, "no train statistics in the store"),
+    "a normalization without statistics": (
+        {"normalize": {"videos": Standardize()}},
+        "no train statistics in the store",
+    ),
 }
 
 
@@ -931,7 +934,7 @@ def test_arguments_that_do_not_fit(dynamic: Mouse, case: str) -> None:
 
 
 STATIC_BAD = {
-    "window": ({"window": 10}, "static trials have no frames; leave window and stride out"),
+    "window": ({"window": 10}, "static trials have no frames; leave window, stride, skip_frames and max_frames out"),
     "stride": ({"stride": 2}, "static trials have no frames"),
     "videos": ({"variables": ["videos"]}, "no variable 'videos'"),
     "channels": ({"channels": ["behavior"], "variables": ["responses"]}, "with images among the variables"),

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from trialpack.convert.sample import write_sample
-from trialpack.readers import DivideByStd, Mouse, ScaleByStd, Standardize, TrialLoader
+from trialpack.readers import (
+    DivideByStd,
+    FieldNormalization,
+    Mouse,
+    ScaleByStd,
+    Standardize,
+    TrialLoader,
+)
 from trialpack.readers.sampling import BatchPlan
 from trialpack.readers.streaming.buffers import BufferPool
 from trialpack.readers.streaming.pipeline import Filled
@@ -35,7 +42,6 @@ NOT_WITHHELD = {"withheld": False}
 EPS = float(np.finfo(np.float32).eps)
 SILENT, QUIET = 3, 4
 """Positions of neurons that never fire, and that hardly do: below a hundredth of the mean standard deviation."""
-RTOL = 2e-6
 # Of few trials some standard deviations are zero. Whether numpy warns of it is the matter of one test below.
 few_trials = pytest.mark.filterwarnings("ignore:(invalid value|divide by zero) encountered:RuntimeWarning")
 Change = Callable[[Array, Array], Array]
@@ -75,11 +81,15 @@ class ByHand(Recorded):
     def __init__(self, mouse: Mouse, folder: Path) -> None:
         super().__init__(mouse)
         self.folder, group, self.known = folder, open_store(mouse.path), dict[Any, tuple[Array, Array]]()
+        self.values = {name: np.asarray(group[name][:]) for name in self.values}
         train = [row for row, tier in enumerate(self.tiers) if tier == "train"]
         self.train = {name: np.asarray(group[name][:])[train].astype(np.float64) for name in self.values}
 
     def statistics(self, name: str, over: str | None, of: str) -> tuple[Array, Array]:
-        """Return mean and standard deviation (ddof 0) with the axes of a trial; those they are taken over are 1."""
+        """Return mean and standard deviation with the axes of a trial; those they are taken over are 1.
+
+        Of the train trials float64, ddof 0; of the source as published.
+        """
         if (name, over, of) not in self.known:
             self.known[name, over, of] = self._statistics(name, over, of)
         return self.known[name, over, of]
@@ -90,7 +100,7 @@ class ByHand(Recorded):
             found = [np.load(self.folder / f"meta/statistics/{name}/all/{one}.npy") for one in ("mean", "std")]
             if name == "videos":
                 found = [one.transpose(2, 0, 1) for one in found]
-            return found[0].astype(np.float64), found[1].astype(np.float64)
+            return found[0], found[1]
         values = self.train[name]
         axes: tuple[int, ...] = (0,)
         if over == "trials_and_frames":
@@ -103,7 +113,7 @@ class ByHand(Recorded):
         return np.where(some[0], mean, np.nan), np.where(some[0], std, np.nan)
 
     def change(self, name: str, transform: Any, neurons: Any = None) -> Change:
-        """Return what makes of a sample, float32, what the field's formula says, in float32 but for statistics."""
+        """Return what makes of a sample what the field's formula says, in float64, and 0 of what does not vary."""
         mean, std = self.statistics(name, transform.over, transform.statistics)
         frame_axis = next(one for one in published_variables(self.kind) if one.name == name).frame_axis
 
@@ -113,42 +123,38 @@ class ByHand(Recorded):
                     one = one.take(frames, frame_axis)
                 return one if name != "responses" or neurons is None else one[neurons]
 
+            divisor = part(self.divisor(name, transform)).astype(np.float64)
+            shift = part(mean).astype(np.float64) if isinstance(transform, Standardize) else 0
             with np.errstate(all="ignore"):
-                if isinstance(transform, ScaleByStd):
-                    # As published: precision of all neurons and frames, by one threshold.
-                    threshold = 0.01 * np.nanmean(std)
-                    precision = np.full_like(std, 1 / threshold)
-                    above = std > threshold
-                    precision[above] = 1 / std[above]
-                    return values * part(precision).astype(np.float32)
-                if isinstance(transform, DivideByStd):
-                    return values / part(std).astype(np.float32)
-                assert isinstance(transform, Standardize)
-                divisor = part(std) + transform.eps
-                return (values - part(mean).astype(np.float32)) / divisor.astype(np.float32)
+                changed = (values.astype(np.float64) - shift) / np.where(divisor == 0, np.inf, divisor)
+                return changed.astype(np.float32)
 
         return change
 
-    def divides_by_zero(self, transforms: Mapping[str, Any], neurons: Any = None) -> bool:
-        """Return whether a formula does, for one of the neurons, in the first 300 frames."""
+    def divisor(self, name: str, transform: Any) -> Array:
+        std = self.statistics(name, transform.over, transform.statistics)[1]
+        if isinstance(transform, ScaleByStd):
+            return np.maximum(std, 0.01 * np.nanmean(std))
+        return std + getattr(transform, "eps", 0)
+
+    def is_refused(self, transforms: Mapping[str, Any], neurons: Any = None) -> bool:
+        """Return whether a variable, or a channel of one, does not vary, of the neurons, in the first 300 frames."""
         for name, transform in transforms.items():
-            std = self.statistics(name, transform.over, transform.statistics)[1]
-            divisor = std + getattr(transform, "eps", 0)
-            if isinstance(transform, ScaleByStd):
-                divisor = np.maximum(std, 0.01 * np.nanmean(std))
+            divisor = self.divisor(name, transform)
             axis = next(one for one in published_variables(self.kind) if one.name == name).frame_axis
             if axis is not None and divisor.ndim and divisor.shape[axis] > 1:
                 divisor = divisor.take(range(300), axis)
             if name == "responses" and neurons is not None:
                 divisor = divisor[neurons]
-            if not divisor.all():
+            separate = divisor if name in ("behavior", "pupil_center") else divisor.reshape(1, -1)
+            if not separate.reshape(len(separate), -1).any(axis=1).all():
                 return True
         return False
 
     def assert_normalized(
         self, batch: Mapping[str, Any], transforms: Mapping[str, Any], neurons: Any = None, **options: Any
     ) -> None:
-        """Compare with the formulas to the rounding of float32; what has no transform, bit for bit."""
+        """Compare with the formulas to one unit in the last place; what has no transform, bit for bit."""
         normalized = {name: self.change(name, one, neurons) for name, one in transforms.items()}
         ids, starts = as_numpy(batch["trial_id"]).tolist(), as_numpy(batch["start"]).tolist()
         frames = frames_of(batch)
@@ -156,17 +162,26 @@ class ByHand(Recorded):
         for name, values in expected.items():
             found = as_numpy(batch[name])
             assert (found.dtype, found.shape) == (np.float32, values.shape), name
+            values = values.astype(np.float32)
             exact = name not in transforms and not (name == self.stimulus and options.get("channels"))
-            np.testing.assert_allclose(found, values, rtol=0 if exact else RTOL, atol=0, err_msg=name)
+            assert_near(found, values, 0 if exact else 1, name)
+
+
+def assert_near(found: Array, expected: Array, units: int = 1, name: str = "") -> None:
+    """Compare to some units in the last place; NaN are equal."""
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected), name)
+    wrong = np.abs(found - expected) > units * np.spacing(np.abs(expected))
+    assert not wrong.any(), f"{name}: {found[wrong][:5]} beside {expected[wrong][:5]}"
 
 
 FIELD = {
-    "videos": Standardize(),
-    "images": Standardize(),
-    "responses": ScaleByStd(),
-    "behavior": DivideByStd(),
-    "pupil_center": Standardize(),
+    "videos": Standardize(statistics="source"),
+    "images": Standardize(statistics="source"),
+    "responses": ScaleByStd(statistics="source"),
+    "behavior": DivideByStd(statistics="source"),
+    "pupil_center": Standardize(statistics="source"),
 }
+BY_TRAIN = FieldNormalization(statistics="train")
 
 
 def field_of(by_hand: ByHand) -> dict[str, Any]:
@@ -205,34 +220,10 @@ def test_field(packed: dict[str, Mouse], by_hand: dict[str, ByHand], kind: str, 
             by_hand[kind].assert_normalized(batch, field_of(by_hand[kind]))
 
 
-@few_trials
-def test_field_in_float64(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
-    """Beside formulas in float64 throughout, what comes differs by the rounding of float32 only."""
-    for kind in KINDS:
-        one = by_hand[kind]
-        for batch in load(packed[kind], normalize="field", tier="train"):
-            for name in one.values:
-                mean, std = one.statistics(name, None, "train")
-                for sample, trial in zip(batch[name], batch["trial_id"].tolist(), strict=True):
-                    values = one.values[name][one.ids.index(trial)].astype(np.float64)
-                    divisor, shift = std, 0 if name in ("responses", "behavior") else mean
-                    if name == "responses":
-                        divisor = np.maximum(std, 0.01 * np.nanmean(std))
-                    with np.errstate(all="ignore"):
-                        expected = (values - shift) / divisor
-                        unit = np.maximum(np.abs(values), np.abs(shift)) / divisor
-                    if kind != "static":
-                        axis = 0 if name == "videos" else 1
-                        expected, unit = (part.take(range(300), axis) for part in (expected, unit))
-                    found = sample[0] if name == "videos" else sample
-                    differs = np.abs(found - expected)
-                    assert ((differs <= 4e-7 * unit) | (np.isnan(found) & np.isnan(expected))).all(), name
-
-
 def test_field_makes_unit_variance(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
     """Of train trials together, for each neuron and frame; without a formula, so that none can be wrong twice."""
     for kind in ("dynamic", "static"):
-        batches = list(load(packed[kind], normalize="field", tier="train"))
+        batches = list(load(packed[kind], normalize=BY_TRAIN, tier="train"))
         names = FIELD.keys() & batches[0].keys()
         stacked = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
         stds = {name: values.std(axis=0) for name, values in stacked.items()}
@@ -268,7 +259,8 @@ def test_trials_that_go_on_longer_than_any_train_trial(packed: dict[str, Mouse],
     }
     for advised, transforms in cases.items():
         for window in (None, 50):
-            expected = f"statistics of 300 frames, but trials have up to 315; choose a mapping such as {advised}, "
+            what = "has statistics of 300 frames, but trials have up to 315 that are used"
+            expected = f"{what}; choose a mapping such as {advised}, max_frames=300, "
             with pytest.raises(OptionError, match=re.escape(expected)):
                 load(mouse, normalize=transforms, window=window, **options)
     over: Any = "trials_and_frames"
@@ -350,7 +342,7 @@ def test_any_transforms_of_any_samples(
 ) -> None:
     """Refused just where the formula divides by zero, such as a silent neuron's."""
     kind = chosen.pop("kind")
-    if by_hand[kind].divides_by_zero(chosen["normalize"], chosen["neurons"]):
+    if by_hand[kind].is_refused(chosen["normalize"], chosen["neurons"]):
         assert_refused(packed[kind], **chosen)
         return
     loader = load(packed[kind], **chosen)
@@ -385,11 +377,10 @@ def test_variables_that_are_zero_in_all_trials(packed: dict[str, Mouse], by_hand
     one, mouse = by_hand["zeros"], packed["zeros"]
     assert not one.values["behavior"].any() and not one.values["pupil_center"].any()
     places = "behavior ('pupil dilation', 'derivative of pupil dilation', 'running speed'), pupil_center ('x', 'y')"
-    advised = "choose normalize={'images': Standardize(), 'responses': ScaleByStd()}, "
+    others: dict[str, Any] = {name: FIELD[name] for name in ("images", "responses")}
     with pytest.raises(OptionError, match=re.escape(f"{mouse.path}: no normalization of {places}: ")) as raised:
         load(mouse, normalize="field")
-    assert advised in str(raised.value) and "\n" not in str(raised.value)
-    others: dict[str, Any] = {"images": Standardize(), "responses": ScaleByStd()}
+    assert f"choose normalize={others}, " in str(raised.value) and "\n" not in str(raised.value)
     for options in ({"normalize": others}, {"normalize": "field", "variables": ["images", "responses"]}):
         for batch in load(mouse, **options):
             chosen = {name: one for name, one in others.items() if name in batch}
@@ -398,8 +389,8 @@ def test_variables_that_are_zero_in_all_trials(packed: dict[str, Mouse], by_hand
         assert_refused(mouse, normalize="field", variables=["images"], channels=[channel])
 
 
-def test_one_channel_or_neuron_or_pixel_that_does_not_vary(tmp_path: Path) -> None:
-    """It is named; over frames, too, there may be something to divide by, and then that is advised."""
+def test_what_does_not_vary(tmp_path: Path) -> None:
+    """A channel is refused by its name; neurons, pixels and frames become 0, and come back as what they were."""
     folder = write_sample(tmp_path, mouse="A", trials=14, neurons=6, image_shape=(4, 6))
 
     def still(name: str, where: Any, value: float) -> None:
@@ -409,40 +400,45 @@ def test_one_channel_or_neuron_or_pixel_that_does_not_vary(tmp_path: Path) -> No
             np.save(trial_path(folder, name, trial), values)
 
     still("behavior", 0, 5.0)
-    still("behavior", (1, 7), 2.0)
     still("pupil_center", (0, 7), 50.0)
-    still("videos", (1, 2, slice(0, 10)), 0.0)
+    still("videos", (1, 2, slice(0, 10)), 3.0)
+    still("responses", 4, 2.0)
     mouse = pack(folder, tmp_path / "stores", statistics=True)
-    cases: dict[str, tuple[dict[str, Any], str]] = {
-        "behavior": ({"behavior": DivideByStd()}, r"behavior \('pupil dilation', 'running speed'\): .* normalize=None"),
-        "pupil_center": (
-            {"pupil_center": Standardize(), "responses": ScaleByStd()},
-            r"pupil_center \('x', at 1 of 300 frames\): .*{'pupil_center': Standardize\(over='trials_and_frames'\), ",
-        ),
-        "videos": (
-            {"videos": Standardize()},
-            r"videos \(at 10 of 7200 places\): .*normalize={'videos': Standardize\(over",
-        ),
-        "with eps": ({"videos": Standardize(eps=1e-3)}, ""),
-    }
-    for name, (normalize, text) in cases.items():
-        if not text:
-            assert len(load(mouse, normalize=normalize)), name
-            continue
-        with pytest.raises(OptionError, match=text):
-            load(mouse, normalize=normalize)
-
-
-@pytest.mark.parametrize("value", [np.inf, np.float32(1e-42)], ids=str)
-def test_what_varies_beyond_all_numbers(tmp_path: Path, value: float) -> None:
-    """It is not said to be still."""
-    folder = write_sample(tmp_path, mouse="P1", trials=6, neurons=3, image_shape=(2, 3))
-    for trial in trial_ids(folder):
-        path = trial_path(folder, "behavior", trial)
-        np.save(path, (np.load(path) * 0 + value * (trial % 3)).astype(np.float32))
-    mouse = pack(folder, tmp_path / "stores", statistics=True)
-    with pytest.raises(OptionError, match="none, or beyond float32; choose normalize=None"):
+    with pytest.raises(OptionError, match=r"no normalization of behavior \('pupil dilation'\): .*normalize=None"):
         load(mouse, normalize={"behavior": DivideByStd()})
+    chosen = {name: Standardize() for name in ("pupil_center", "videos", "responses")}
+    loader = load(mouse, normalize=chosen, tier="train", batch_size=2)
+    for batch in loader:
+        places = {"pupil_center": (0, 7), "videos": (0, slice(0, 10), 1, 2), "responses": 4}
+        for name, place in places.items():
+            assert not batch[name][(slice(None), *np.index_exp[place])].any(), name
+            assert np.isfinite(batch[name]).all() and batch[name].any()
+            again = loader.transforms[name].inverse(batch[name])
+            np.testing.assert_allclose(again, load_trials(mouse, batch, name), rtol=1e-5, atol=1e-4)
+    with pytest.raises(OptionError, match=r"no normalization of responses: the standard deviation is 0"):
+        load(mouse, normalize={"responses": Standardize()}, neurons=[4])
+
+
+def load_trials(mouse: Mouse, batch: Mapping[str, Any], name: str) -> Array:
+    """Return the recorded values of whole trials, axes as in a batch."""
+    values = np.stack([mouse.trial(trial)[name] for trial in batch["trial_id"].tolist()])
+    return values[:, None] if name == "videos" else values
+
+
+def test_what_varies_beyond_all_numbers(tmp_path: Path) -> None:
+    """It is not said to be still; what varies a little is divided by that little."""
+    for value, refused in ((np.inf, True), (np.float32(1e-42), False)):
+        folder = write_sample(tmp_path / str(value), mouse="P1", trials=6, neurons=3, image_shape=(2, 3))
+        for trial in trial_ids(folder):
+            path = trial_path(folder, "behavior", trial)
+            np.save(path, (np.load(path) * 0 + value * (trial % 3)).astype(np.float32))
+        mouse = pack(folder, tmp_path / f"stores {value}", statistics=True)
+        if refused:
+            with pytest.raises(OptionError, match="none, or infinite; choose normalize=None"):
+                load(mouse, normalize={"behavior": DivideByStd()})
+            continue
+        batches = list(load(mouse, normalize={"behavior": DivideByStd()}, tier="train"))
+        np.testing.assert_allclose(np.concatenate([one["behavior"] for one in batches]).std(axis=0), 1, rtol=1e-3)
 
 
 def test_one_train_trial(tmp_path: Path) -> None:
@@ -451,16 +447,8 @@ def test_one_train_trial(tmp_path: Path) -> None:
     np.save(folder / "meta/trials/tiers.npy", np.array(["train"]))
     mouse = pack(folder, tmp_path / "stores", statistics=True)
     text = r"behavior \(.*\), pupil_center \('x', 'y'\): .*; choose normalize={'images': Standardize\(\)}"
-    with pytest.raises(OptionError, match=r"no normalization of responses \(neuron 0, 1, 2\), " + text):
-        load(mouse, normalize="field", tier="train")
-
-
-def test_a_silent_neuron_is_refused_only_where_it_is_read(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
-    mouse, normalize = packed["static"], {"responses": Standardize()}
-    with pytest.raises(OptionError, match=rf"responses \(neuron {SILENT}\)"):
-        load(mouse, normalize=normalize, neurons=[5, SILENT, 0])
-    for batch in load(mouse, normalize=normalize, neurons=[5, 0]):
-        by_hand["static"].assert_normalized(batch, normalize, [5, 0])
+    with pytest.raises(OptionError, match="no normalization of responses, " + text):
+        load(mouse, normalize=BY_TRAIN, tier="train")
 
 
 def test_statistics_that_were_kept_do_not_change(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
@@ -534,7 +522,7 @@ def test_statistics_that_are_not_there(folders: dict[str, Path], tmp_path: Path)
     (source / "meta/statistics/responses/all/std.npy").unlink()
     mouse = pack(source, tmp_path / "stores")
     with pytest.raises(OptionError, match="no train statistics in the store"):
-        load(mouse, normalize="field")
+        load(mouse, normalize=BY_TRAIN)
     text = "the source has no statistics/source/responses/all/std; use statistics='train', or another mouse"
     with pytest.raises(OptionError, match=text):
         load(mouse, normalize={"responses": ScaleByStd(statistics="source")})
@@ -553,6 +541,7 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrialLoader]:
     to_device = tensors.to_device
     monkeypatch.setattr(tensors, "checked_device", lambda device: SimpleNamespace(type="elsewhere"))
     monkeypatch.setattr(tensors, "check_tensors", lambda device, selections: None)
+    monkeypatch.setattr(tensors, "has_float64", lambda device: True)
     monkeypatch.setattr(tensors, "to_device", lambda _, selections: to_device(torch.device("cpu"), selections))
     return lambda mice, **options: load(mice, output="torch", **options)
 
@@ -566,7 +555,7 @@ def test_a_device_gives_the_same_batches(
     """Normalized there, with channels that are made there: bit for bit those of the host, and right."""
     kind = chosen.pop("kind")
     transforms = field_of(by_hand[kind]) if field else chosen["normalize"]
-    assume(not by_hand[kind].divides_by_zero(transforms, chosen["neurons"]))
+    assume(not by_hand[kind].is_refused(transforms, chosen["neurons"]))
     chosen["normalize"] = "field" if field else chosen["normalize"]
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
         host, device = load(packed[kind], **chosen), elsewhere(patch)(packed[kind], **chosen)

@@ -6,10 +6,12 @@ All of it may run in threads: the reads, checksums, decoders and copies release 
 """
 
 from ...store.chunks import Scratch, Tally
+from .affine import Affine
 from .cached import CachedVariable, cached_nbytes
-from .copying import BFLOAT16, Affine, assign, is_narrow
+from .copying import BFLOAT16, FLOAT32, assign
+from .pictures import Pictures, Size
 from .store_files import StoreFiles
-from .variable import FLOAT32, MAX_THREADS, Frames, StreamedVariable, VariableReader
+from .variable import MAX_THREADS, Frames, StreamedVariable, VariableReader
 
 __all__ = [
     "BFLOAT16",
@@ -18,6 +20,8 @@ __all__ = [
     "Affine",
     "Frames",
     "CachedVariable",
+    "Pictures",
+    "Size",
     "Scratch",
     "StoreFiles",
     "StreamedVariable",
@@ -25,5 +29,4 @@ __all__ = [
     "VariableReader",
     "assign",
     "cached_nbytes",
-    "is_narrow",
 ]

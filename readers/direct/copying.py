@@ -1,10 +1,9 @@
-"""Values on their way into a batch: copied as fast as numpy does it, shifted and scaled."""
+"""Values on their way into a batch, copied as fast as numpy does it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,17 @@ _CACHED = 1 << 18
 _APART = 16
 """Values between rows there: at a distance of a power of two they would displace one another."""
 _MATRIX = 2
+FLOAT32: np.dtype[Any] = np.dtype(np.float32)
+FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 BFLOAT16 = np.dtype([("bfloat16", np.uint16)])
 """The upper half of a float32, which numpy has no dtype for: arrays of it hold the bits."""
-_PIECE = 1 << 15
-"""Values that are rounded at once: few enough to stay in a core's cache."""
+BLOCK = 1 << 15
+"""Values that are changed at once: 256 KiB of float64, which stay in a processor's cache."""
 
 
-def is_narrow(dtype: np.dtype[Any]) -> bool:
-    """Return whether a dtype is a float of 16 bits."""
-    return dtype in (BFLOAT16, np.float16)
-
-
-def rounding_nbytes(samples: Sequence[int]) -> int:
-    """Return the bytes that `copy_rounded` takes for samples of a shape: float32 and, as integers, twice."""
-    return 3 * 4 * max(_PIECE, math.prod(samples[1:]))
+def block_nbytes(values: int = BLOCK) -> int:
+    """Return the bytes that it takes to change so many values at once: those of float64, three times."""
+    return 3 * FLOAT64.itemsize * values
 
 
 def cut(array: Array, axis: int | None, part: slice) -> Array:
@@ -64,6 +60,10 @@ def copy_values(source: Array, out: Array, neurons: NDArray[np.int64] | None, ax
     if source.dtype == out.dtype and axes and axes[-1] == layout.FRAME and _has_rows(source) and _has_rows(out):
         row = np.dtype((np.void, source.shape[-1] * source.itemsize))
         source, out = source.view(row)[..., 0], out.view(row)[..., 0]
+    if out.dtype == BFLOAT16 and source.dtype != BFLOAT16:
+        for block, values in copied_blocks(source, out.shape, neurons, axes, FLOAT32):
+            assign(out[(*block, ...)], values)
+        return
     if neurons is None:
         assign(out, source)
         return
@@ -103,23 +103,37 @@ def copy_reordered(source: Array, out: Array, scratch: Scratch) -> None:
         out[first : first + step] = near
 
 
-def copy_rounded(
-    source: Array, out: Array, neurons: NDArray[np.int64] | None, axes: Sequence[str], affine: Affine | None
-) -> None:
-    """Copy values as `copy_values` does, shifted and scaled in float32 before they are rounded; axes of a sample."""
-    if not axes:
-        source, out, axes, affine = source[None], out[None], ("",), affine and affine.expanded()
-    step = max(1, _PIECE // max(1, math.prod(out.shape[1:])))
-    for first in range(0, len(out), step):
-        part = slice(first, first + step)
-        wide = np.empty(out[part].shape, np.float32)
-        if neurons is not None and axes[0] == layout.NEURON:
-            copy_values(source, wide, neurons[part], axes)
+def copied_blocks(
+    source: Array, shape: Sequence[int], neurons: NDArray[np.int64] | None, axes: Sequence[str], dtype: np.dtype[Any]
+) -> Iterator[tuple[tuple[slice, ...], Array]]:
+    """Yield copies of `BLOCK` values or fewer, as another dtype, and which part of an array of a shape they are.
+
+    Other parameters are as in `copy_values`.
+    """
+    chosen = axes.index(layout.NEURON) if neurons is not None else None
+    for block in _blocks(shape):
+        some, inside = neurons, list(block)
+        if chosen is not None and neurons is not None and chosen < len(block):
+            some, inside[chosen] = neurons[block[chosen]], slice(None)
+        sizes = [part.stop - part.start for part in block]
+        values = np.empty((*sizes, *shape[len(block) :]), dtype)
+        copy_values(source[tuple(inside)], values, some, axes)
+        yield block, values
+
+
+def _blocks(shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield parts of an array that are small, all axes kept, such as some rows of a matrix."""
+    if not shape:
+        yield ()
+        return
+    row = max(1, math.prod(shape[1:]))
+    step = max(1, BLOCK // row)
+    for first in range(0, shape[0], step):
+        rows = slice(first, min(first + step, shape[0]))
+        if row <= BLOCK:
+            yield (rows,)
         else:
-            copy_values(source[part], wide, neurons, axes)
-        if affine is not None:
-            affine.cut(0, part).apply(wide)
-        assign(out[part], wide)
+            yield from ((rows, *rest) for rest in _blocks(shape[1:]))
 
 
 def assign(out: Array, source: Array) -> None:
@@ -137,10 +151,16 @@ def assign(out: Array, source: Array) -> None:
             out[...] = source
 
 
+def assign_rounded(out: Array, values: Array) -> None:
+    """Put computed values into an array; those of 16 bits are what the batch of float32 is rounded to."""
+    with np.errstate(over="ignore"):
+        assign(out, values.astype(FLOAT32, copy=False) if out.dtype.itemsize < FLOAT32.itemsize else values)
+
+
 def _upper_half(values: NDArray[np.float32]) -> Array:
     """Return the bits of the nearest bfloat16, of two that are as near the even one, as torch does it."""
     bits = values.view(np.uint32)
-    found = bits >> 16
+    found = np.asarray(bits >> 16)  # of one number, too
     found &= 1
     found += 0x7FFF
     found += bits
@@ -154,62 +174,3 @@ def _upper_half(values: NDArray[np.float32]) -> Array:
 def _has_rows(array: Array) -> bool:
     """Return whether values along the last of several axes are contiguous, and more than one."""
     return array.ndim > 1 and array.strides[-1] == array.itemsize and array.shape[-1] > 1
-
-
-@dataclass(frozen=True)
-class Affine:
-    """``(x - shift) * scale``.
-
-    Attributes
-    ----------
-    shift, scale
-        float32, the axes of a trial in the store; an axis of length one applies to all. No shift means zero.
-    """
-
-    shift: NDArray[np.float32] | None
-    scale: NDArray[np.float32]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of both."""
-        return self.scale.nbytes + (0 if self.shift is None else self.shift.nbytes)
-
-    def arranged(self, given: Sequence[str], wanted: Sequence[str], neurons: NDArray[np.int64] | None) -> Affine:
-        """Return it for other axes, and for chosen neurons.
-
-        Parameters
-        ----------
-        given, wanted
-            Names of the axes as they are, and as they are to be.
-        neurons
-            Positions; all by default.
-        """
-
-        def arrange(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            moved = values.transpose([given.index(name) for name in wanted])
-            if neurons is not None and layout.NEURON in wanted:
-                axis = wanted.index(layout.NEURON)
-                moved = moved.take(neurons, axis) if moved.shape[axis] > 1 else moved
-            return np.array(moved, order="C")
-
-        return Affine(None if self.shift is None else arrange(self.shift), arrange(self.scale))
-
-    def cut(self, axis: int | None, frames: slice) -> Affine:
-        """Return the part for some frames of the recording, given which axis frames are."""
-
-        def part(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            return values if axis is None or values.shape[axis] == 1 else cut(values, axis, frames)
-
-        return Affine(None if self.shift is None else part(self.shift), part(self.scale))
-
-    def expanded(self) -> Affine:
-        """Return it with another axis, of length one, in front of the others."""
-        return Affine(None if self.shift is None else self.shift[None], self.scale[None])
-
-    def apply(self, values: NDArray[Any]) -> None:
-        """Change values in place."""
-        # Without variation the scale is infinite, and what is made of it NaN or infinite, as in the public loaders.
-        with np.errstate(invalid="ignore", over="ignore"):
-            if self.shift is not None:
-                np.subtract(values, self.shift, out=values)
-            np.multiply(values, self.scale, out=values)

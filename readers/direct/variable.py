@@ -15,12 +15,12 @@ from ...store import Problem, StoreFormatError, layout
 from ...store.chunk_codecs import ChunkError
 from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
 from ..recording import Recording
-from .copying import BFLOAT16, Affine, copy_reordered, copy_rounded, copy_values, cut, is_narrow, rounding_nbytes
+from .affine import Affine
+from .copying import BFLOAT16, FLOAT32, copy_reordered, copy_values, cut
+from .pictures import Change, Pictures
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
-FLOAT32: np.dtype[Any] = np.dtype(np.float32)
-"""What samples are unless told otherwise."""
 MAX_THREADS = 16
 """More that read do not help: what they share is the memory's speed."""
 _SPAN_NBYTES = 144
@@ -91,11 +91,13 @@ class StreamedVariable:
     neurons
         (n,) int64 positions, in any order; all by default. Variables without neurons are read whole.
     affine
-        Shift and scale of all values.
+        Shift and divisor of all values.
     dtype
-        Data type of samples: any float, `BFLOAT16`, or the one that is stored; with `affine` a float.
+        Data type of samples: any float, `BFLOAT16`, or the one that is stored; with `affine` or downscaling a float.
     axes
         Dimensions of a sample as they are to lie in memory; by default as they lie in a chunk.
+    pictures
+        How pictures are cropped and downscaled; as they were recorded by default.
 
     Raises
     ------
@@ -112,6 +114,7 @@ class StreamedVariable:
         affine: Affine | None = None,
         dtype: np.dtype[Any] = FLOAT32,
         axes: Sequence[str] | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         self._recording, self._files, self.array = recording, files, recording.arrays[name]
         self.dtype = dtype
@@ -122,24 +125,30 @@ class StreamedVariable:
         self._moved = None if axes is None else _moved(self._stored_axes, self.axes)
         self._back = _moved(self.axes, self._stored_axes)
         self._neurons = neurons if layout.NEURON in self.axes else None
-        self._affine = affine and affine.arranged(self.array.dimensions[1:], self._stored_axes, self._neurons)
+        self._pictures = pictures
         self._chunks = ChunkReader(self.array)
         self._frame_axis = _frame_axis(self._stored_axes)
+        self._change = self._made_of(affine)
         self._check_layout(order)
         assert self.array.shard is not None
         self._rows_per_shard = self.array.shard[0]
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
         self._spans: list[list[int]] = np.concatenate([self._read_spans(n) for n in range(len(self._names))]).tolist()
         self._per_group = math.prod(self.array.chunks_per_shard[1:])
-        # Sixteen bits are too few to calculate with: values are normalized before they are rounded.
-        self._rounds = dtype == BFLOAT16 or (self._affine is not None and is_narrow(dtype))
         # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
-        alone = self.rows_per_chunk == 1 and self._neurons is None
-        self._in_place = alone and self.array.numpy_dtype == dtype and not self._rounds
-        self._whole = self._in_place and self._frame_axis is None and affine is None
+        plain = self._neurons is None and pictures is None
+        self._in_place = self.rows_per_chunk == 1 and plain and self.array.numpy_dtype == dtype
+        self._whole = self._in_place and self._frame_axis is None and self._change is None
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
+
+    def _made_of(self, affine: Affine | None) -> Change | None:
+        """Return what becomes of values; None if they are copied, and cast as numpy does it."""
+        if affine is None and self._pictures is None and self.dtype != BFLOAT16:
+            return None
+        affine = affine and affine.arranged(self.array.dimensions[1:], self._stored_axes, self._neurons)
+        return Change(affine, self._pictures, self._neurons, self._stored_axes, self._frame_axis)
 
     def _check_layout(self, order: Sequence[int]) -> None:
         """Check that trials come first in a chunk, and that nothing but trials and frames is cut."""
@@ -163,13 +172,14 @@ class StreamedVariable:
         """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
         largest = max((size for _, size in self._spans), default=0)
         sample = [] if self._moved is None else [math.prod(self.shape(frames)) * self.dtype.itemsize]
-        rounding = rounding_nbytes(self._shape(self._stored_axes, self.chunk_frames)) if self._rounds else 0
-        return scratch_nbytes(largest, self.array.chunk_nbytes, *sample) + rounding
+        block = self._shape(self._stored_axes, self.chunk_frames)
+        changing = 0 if self._change is None else self._change.scratch_nbytes(block)
+        return scratch_nbytes(largest, self.array.chunk_nbytes, *sample) + changing
 
     @property
     def held_nbytes(self) -> int:
         """Bytes that are held in any case: where the chunks are, and what values are normalized by."""
-        return len(self._spans) * _SPAN_NBYTES + (0 if self._affine is None else self._affine.nbytes)
+        return len(self._spans) * _SPAN_NBYTES + (0 if self._change is None else self._change.nbytes)
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""
@@ -179,6 +189,8 @@ class StreamedVariable:
         sizes = dict(zip(self.array.dimensions, self.array.shape, strict=True)) | {layout.FRAME: frames}
         if self._neurons is not None:
             sizes[layout.NEURON] = len(self._neurons)
+        if self._pictures is not None:
+            sizes |= self._pictures.sizes
         return tuple(sizes[axis] for axis in axes)
 
     def part(self, sample: Array, frames: slice) -> Array:
@@ -258,32 +270,25 @@ class StreamedVariable:
             target = cut(outs[0], self._frame_axis, block.place)
             if self._in_place and block.whole and target.flags.c_contiguous:
                 self._chunks.read_into(descriptor, span, target, scratch)
+                if self._change is not None:
+                    with scratch.tally.timed("copy_seconds"):
+                        self._change.write(target, target, block.frames)
             else:
                 chunk = self._chunks.read(descriptor, span, scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
-            if self._affine is not None and not self._rounds:
-                self._normalize(self._affine, block, outs, scratch)
 
     def _copy(
         self, chunk: Array, inside: Sequence[int], block: _Block, outs: Sequence[Array], scratch: Scratch
     ) -> None:
-        """Copy the needed frames of trials of a chunk to their places in samples."""
+        """Put the needed frames of trials of a chunk into their places in samples, changed if they are to be."""
         begun = time.perf_counter()
-        affine = self._affine.cut(self._frame_axis, block.frames) if self._rounds and self._affine else None
         for row, out in zip(inside, outs, strict=True):
             trial = cut(chunk[row, ...], self._frame_axis, block.inside)
             target = cut(out, self._frame_axis, block.place)
-            if self._rounds:
-                copy_rounded(trial, target, self._neurons, self._stored_axes, affine)
-            else:
+            if self._change is None:
                 copy_values(trial, target, self._neurons, self._stored_axes)
-        scratch.tally.copy_seconds += time.perf_counter() - begun
-
-    def _normalize(self, affine: Affine, block: _Block, outs: Sequence[Array], scratch: Scratch) -> None:
-        """Shift and scale what was put into samples."""
-        begun, part = time.perf_counter(), affine.cut(self._frame_axis, block.frames)
-        for out in outs:
-            part.apply(cut(out, self._frame_axis, block.place))
+            else:
+                self._change.write(trial, target, block.frames)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _read_spans(self, number: int) -> NDArray[np.int64]:

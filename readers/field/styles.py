@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from ...store import layout
 from ...store.layout import TRAIN_TIER, Kind
 from ...store.variables import BEHAVIOR, IMAGES, PUPIL_CENTER, RESPONSES, VIDEOS
 from ..mouse import Mouse
-from ..streaming import DivideByStd, ScaleByStd, Standardize
+from ..transforms import ViV1TNormalization
 
 StyleName = Literal["sensorium2022", "sensorium2023", "viv1t"]
 
@@ -79,7 +77,6 @@ def _numbers(mouse: Mouse) -> str:
     return re.sub("^static|preproc|-(Gray|Color)ImageNet.*", "", mouse.name)
 
 
-_EPS = float(np.finfo("float32").eps)
 _TESTS = ("live_test_main", "live_test_bonus", "final_test_main", "final_test_bonus")
 STYLES: Mapping[StyleName, Style] = {
     # sinzlab/sensorium c433fed sensorium/datasets/mouse_loaders.py
@@ -109,12 +106,7 @@ STYLES: Mapping[StyleName, Style] = {
         key=lambda mouse: mouse.letter or layout.short_name(mouse.name),
         options={
             "variables": (VIDEOS, RESPONSES, BEHAVIOR, PUPIL_CENTER),
-            "normalize": {
-                VIDEOS: Standardize(eps=_EPS),
-                RESPONSES: ScaleByStd(),
-                BEHAVIOR: DivideByStd(),
-                PUPIL_CENTER: Standardize(eps=_EPS),
-            },
+            "normalize": ViV1TNormalization(1),
         },
         tiers={TRAIN_TIER: TRAIN_TIER, "oracle": "validation"} | {tier: tier.replace("_test", "") for tier in _TESTS},
         names={VIDEOS: "video", RESPONSES: "response"},

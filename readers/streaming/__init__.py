@@ -1,17 +1,14 @@
 """Batches of trials for training: read ahead by threads, in memory that is used again."""
 
 from .batch import Batch
+from .fitted import FittedTransform
 from .loader import TrialLoader
-from .normalization import DivideByStd, ScaleByStd, Standardize, Transform
 from .pipeline import ForkedError, StreamStats
 
 __all__ = [
     "Batch",
-    "DivideByStd",
+    "FittedTransform",
     "ForkedError",
-    "ScaleByStd",
-    "Standardize",
     "StreamStats",
-    "Transform",
     "TrialLoader",
 ]

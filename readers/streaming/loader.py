@@ -6,18 +6,21 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from ...store import OptionError, Problem, layout
 from ...store.arguments import check_choice, check_count, check_flag, check_type
+from ..direct import Size
 from ..mouse import Mouse
+from ..normalization import Normalize
 from ..sampling import BatchPlan, EpochPosition, Mixing, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
 from .batch import Batch
 from .budget import Cache
+from .fitted import FittedTransform, fitted
 from .mouse_stream import MemoryOrder
-from .normalization import Normalize
 from .options import (
     DEFAULT_DTYPE,
     LABEL,
@@ -29,6 +32,7 @@ from .options import (
     checked_order,
     checked_report,
     checked_resources,
+    checked_size,
     checked_windows,
     checked_withheld,
 )
@@ -63,6 +67,9 @@ class TrialLoader:
     windows
         ``random``: one window a trial and epoch, anywhere in it. ``every``: windows one behind another, the last one
         ending with the trial. By default random with `shuffle`, every one without.
+    skip_frames, max_frames
+        Samples begin at this frame of a trial or behind it, and end before that one (of all frames, those skipped among
+        them); by default they have all valid frames.
     variables
         Names of the variables in a batch; by default all of each mouse.
     channels
@@ -74,14 +81,20 @@ class TrialLoader:
     neurons
         Choice of neurons, as in `Mouse.positions`, each once; for several mice columns with the values wanted, or a
         list with one choice for each.
+    stimulus_size
+        Height and width, in pixels, that pictures of the stimulus are downscaled to, as the 2022 baselines do it;
+        see `Pictures`. They are normalized before.
+    crop
+        Height and width, in pixels as recorded, of the middle of the pictures, which is all that is used of them.
     normalize
-        ``field``: what the field's `NeuroNormalizer` does, by the train statistics of the store (ddof 0); or a mapping
-        from variables to `ScaleByStd`, `Standardize` and `DivideByStd`. By default nothing.
+        ``field``: what the field's `NeuroNormalizer` does, with the statistics that the mouse was published with; or
+        `FieldNormalization` or `ViV1TNormalization` with other arguments; or a mapping from variables to transforms:
+        `ScaleByStd`, `DivideByStd`, `Standardize`, `MinMax`, `Constants`, `Relu`, or one's own. By default nothing.
     dtype
         Data type of the values of variables: ``float16``, ``bfloat16`` (of tensors only), ``float32`` or ``float64``;
         ``native`` for the one that each is stored with, so that uint8 videos stay uint8; or a mapping from variables to
         one of these, with float32 for the others. What is normalized, becomes channels or gets channels has to be a
-        float; what has 16 bits in the end is normalized in float32.
+        float; what has 16 bits in the end is normalized before it is rounded.
     order
         How arrays lie in memory; their shapes are the same. ``frames``: as the store has them, which is faster; with
         the codecs ``fast`` and ``none`` frames come before neurons. ``neurons``: C-contiguous, so that the frames of a
@@ -154,10 +167,14 @@ class TrialLoader:
         window: int | str | None = None,
         stride: int = 1,
         windows: WindowChoice | None = None,
+        skip_frames: int = 0,
+        max_frames: int | None = None,
         variables: Sequence[str] | str | None = None,
         channels: Sequence[str] | str = (),
         trials: Choice | Sequence[Choice | None] | None = None,
         neurons: Choice | Sequence[Choice | None] | None = None,
+        stimulus_size: Size | None = None,
+        crop: Size | None = None,
         normalize: Normalize = None,
         dtype: Dtype = DEFAULT_DTYPE,
         order: MemoryOrder = "frames",
@@ -177,14 +194,16 @@ class TrialLoader:
     ) -> None:
         shuffle, drop_last = check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
         self.mice, self._report, self._process = checked_mice(mice), checked_report(report), Process()
-        frames = checked_windows(self.mice, window, stride, windows, shuffle=shuffle)
+        frames = checked_windows(self.mice, window, stride, windows, skip_frames, max_frames, shuffle=shuffle)
         self._share, self._own_seed = checked_share(rank, world_size), seed is not None
         samples = checked_order(frames, Turns(mixing, drop_last), batch_size, seed, shuffle=shuffle)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else as_names(variables, "variables")
         added, hidden = as_names(channels, "channels"), checked_withheld(withheld)
         check_choice("order", order, get_args(MemoryOrder))
-        selections = select(self.mice, Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden))
+        sizes = checked_size("stimulus_size", stimulus_size), checked_size("crop", crop)
+        content = Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden, *sizes)
+        selections, self._chosen = select(self.mice, content, frames), (content, frames)
         self._sampler = make_sampler(self.mice, selections, samples, self._share or Share())
         target = make_target(output, device, selections)
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
@@ -250,6 +269,12 @@ class TrialLoader:
         """
         self._latest, self._loaded = None, True
         self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
+
+    @cached_property
+    def transforms(self) -> Mapping[str, FittedTransform]:
+        """Transform of each variable that is normalized, as in ``loader.transforms["responses"].inverse(x)``."""
+        # Statistics of every pixel and frame are large: they are read again for those who ask.
+        return fitted(self.mice, select(self.mice, *self._chosen))
 
     def take(self, places: Iterable[int], epoch: int = 0) -> Iterator[Batch]:
         """Return some batches of an epoch, by their places in it; it is not gone through by that.

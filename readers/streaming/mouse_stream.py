@@ -16,6 +16,7 @@ from ..direct import (
     Affine,
     CachedVariable,
     Frames,
+    Pictures,
     Scratch,
     StoreFiles,
     StreamedVariable,
@@ -55,6 +56,12 @@ class Selection:
         Variable -> data type of its values in a batch, as in `StreamedVariable`; float32 for those that are not in it.
     order
         As in `TrialLoader`.
+    pictures
+        How pictures of the stimulus are cropped and downscaled; None for as they were recorded.
+    n_frames
+        Frame of the recording before which all samples end; None for the end of the longest trial.
+    whole
+        Variables of which `dtypes` hold every value that is recorded, all pixels among them.
     """
 
     rows: NDArray[np.int64]
@@ -64,6 +71,9 @@ class Selection:
     affines: Mapping[str, Affine]
     dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict[str, np.dtype[Any]])
     order: MemoryOrder = "frames"
+    pictures: Pictures | None = None
+    n_frames: int | None = None
+    whole: frozenset[str] = frozenset()
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -74,6 +84,15 @@ class Selection:
     def read_normalized(self) -> tuple[str, ...]:
         """Variables that are read and normalized."""
         return tuple(name for name in self.read if name in self.affines)
+
+    def shared(self) -> tuple[Selection, Selection]:
+        """Return what threads read for a device, and what the device makes of it: normalization and channels.
+
+        Threads normalize what is not `whole`: once values are rounded, or pixels mixed, it would be too late.
+        """
+        there = {name: one for name, one in self.affines.items() if name in self.whole}
+        here = {name: one for name, one in self.affines.items() if name not in there}
+        return replace(self, variables=self.read, channels=(), affines=here), replace(self, affines=there)
 
 
 class MouseStream:
@@ -107,6 +126,7 @@ class MouseStream:
                 selection.affines.get(name),
                 selection.dtypes.get(name, FLOAT32),
                 recording.variable(name).batch_dimensions if selection.order == "neurons" else None,
+                selection.pictures if self._stimulus is not None and name == self._stimulus.name else None,
             )
             for name in selection.read
         }
@@ -118,7 +138,8 @@ class MouseStream:
         self._one_channel = {n for n, one in variables.items() if one.has_pictures and one.channel_dimension is None}
         self._permutations = {name: self._permuted(one) for name, one in variables.items()}
         n_frames = recording.n_frames
-        self._frames = 0 if n_frames is None else int(n_frames[selection.rows].max())
+        longest = 0 if n_frames is None else int(n_frames[selection.rows].max())
+        self._frames = longest if selection.n_frames is None else selection.n_frames
 
     @property
     def scratch_nbytes(self) -> int:

@@ -6,20 +6,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from ...store import OptionError, Problem
 from ...store.arguments import check_bytes, check_choice, check_count, check_type, refuse
 from ...store.tasks import available_cores
-from ..direct import BFLOAT16, MAX_THREADS
+from ..direct import BFLOAT16, MAX_THREADS, Size
 from ..mouse import Mouse
+from ..normalization import Normalize
 from ..sampling import Mixing, WindowChoice, Windows
 from ..selection import Choice, Tier
 from .budget import Cache
 from .mouse_stream import MemoryOrder, Selection
-from .normalization import Normalize
 
 LABEL = "TrialLoader"
 Output = Literal["torch", "numpy"]
@@ -36,7 +36,7 @@ class Content:
 
     Attributes
     ----------
-    tier, trials, neurons, normalize, dtype, order
+    tier, trials, neurons, normalize, dtype, order, stimulus_size, crop
         As in `TrialLoader`.
     variables, channels
         Names; None for all variables.
@@ -53,6 +53,8 @@ class Content:
     dtype: Dtype = DEFAULT_DTYPE
     order: MemoryOrder = "frames"
     hidden: bool = False
+    stimulus_size: Size | None = None
+    crop: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,14 @@ def checked_withheld(withheld: Withheld) -> bool:
 
 
 def checked_windows(
-    mice: Sequence[Mouse], window: int | str | None, stride: int, choice: WindowChoice | None, *, shuffle: bool
+    mice: Sequence[Mouse],
+    window: int | str | None,
+    stride: int,
+    choice: WindowChoice | None,
+    skip_frames: int,
+    max_frames: int | None,
+    *,
+    shuffle: bool,
 ) -> tuple[Windows, ...]:
     """Return which frames of a trial become samples, for each mouse.
 
@@ -128,10 +137,12 @@ def checked_windows(
     stride = check_count("stride", stride, 1)
     choice = ("random" if shuffle else "every") if choice is None else choice
     check_choice("windows", choice, get_args(WindowChoice))
+    skip, most = check_count("skip_frames", skip_frames, 0), max_frames
+    most = None if most is None else check_count("max_frames", most)
     if isinstance(window, str):
-        return tuple(Windows(_frames(mouse, window, stride), stride, choice) for mouse in mice)
+        return tuple(Windows(_frames(mouse, window, stride), stride, choice, skip, most) for mouse in mice)
     window = None if window is None else check_count("window", window, 1)
-    return (Windows(window, stride, choice),) * len(mice)
+    return (Windows(window, stride, choice, skip, most),) * len(mice)
 
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s)")
@@ -194,6 +205,22 @@ def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> R
     return Resources(count, check_bytes("memory", memory), cache)
 
 
+def checked_size(name: str, size: Any) -> Size | None:
+    """Return a height and a width, in pixels; None if there is none.
+
+    Raises
+    ------
+    OptionError
+        It is not two whole numbers above zero.
+    """
+    if size is None:
+        return None
+    if not isinstance(size, (tuple, list)) or len(cast("Sequence[Any]", size)) != len(("height", "width")):
+        refuse(name, "a height and a width, such as (36, 64)", size)
+    height, width = (check_count(name, one) for one in cast("Sequence[Any]", size))
+    return height, width
+
+
 _NATIVE: DtypeName = "native"
 _ADVICE = "give one of " + ", ".join(map(repr, get_args(DtypeName))) + ", or a mapping from variables to these"
 
@@ -229,7 +256,7 @@ def _dtype(mouse: Mouse, name: str, word: str) -> np.dtype[Any]:
 
 
 def check_dtypes(mouse: Mouse, selection: Selection) -> None:
-    """Check that what is not a float is neither normalized nor has to do with channels.
+    """Check that what is not a float is not normalized, not downscaled, and has nothing to do with channels.
 
     Raises
     ------
@@ -248,6 +275,8 @@ def check_dtypes(mouse: Mouse, selection: Selection) -> None:
 def _uses(mouse: Mouse, selection: Selection) -> Iterator[tuple[str, str, str]]:
     """Yield the variables that have to be floats, what is done with them, and the choices that there are."""
     yield from ((name, "be normalized", _other("no normalization of it")) for name in selection.read_normalized)
+    if (pictures := selection.pictures) is not None and pictures.scaled and mouse.recording.stimulus is not None:
+        yield mouse.recording.stimulus.name, "be downscaled", _other("no stimulus_size")
     yield from ((name, "become channels", _other("other channels")) for name in selection.channels)
     if selection.channels and mouse.recording.stimulus is not None:
         yield mouse.recording.stimulus.name, "get channels", _other("no channels")

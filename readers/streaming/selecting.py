@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from ...store import OptionError, Problem, layout
 from ...store.arguments import refuse
 from ...store.layout import Variable
+from ..direct import BFLOAT16
 from ..mouse import Mouse
-from ..sampling import MouseBatches, Sampler, Trials, parse
+from ..normalization import Used, affines
+from ..sampling import MouseBatches, Sampler, Trials, Windows, parse
 from ..selection import POSITION, Choice, check_once, is_several
 from .mouse_stream import Selection
-from .normalization import affines
 from .options import LABEL, Content, Order, check_dtypes, dtypes_of
 from .ranks import Share
+from .resizing import check_sizes, pictures_of
 
 
 def checked_mice(mice: Any) -> list[Mouse]:
@@ -36,17 +38,20 @@ def checked_mice(mice: Any) -> list[Mouse]:
     return found
 
 
-def select(mice: Sequence[Mouse], content: Content) -> list[Selection]:
-    """Return what of each mouse is streamed.
+def select(mice: Sequence[Mouse], content: Content, windows: Sequence[Windows]) -> list[Selection]:
+    """Return what of each mouse is streamed, given its windows.
 
     Raises
     ------
     OptionError
-        A choice does not fit; responses that are chosen are withheld.
+        A choice does not fit; responses that are chosen are withheld; pictures of two mice differ in size.
     """
     trials = of_each("trials", content.trials, len(mice))
     neurons = of_each("neurons", content.neurons, len(mice))
-    return [_select(mouse, content, *choices) for mouse, *choices in zip(mice, trials, neurons, strict=True)]
+    each = zip(mice, windows, trials, neurons, strict=True)
+    found = [_select(mouse, content, frames, rows, positions) for mouse, frames, rows, positions in each]
+    check_sizes(mice, found)
+    return found
 
 
 def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: Order, share: Share) -> Sampler:
@@ -76,7 +81,9 @@ def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: 
     return found
 
 
-def _select(mouse: Mouse, content: Content, trials: Choice | None, neurons: Choice | None) -> Selection:
+def _select(
+    mouse: Mouse, content: Content, windows: Windows, trials: Choice | None, neurons: Choice | None
+) -> Selection:
     """Return what of a mouse is streamed."""
     rows = mouse.rows(tier=content.tier, trials=trials)
     check_once(str(mouse.path), layout.TRIAL_ID, mouse.recording.trial_ids[rows])
@@ -92,11 +99,15 @@ def _select(mouse: Mouse, content: Content, trials: Choice | None, neurons: Choi
     positions = None if neurons is None else mouse.positions(neurons)
     if positions is not None:
         check_once(str(mouse.path), POSITION, positions)
-    n_frames = 0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max())
+    windows.check(_trials(mouse, rows))
+    frames = windows.used(0 if mouse.recording.n_frames is None else int(mouse.recording.n_frames[rows].max()))
     read = tuple(dict.fromkeys((*variables, *channels)))
-    scales = affines(mouse, content.normalize, read, n_frames, positions)
-    dtypes = dtypes_of(mouse, read, content.dtype)
-    found = Selection(rows, positions, variables, channels, scales, dtypes, content.order)
+    scales = affines(mouse.index, mouse.recording, content.normalize, read, Used(frames, positions))
+    dtypes, pictures = dtypes_of(mouse, read, content.dtype), pictures_of(mouse, content, read)
+    resized = [] if pictures is None or mouse.recording.stimulus is None else [mouse.recording.stimulus.name]
+    wide = [name for name in read if name not in resized and dtypes[name] != BFLOAT16]
+    whole = frozenset(n for n in wide if np.can_cast(mouse.recording.array(n).numpy_dtype, dtypes[n]))
+    found = Selection(rows, positions, variables, channels, scales, dtypes, content.order, pictures, frames.stop, whole)
     check_dtypes(mouse, found)
     return found
 

@@ -6,12 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-import numpy as np
-
 from ...store import OptionError, Problem
 from ...store.arguments import check_choice
 from ...store.memory import allocate
-from ..direct import BFLOAT16, FLOAT32, is_narrow
+from ..direct import BFLOAT16
 from ..mouse import Mouse
 from ..sampling import BatchPlan, MouseBatches, Sampler
 from .batch import Batch
@@ -61,7 +59,15 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
             raise OptionError(Problem(LABEL, what, "choose another dtype for it, or output='torch'"))
         return Target(selections, _to_numpy)
     try:
-        from .tensors import SLOTS_IN_TRANSFER, check_tensors, checked_device, pinned, to_device, to_tensors
+        from .tensors import (
+            SLOTS_IN_TRANSFER,
+            check_tensors,
+            checked_device,
+            has_float64,
+            pinned,
+            to_device,
+            to_tensors,
+        )
     except ModuleNotFoundError as error:
         what = f"output='torch' needs torch ({error})"
         raise OptionError(Problem(LABEL, what, "install it, or choose output='numpy'")) from None
@@ -70,19 +76,14 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     if place.type == "cpu":
         return Target(selections, to_tensors)
     # What a device does faster is left to it: normalization, and channels, which it need not be sent.
-    recorded = [replace(one, variables=one.read, channels=(), affines={}, dtypes=_sent(one)) for one in selections]
-    to_batches = to_device(place, selections)
+    given = selections if has_float64(place) else [replace(one, whole=frozenset()) for one in selections]
+    recorded, finished = zip(*(one.shared() for one in given), strict=True)
+    to_batches = to_device(place, finished)
     return (
         Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER)
         if place.type == "cuda"
         else Target(recorded, to_batches)
     )
-
-
-def _sent(selection: Selection) -> dict[str, np.dtype[Any]]:
-    """Return the data types of what a device normalizes, which rounds it then, and of the rest."""
-    narrow = [name for name in selection.read_normalized if is_narrow(selection.dtypes[name])]
-    return {**selection.dtypes, **dict.fromkeys(narrow, FLOAT32)}
 
 
 def _to_numpy(filled: Generator[Filled]) -> Generator[tuple[Batch, BatchPlan]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ...store import OptionError, Problem, layout
-from ..direct import BFLOAT16, Affine, is_narrow
+from ..direct import BFLOAT16, Affine
 from ..sampling import BatchPlan
 from .batch import Batch
 from .mouse_stream import MouseStream, Selection
@@ -25,6 +25,8 @@ from .ranks import dealt_out
 Batches = Generator[tuple[Batch, BatchPlan]]
 _COPIES = 2
 """Batches that are on their way to a device, or there, before they are asked for."""
+_WIDE = 1 << 23
+"""Values that a device computes in float64 at once: 64 MiB."""
 SLOTS_IN_TRANSFER = _COPIES + 1
 """Slots that a device copies from at most, or is about to."""
 
@@ -139,6 +141,22 @@ def check_tensors(device: torch.device, selections: Sequence[Selection]) -> None
         except (TypeError, RuntimeError) as error:
             what = f"tensors on {device} cannot be {dtype}, as {name} would be ({str(error).splitlines()[0]})"
             raise OptionError(Problem("TrialLoader", what, "choose another dtype for it, or output='numpy'")) from None
+
+
+def has_float64(device: torch.device) -> bool:
+    """Return whether a device computes in float64; Apple's, for one, do not."""
+    try:
+        torch.ones(1, dtype=torch.float64, device=device).add_(1)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def widened(x: Tensor, single: bool) -> tuple[Tensor, Callable[[NDArray[Any]], Tensor], Callable[[Tensor], Tensor]]:
+    """Return a tensor in the precision to compute in, what makes numbers fit it, and what gives results its dtype."""
+    narrow = x.dtype if x.is_floating_point() else torch.float32
+    dtype = torch.float32 if single or not has_float64(x.device) else torch.float64
+    return x.to(dtype), lambda numbers: torch.from_numpy(numbers).to(x.device, dtype), lambda found: found.to(narrow)
 
 
 def pinned(nbytes: int) -> NDArray[np.uint8]:
@@ -286,19 +304,12 @@ class Finisher:
             for name, affine in selection.affines.items()
             if name in stream.names
         }
-        # What is normalized came in float32: it is rounded once, at the end.
-        self._rounded = {
-            name: as_tensor(np.empty(0, dtype)).dtype
-            for name, dtype in selection.dtypes.items()
-            if name in self._affines and is_narrow(dtype)
-        }
 
     def finish(self, copy: Copy) -> dict[str, Tensor]:
         """Return the tensors of a batch, given those of its slot."""
         for name, affine in self._affines.items():
             affine.apply(copy.tensors[name], copy)
-        tensors = copy.tensors | {name: copy.tensors[name].to(dtype) for name, dtype in self._rounded.items()}
-        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in tensors.items()}
+        shown = {name: tensor.permute(self._stream.permutation(name)) for name, tensor in copy.tensors.items()}
         shown |= {name: tensor[:, None] for name, tensor in shown.items() if self._stream.adds_channel_axis(name)}
         found = {name: shown[name] for name in self._selection.variables}
         if self._stimulus is not None and self._selection.channels:
@@ -320,15 +331,26 @@ class _DeviceAffine:
     """An `Affine` on a device, for samples that begin anywhere in their trials."""
 
     def __init__(self, affine: Affine, axes: Sequence[str], device: torch.device) -> None:
-        self._axis = axes.index(layout.FRAME) if layout.FRAME in axes else None
+        self._affine, self._axis = affine, axes.index(layout.FRAME) if layout.FRAME in axes else None
         self._shift = None if affine.shift is None else torch.from_numpy(affine.shift).to(device)
-        self._scale = torch.from_numpy(affine.scale).to(device)
+        self._divisor = torch.from_numpy(affine.divisor).to(device)
 
     def apply(self, values: Tensor, copy: Copy) -> None:
         """Change (B, …) values in place."""
-        if self._shift is not None:
-            values.sub_(self._part(self._shift, copy))
-        values.mul_(self._part(self._scale, copy))
+        shift = None if self._shift is None else self._part(self._shift, copy)
+        divisor = self._part(self._divisor, copy)
+        dtype = torch.float32 if self._affine.single and values.dtype != torch.float64 else torch.float64
+        if values.dtype == torch.float32 == dtype:
+            _apply(values, shift, divisor, self._affine.least)
+            return
+        # Some samples after another, so that what is computed in another precision takes little memory.
+        step = max(1, _WIDE * len(values) // max(1, values.numel()))
+        for first in range(0, len(values), step):
+            part = slice(first, first + step)
+            wide = values[part].to(dtype)
+            some = None if shift is None else _some(shift, part)
+            _apply(wide, some, _some(divisor, part), self._affine.least)
+            values[part] = wide
 
     def _part(self, numbers: Tensor, copy: Copy) -> Tensor:
         """Return (B or 1, …) the numbers for the frames of each sample."""
@@ -337,6 +359,19 @@ class _DeviceAffine:
         frames = copy.starts[:, None] + torch.arange(copy.plan.frames, device=numbers.device) * copy.plan.stride
         chosen = numbers.index_select(self._axis, frames.reshape(-1))
         return chosen.unflatten(self._axis, frames.shape).movedim(self._axis, 0)
+
+
+def _some(numbers: Tensor, part: slice) -> Tensor:
+    return numbers if len(numbers) == 1 else numbers[part]
+
+
+def _apply(values: Tensor, shift: Tensor | None, divisor: Tensor, least: float | None) -> None:
+    """Change values in place, as `Affine.apply` does."""
+    if shift is not None:
+        values.sub_(shift)
+    values.div_(divisor)
+    if least is not None:
+        values.clamp_(min=least)
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
