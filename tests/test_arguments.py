@@ -69,6 +69,7 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "max_frames": COUNTS,
         "stimulus_size": (36, 0.25, "36x64", (1, 2, 3), {"height": 36}),
         "crop": (36, "middle", np.array([3, 4])),
+        "transform": ("flip", 5),
         "shuffle": FLAGS,
         "seed": (-1, 2.0, "2", True),
         "output": WORDS,

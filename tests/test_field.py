@@ -2,6 +2,8 @@
 
 import collections
 import pickle
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -431,6 +433,79 @@ def test_only_frames_that_are_used_need_statistics(mice: dict[str, Mouse]) -> No
         load(mouse, **options, max_frames=299).load_state_dict(state)
 
 
+# A transform of batches
+
+
+def test_a_transform_is_run_ahead_in_order(mice: dict[str, Mouse]) -> None:
+    """One thread calls it, batch by batch: random numbers are the same for any number of threads."""
+    mouse = mice["dynamic"]
+
+    def augmented(threads: int) -> list[Array]:
+        rng, seen = np.random.default_rng(0), list[int]()
+
+        def augment(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+            seen.append(int(batch["start"][0]))
+            return {**batch, "videos": batch["videos"] + rng.normal(size=batch["videos"].shape), "extra": seen[-1]}
+
+        loader = load(mouse, window=30, batch_size=2, shuffle=True, threads=threads, transform=augment)
+        batches = iter(loader)
+        first = next(batches)
+        assert first["extra"] == first["start"][0] and first.mouse == mouse.name and len(first.tier) == 2
+        found = [first["videos"], *(batch["videos"] for batch in batches)]
+        assert len(found) == len(loader) == len(seen) and loader.stats.transform_seconds > 0
+        return found
+
+    plain = [batch["videos"] for batch in load(mouse, window=30, batch_size=2, shuffle=True)]
+    one, other = augmented(1), augmented(3)
+    for found, again, before in zip(one, other, plain, strict=True):
+        np.testing.assert_array_equal(found, again)
+        assert found.shape == before.shape and not np.array_equal(found, before)
+
+
+def test_a_transform_works_while_the_consumer_does(mice: dict[str, Mouse]) -> None:
+    seen = list[int]()
+    loader = load(mice["dynamic"], batch_size=1, transform=lambda batch: (seen.append(1), batch)[1])
+    batches = iter(loader)
+    next(batches)
+    for _ in range(1000):
+        if len(seen) >= 3:
+            break
+        __import__("time").sleep(0.01)
+    assert len(seen) == 3
+    batches.close()  # type: ignore[attr-defined]
+
+
+def test_a_look_and_single_batches_are_transformed(mice: dict[str, Mouse]) -> None:
+    loader = load(mice["dynamic"], window=30, transform=lambda batch: {"start": batch["start"] + 1})
+    for batch in (loader.peek(), *loader.take([0])):
+        assert list(batch) == ["start"] and batch.start.all() and batch.mouse == mice["dynamic"].name
+
+
+BAD_TRANSFORMS: dict[str, tuple[Any, str]] = {
+    "fewer samples": (
+        lambda batch: {name: one[:-1] if name == "responses" else one for name, one in batch.items()},
+        r"transform: responses has 3 samples \(expected 4\); leave the size of the batch as it is",
+    ),
+    "nothing": (lambda batch: None, r"transform: it returned NoneType \(expected a batch, or another mapping\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRANSFORMS)
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_transforms_that_do_not_fit(mice: dict[str, Mouse], case: str, output: str) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    transform, text = BAD_TRANSFORMS[case]
+    with pytest.raises(OptionError, match=text) as raised:
+        list(load(mice["dynamic"], transform=transform, output=output))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_error_of_a_transform_comes_through(mice: dict[str, Mouse]) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(load(mice["dynamic"], transform=lambda batch: 1 // 0))
+    assert re.match(r"while transforming trials \[.*\] of dynamic", raised.value.__notes__[0])
+
+
 # What is refused
 
 BAD: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -470,6 +545,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         {"max_frames": 100, "skip_frames": 50, "window": 51},
         "shorter than a window of 51 .*from frame 50 to 100",
     ),
+    "no function": ("dynamic", {"transform": "flip"}, "transform: expected a function of a batch"),
     "no affine": ("dynamic", {"normalize": {"behavior": Nothing()}}, "makes None of behavior .expected an Affine"),
     "a statistic": ("dynamic", {"normalize": {"behavior": Nothing("mode")}}, "there is no statistic 'mode'; there are"),
     "a shape": (

@@ -1,6 +1,7 @@
 """Batches are normalized as the field does it, on the host and on a device: compared with its formulas, in numpy."""
 
 import re
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -585,6 +586,21 @@ def test_a_device_with_several_mice(
         one.assert_normalized(batch, field_of(one), channels=["pupil_center"])
         came.append(batch.mouse)
     assert came == [batch.mouse for batch in load(mice, **options)] and len(came) == len(loader)
+
+
+def test_a_transform_gets_batches_of_a_device(packed: dict[str, Mouse], on_device: Callable[..., TrialLoader]) -> None:
+    """As the device has them, normalized, in the thread that asks for them."""
+    threads = set[int]()
+
+    def negative(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        threads.add(threading.get_ident())
+        return {**batch, "videos": -batch["videos"]}
+
+    options: dict[str, Any] = {"normalize": "field", "window": 50}
+    plain = on_device(packed["dynamic"], **options)
+    for one, other in zip(plain, on_device(packed["dynamic"], transform=negative, **options), strict=True):
+        np.testing.assert_array_equal(as_numpy(other["videos"]), -as_numpy(one["videos"]))
+    assert threads == {threading.get_ident()}
 
 
 def test_a_device_is_not_sent_channels(

@@ -17,6 +17,7 @@ from ..mouse import Mouse
 from ..normalization import Normalize
 from ..sampling import BatchPlan, EpochPosition, Mixing, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
+from .augmentation import Batches, BatchTransform, checked_transform, transformed, transformed_ahead
 from .batch import Batch
 from .budget import Cache
 from .fitted import FittedTransform, fitted
@@ -90,6 +91,11 @@ class TrialLoader:
         ``field``: what the field's `NeuroNormalizer` does, with the statistics that the mouse was published with; or
         `FieldNormalization` or `ViV1TNormalization` with other arguments; or a mapping from variables to transforms:
         `ScaleByStd`, `DivideByStd`, `Standardize`, `MinMax`, `Constants`, `Relu`, or one's own. By default nothing.
+    transform
+        Function that is called with each `Batch`, normalized, and returns a batch or another mapping with as many
+        samples, such as an augmented one; `mouse` and `tier` stay. A thread of its own calls it, batch by batch in
+        order, before they are asked for; on a device other than the processor, and of `peek` and `take`, the consumer's
+        thread does, as the batch is handed out.
     dtype
         Data type of the values of variables: ``float16``, ``bfloat16`` (of tensors only), ``float32`` or ``float64``;
         ``native`` for the one that each is stored with, so that uint8 videos stay uint8; or a mapping from variables to
@@ -175,6 +181,7 @@ class TrialLoader:
         neurons: Choice | Sequence[Choice | None] | None = None,
         stimulus_size: Size | None = None,
         crop: Size | None = None,
+        transform: BatchTransform | None = None,
         normalize: Normalize = None,
         dtype: Dtype = DEFAULT_DTYPE,
         order: MemoryOrder = "frames",
@@ -205,7 +212,9 @@ class TrialLoader:
         content = Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden, *sizes)
         selections, self._chosen = select(self.mice, content, frames), (content, frames)
         self._sampler = make_sampler(self.mice, selections, samples, self._share or Share())
-        target = make_target(output, device, selections)
+        self._transform = checked_transform(transform)
+        target = make_target(output, device, selections, transformed=transform is not None)
+        self._in_threads = target.in_threads
         self._to_batch, self._pipeline = target.to_batches, make_pipeline(self._sampler, self.mice, target, resources)
         self._place, self._latest, self._stats = EpochPosition(), None, StreamStats(resources.threads)
         self._next, self._loaded, self._known = self._place, False, None
@@ -237,7 +246,7 @@ class TrialLoader:
         if not sampler.steps_after(place.position):
             place = EpochPosition(place.epoch + 1)
         plans = itertools.islice(sampler.batches(place.epoch, place.position), 1)
-        ((batch, _),) = self._to_batch(self._pipeline.run(plans, StreamStats()))
+        ((batch, _),) = self._made(plans, StreamStats())
         return batch
 
     def set_epoch(self, epoch: int) -> None:
@@ -292,8 +301,8 @@ class TrialLoader:
         plans = self._plans(check_count("epoch", epoch, 0))
         if wrong := [place for place in chosen if place >= len(plans)]:
             raise OptionError(Problem(LABEL, f"an epoch has no batch {wrong[0]}", f"there are {len(plans)}, from 0 on"))
-        run = self._pipeline.run((plans[place] for place in chosen), StreamStats(self._pipeline.threads))
-        return map(itemgetter(0), self._to_batch(run))
+        made = self._made((plans[place] for place in chosen), StreamStats(self._pipeline.threads))
+        return map(itemgetter(0), made)
 
     @property
     def sampler(self) -> TrialLoader:
@@ -343,6 +352,19 @@ class TrialLoader:
             raise OptionError(Problem(LABEL, what, "give a number, the same to all"))
         return self._sampler
 
+    def _made(self, plans: Iterator[BatchPlan], stats: StreamStats) -> Batches:
+        """Return batches, transformed as they are asked for."""
+        batches = self._to_batch(self._pipeline.run(plans, stats))
+        return batches if self._transform is None else transformed(self._transform, batches)
+
+    def _made_ahead(self, plans: Iterator[BatchPlan], stats: StreamStats) -> Batches:
+        """Return batches, transformed before they are asked for, where a thread may do that."""
+        if self._transform is None or not self._in_threads:
+            return self._made(plans, stats)
+        # What the thread of a transform waits for, the consumer need not.
+        batches = self._to_batch(self._pipeline.run(plans, replace(stats)))
+        return transformed_ahead(self._transform, batches, stats)
+
     def _epoch(self) -> Generator[Batch]:
         # From here on an iterator counts: frameworks make some that they do not use.
         self._process.check()
@@ -352,7 +374,7 @@ class TrialLoader:
         world_size, n_batches = sampler.world_size, sampler.n_batches
         plans = sampler.batches(place.epoch, place.position)
         begun = time.perf_counter()
-        for batch, plan in self._to_batch(self._pipeline.run(plans, stats)):
+        for batch, plan in self._made_ahead(plans, stats):
             place = EpochPosition(place.epoch, min(n_batches, place.position + world_size))
             self._stand_at(place, iteration)
             stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)

@@ -44,6 +44,8 @@ class StreamStats:
         handed out.
     threads
         Number of threads that read.
+    transform_seconds
+        In the loader's `transform`, where a thread calls it.
     """
 
     threads: int = 1
@@ -52,6 +54,7 @@ class StreamStats:
     seconds: float = 0.0
     waited: float = 0.0
     tally: Tally = field(default_factory=Tally)
+    transform_seconds: float = 0.0
 
     @property
     def samples_per_second(self) -> float:
@@ -60,13 +63,15 @@ class StreamStats:
 
     @property
     def bottleneck(self) -> str:
-        """What limits: ``consumer``, or of what threads do the longest: ``disk``, ``decoding``, ``copying``."""
+        """What limits: ``consumer``; or what threads do the longest: disk, decoding, copying or transform."""
         if self.waited <= _IDLE * self.seconds:
             return "consumer"
         steps = {
             "disk": self.tally.read_seconds,
             "decoding": self.tally.decode_seconds,
             "copying": self.tally.copy_seconds,
+            # By one thread.
+            "transform": self.transform_seconds * self.threads,
         }
         return max(steps, key=lambda name: steps[name])
 
@@ -84,6 +89,7 @@ _NAMES = {
     "disk": "reading of files",
     "decoding": "decoding of chunks",
     "copying": "copying into batches",
+    "transform": "transform",
 }
 
 

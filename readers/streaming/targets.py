@@ -12,6 +12,7 @@ from ...store.memory import allocate
 from ..direct import BFLOAT16
 from ..mouse import Mouse
 from ..sampling import BatchPlan, MouseBatches, Sampler
+from .augmentation import AHEAD
 from .batch import Batch
 from .budget import plan_memory
 from .buffers import Allocate, BufferPool, mapped
@@ -33,17 +34,21 @@ class Target:
     allocate
         What makes the memory of a slot.
     in_transfer
-        How many slots a device copies from, after they were read and before the consumer has the batch.
+        How many slots a device copies from, or a transform works on, after they were read and before the consumer has
+        the batch.
+    in_threads
+        Whether any thread may make the batches; not those of a device, where the order of its work depends on it.
     """
 
     selections: Sequence[Selection]
     to_batches: Callable[[Generator[Filled]], Generator[tuple[Batch, BatchPlan]]]
     allocate: Allocate = allocate
     in_transfer: int = 0
+    in_threads: bool = True
 
 
-def make_target(output: Output, device: Any, selections: Sequence[Selection]) -> Target:
-    """Return where batches go, given what they are to have of each mouse.
+def make_target(output: Output, device: Any, selections: Sequence[Selection], *, transformed: bool = False) -> Target:
+    """Return where batches go, given what they are to have of each mouse, and whether they are transformed ahead.
 
     Raises
     ------
@@ -57,7 +62,7 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
         if names := [name for one in selections for name, dtype in one.dtypes.items() if dtype == BFLOAT16]:
             what = f"numpy arrays cannot be bfloat16, as {names[0]} would be"
             raise OptionError(Problem(LABEL, what, "choose another dtype for it, or output='torch'"))
-        return Target(selections, _to_numpy)
+        return Target(selections, _to_numpy, in_transfer=AHEAD if transformed else 0)
     try:
         from .tensors import (
             SLOTS_IN_TRANSFER,
@@ -74,15 +79,15 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection]) ->
     place = checked_device(device)
     check_tensors(place, selections)
     if place.type == "cpu":
-        return Target(selections, to_tensors)
+        return Target(selections, to_tensors, in_transfer=AHEAD if transformed else 0)
     # What a device does faster is left to it: normalization, and channels, which it need not be sent.
     given = selections if has_float64(place) else [replace(one, whole=frozenset()) for one in selections]
     recorded, finished = zip(*(one.shared() for one in given), strict=True)
     to_batches = to_device(place, finished)
     return (
-        Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER)
+        Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER, in_threads=False)
         if place.type == "cuda"
-        else Target(recorded, to_batches)
+        else Target(recorded, to_batches, in_threads=False)
     )
 
 
