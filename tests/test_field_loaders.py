@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from trialpack import Mouse, OptionError, TrialLoader, field_loaders
 from trialpack.convert.sample import write_sample
+from trialpack.readers import Standardize
 from trialpack.readers.field import FieldLoader, datasets
 
 from .mice import Array
@@ -168,6 +169,21 @@ def test_responses_that_are_withheld_are_zeros(style: str, mice: dict[str, Mouse
     found = list(samples(loaders[0] if style == "sensorium2022" else loaders[-1]))
     assert len(found) == len(numbers(folders[name], WITHHELD[name])) > 0
     assert not any(one["responses"].any() for one in found)
+
+
+@pytest.mark.parametrize("style", ["sensorium2023", "viv1t"])
+def test_trials_are_cut_where_statistics_end(style: str, mice: dict[str, Mouse]) -> None:
+    tier, field = {"sensorium2023": ("final_test_bonus", "videos"), "viv1t": ("final_bonus", "video")}[style]
+    for normalize, longest in (({"videos": Standardize()}, 300), (None, 315)):
+        loader = next(iter(make(mice, style, normalize=normalize)[tier].values()))
+        batches = [batch if style == "viv1t" else batch._asdict() for batch in loader]
+        assert max(batch[field].shape[2] for batch in batches) == longest
+        of_tier = loader.dataset if style == "viv1t" else map(loader.dataset.__getitem__, loader_numbers(mice, tier))
+        assert max((one if style == "viv1t" else one._asdict())[field].shape[1] for one in of_tier) == longest
+
+
+def loader_numbers(mice: Mapping[str, Mouse], tier: str) -> list[int]:
+    return mice["A"].recording.trial_ids[mice["A"].recording.tiers == tier].tolist()
 
 
 # Data sets

@@ -167,9 +167,7 @@ def _field_mice(
     """Return the mice under the names that the project gives them."""
     neurons = of_each("neurons", options.get("neurons"), len(mice))
     found = [
-        FieldMouse(
-            mouse, style, style.key(mouse), number, window, {**style.options_for(mouse), **options, "neurons": one}
-        )
+        FieldMouse(mouse, style, style.key(mouse), number, window, {**_settings(mouse, style, options), "neurons": one})
         for number, (mouse, one) in enumerate(zip(mice, neurons, strict=True))
     ]
     keys = Counter(one.key for one in found)
@@ -179,6 +177,13 @@ def _field_mice(
             Problem("field_loaders", f"two mice are called {twice[0].key!r}: {stores}", "give one of them")
         )
     return found
+
+
+def _settings(mouse: Mouse, style: Style, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a mouse's loaders: those that are given, and the project's own."""
+    found = {**style.options_for(mouse), **options}
+    # Beyond the longest train trial there are no statistics: the public loaders make NaN of it, and cut there.
+    return found if found["normalize"] is None else {"max_frames": style.frames_of(mouse), **found}
 
 
 def _all_loaders(

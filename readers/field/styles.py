@@ -66,6 +66,13 @@ class Style:
         }
         return {**self.options, **own}
 
+    def frames_of(self, mouse: Mouse) -> int | None:
+        """Return how many frames of a trial are read if they are normalized; None without frames, or for all."""
+        n_frames, tiers = mouse.recording.n_frames, mouse.recording.tiers
+        if n_frames is None or TRAIN_TIER not in tiers:
+            return None
+        return self.max_frames or int(n_frames[tiers == TRAIN_TIER].max())
+
     def ordered(self, tiers: Iterable[str]) -> list[str]:
         """Return tiers in the order of the project, others behind them."""
         found = set(tiers)
