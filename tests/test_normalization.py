@@ -1,5 +1,7 @@
 """Batches are normalized as the field does it, on the host and on a device: compared with its formulas, in numpy."""
 
+import contextlib
+import ctypes
 import re
 import threading
 import weakref
@@ -845,3 +847,93 @@ def test_leaving_early_waits_for_copies(device: Any, leave: str) -> None:
     assert WORLD.out == 0 and all(event.happened for event in WORLD.events)
     backs = [int(one.split()[1]) for one in WORLD.log if one.startswith("back")]
     assert backs == list(range(1, len(backs) + 1)), WORLD.log
+
+
+class FakeRegistry:
+    """CUDA's, of memory that is pinned where it lies."""
+
+    def __init__(self, status: str) -> None:
+        self.cudaError, self.status, self.held = SimpleNamespace(success="success"), status, dict[int, int]()
+
+    def cudaHostRegister(self, address: int, nbytes: int, flags: int) -> str:
+        if self.status == "success":
+            self.held[address] = nbytes
+        return self.status
+
+    def cudaHostUnregister(self, address: int) -> None:
+        # Of memory that is mapped still, or this ends the process.
+        assert ctypes.string_at(address, self.held.pop(address)).startswith(b"slot")
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, status: str) -> tuple[Any, FakeRegistry, list[str]]:
+    """Return the module `tensors` with memory pinned by a fake, and what was asked of torch instead."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from trialpack.readers.streaming import tensors
+
+    registry, asked = FakeRegistry(status), list[str]()
+
+    def ones(*_: Any, device: Any) -> None:
+        asked.append(f"forgot on {device}")
+        raise RuntimeError("CUDA error: out of memory")
+
+    def empty(nbytes: int, *, pin_memory: bool, **_: Any) -> Any:
+        asked.append(f"pinned {nbytes}")
+        return SimpleNamespace(numpy=lambda: np.zeros(nbytes * pin_memory, np.uint8))
+
+    cuda = SimpleNamespace(cudart=lambda: registry, device=lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(tensors, "torch", SimpleNamespace(cuda=cuda, ones=ones, empty=empty, uint8="uint8"))
+    return tensors, registry, asked
+
+
+def test_no_more_is_pinned_than_a_slot_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the last view of it has died, and not longer."""
+    tensors, registry, asked = fake_cuda(monkeypatch, "success")
+    slot = tensors.pinned(CUDA, 5 * 4096)
+    slot[:4] = list(b"slot")
+    view = slot[8:16]
+    assert registry.held == {slot.ctypes.data: 5 * 4096} and slot.nbytes == 5 * 4096 and not asked
+    del slot
+    assert len(registry.held) == 1
+    del view
+    assert not registry.held
+
+
+def test_torch_pins_what_cuda_does_not_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is nobody else's: it is forgotten first."""
+    tensors, registry, asked = fake_cuda(monkeypatch, "out of memory")
+    assert tensors.pinned("cuda:1", 5 * 4096).nbytes == 5 * 4096
+    assert asked == ["forgot on cuda:1", "pinned 20480"] and not registry.held
+
+
+def test_slots_of_a_device_are_pinned_once(packed: dict[str, Mouse], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where copies arrive together."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from trialpack.readers.streaming import tensors
+
+    made = list[int]()
+
+    def pinned(device: Any, nbytes: int) -> Any:
+        made.append(nbytes)
+        return np.zeros(nbytes, np.uint8)
+
+    def batches(filled: Any) -> Iterator[Any]:
+        copied = list[Filled]()
+        for one in filled:
+            copied.append(one)
+            plan = one.plan
+            del one
+            if len(copied) == tensors.SLOTS_IN_TRANSFER:
+                copied.clear()
+            yield {"trial_id": plan.rows}, plan
+
+    monkeypatch.setattr(tensors, "checked_device", lambda device: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(tensors, "check_tensors", lambda device, selections: None)
+    monkeypatch.setattr(tensors, "has_float64", lambda device: True)
+    monkeypatch.setattr(tensors, "pinned", pinned)
+    monkeypatch.setattr(tensors, "to_device", lambda _, selections: batches)
+    options: dict[str, Any] = {"output": "torch", "tier": None, "batch_size": 1, "device": "cuda", "cache": "none"}
+    options |= {"trials": NOT_WITHHELD, "threads": 1}
+    loader = TrialLoader(packed["static"], **options, memory=least_memory(packed["static"], **options))
+    for _ in range(3):
+        assert sum(1 for _ in loader) == 40
+    assert len(made) <= loader._pipeline.ahead + tensors.SLOTS_IN_TRANSFER + 1 < 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, get_args
 
 from ...store import OptionError, Problem
@@ -85,7 +86,7 @@ def make_target(output: Output, device: Any, selections: Sequence[Selection], *,
     recorded, finished = zip(*(one.shared() for one in given), strict=True)
     to_batches = to_device(place, finished)
     return (
-        Target(recorded, to_batches, pinned, SLOTS_IN_TRANSFER, in_threads=False)
+        Target(recorded, to_batches, partial(pinned, place), SLOTS_IN_TRANSFER, in_threads=False)
         if place.type == "cuda"
         else Target(recorded, to_batches, in_threads=False)
     )
@@ -116,7 +117,9 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
     budget = plan_memory(resources.memory, streams, slot, threads, resources.cache, target.in_transfer)
     for stream, kept in zip(streams, budget.kept, strict=True):
         stream.keep(kept)
-    return Pipeline(streams, BufferPool(slot, budget.ahead + 1, target.allocate), threads, budget.ahead)
+    # Slots that a device copies from come back, often together: to pin fresh ones instead would take long.
+    limit = budget.ahead + 1 + (0 if target.in_threads else target.in_transfer)
+    return Pipeline(streams, BufferPool(slot, limit, target.allocate), threads, budget.ahead)
 
 
 def _slot_nbytes(stream: MouseStream, batches: MouseBatches) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,8 +161,27 @@ def widened(x: Tensor, single: bool) -> tuple[Tensor, Callable[[NDArray[Any]], T
     return x.to(dtype), lambda numbers: torch.from_numpy(numbers).to(x.device, dtype), lambda found: found.to(narrow)
 
 
-def pinned(nbytes: int) -> NDArray[np.uint8]:
-    """Return fresh memory that a CUDA device copies from while the processor does something else."""
+def pinned(device: torch.device, nbytes: int) -> NDArray[np.uint8]:
+    """Return fresh memory that a CUDA device copies from while the processor does something else.
+
+    Notes
+    -----
+    torch takes the next power of two of such memory, up to twice as much (pytorch/pytorch#95823). It is asked only
+    where CUDA does not register memory that is there already.
+    """
+    cuda: Any = torch.cuda.cudart()
+    # Shared: once a process was forked, the system may move private pages that are written to, and the device would go
+    # on reading the old ones.
+    memory = np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
+    address = memory.ctypes.data
+    with torch.cuda.device(device):
+        if cuda.cudaHostRegister(address, nbytes, 0) == cuda.cudaError.success:
+            # Before it is unmapped: finalizers of an array run before what it is a view of goes.
+            weakref.finalize(memory, cuda.cudaHostUnregister, address).atexit = False
+            return memory
+        # torch would report the error as that of whatever runs next.
+        with contextlib.suppress(RuntimeError):
+            torch.ones(1, device=device)
     return torch.empty(nbytes, dtype=torch.uint8, device="cpu", pin_memory=True).numpy()
 
 
