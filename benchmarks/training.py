@@ -111,7 +111,7 @@ def train(steps: int, store: str, tree: str | None = None, workers: int = 0) -> 
     torch: Any = importlib.import_module("torch")
     torch.manual_seed(0)
     mouse = open_mouse(store)
-    model = _model(torch, mouse.n_neurons)
+    model = make_model(torch, mouse.n_neurons, CHANNELS)
     optimizer, poisson = torch.optim.Adam(model.parameters(), lr=1e-3), torch.nn.PoissonNLLLoss(log_input=False)
     order = _order(mouse, steps + 1)
     batches = _public(torch, tree, order, workers) if tree else _ours(mouse)
@@ -132,7 +132,7 @@ def train(steps: int, store: str, tree: str | None = None, workers: int = 0) -> 
     return {"seconds": seconds, "waited": waited, "processor": _processor() - processor, "losses": losses}
 
 
-def _model(torch: Any, n_neurons: int) -> Any:
+def make_model(torch: Any, n_neurons: int, channels: int) -> Any:
     """Return a core of two convolutions over time and space, and a readout for each neuron from 8 places."""
     nn = torch.nn
 
@@ -141,11 +141,11 @@ def _model(torch: Any, n_neurons: int) -> Any:
             super().__init__()
             self.core = nn.Sequential(
                 nn.BatchNorm3d(1),
-                nn.Conv3d(1, CHANNELS, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)), nn.ELU(),
-                nn.Conv3d(CHANNELS, CHANNELS, 3, stride=(1, 2, 2), padding=1), nn.ELU(),
+                nn.Conv3d(1, channels, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)), nn.ELU(),
+                nn.Conv3d(channels, channels, 3, stride=(1, 2, 2), padding=1), nn.ELU(),
                 nn.AdaptiveAvgPool3d((None, 2, 4)),
             )  # fmt: skip
-            self.readout = nn.Linear(CHANNELS * 8, n_neurons)
+            self.readout = nn.Linear(channels * 8, n_neurons)
 
         def forward(self, videos: Any) -> Any:  # (B, 1, F, height, width)
             features = self.core(videos).movedim(2, 1).flatten(2)

@@ -1,5 +1,6 @@
 """The benchmarks measure what they say, and the document is made of their results."""
 
+import itertools
 import mmap
 import re
 import subprocess
@@ -9,8 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trialpack import convert_mouse, open_mouse
+from trialpack.convert.sample import write_sample
 
 from benchmarks import document
+from benchmarks.__main__ import main
+from benchmarks.gpu.kept import KeptTrials
+from benchmarks.gpu.steps import Place
+from benchmarks.gpu.trace import copies_of
 from benchmarks.report import RESULTS, Column, Result, Table, compared
 from benchmarks.stream import cache
 from benchmarks.stream.consumer import FRAMES_FIRST, OTHER, PAGE, C, consume, order_of, touch
@@ -159,3 +166,95 @@ def test_a_control_group_limits_the_page_cache(tmp_path):
     assert child.returncode == 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
         assert 0 < cache._resident(mapped, 4 * limit) * mmap.PAGESIZE <= limit
+
+
+def test_a_device_that_is_not_there_is_said(tmp_path, capsys):
+    pytest.importorskip("torch")
+    arguments = ["gpu", "--device", "cuda:77", "--data", str(tmp_path / "data"), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    (table,) = Result.load(tmp_path / "gpu.json").tables
+    assert table.row["cuda:77"]["state"].startswith("there is no device 'cuda:77' (")
+    assert "nothing is measured: there is no device 'cuda:77'" in capsys.readouterr().out
+
+
+def test_copies_are_compared_with_kernels():
+    """As intervals: kernels that run together count once, and only copies to the device count."""
+    names = {"pinned": "Memcpy HtoD (Pinned -> Device)", "other": "Memcpy HtoD (Pageable -> Device)"}
+    copies = [("pinned", 0, 10), ("pinned", 20, 10), ("other", 40, 20)]
+    events = [
+        {"cat": "gpu_memcpy", "name": names[kind], "ts": ts, "dur": dur, "args": {"bytes": 1000 * dur}}
+        for kind, ts, dur in copies
+    ]
+    events += [{"cat": "kernel", "name": "conv", "ts": ts, "dur": dur} for ts, dur in [(5, 20), (8, 4), (55, 100)]]
+    events += [
+        {"cat": "gpu_memcpy", "name": "Memcpy DtoH (Device -> Pinned)", "ts": 56, "dur": 50, "args": {"bytes": 9}}
+    ]
+    events += [{"ph": "M", "name": "process_name"}, {"cat": "cpu_op", "name": "aten::copy_", "ts": 0, "dur": 99}]
+    found = copies_of(events)
+    assert found == {"copies": 3, "ms": 0.04, "rate": 1.0, "pinned": 0.5, "overlap": 0.375}
+    assert copies_of(events[3:]) == {"copies": 0}
+
+
+@pytest.mark.once
+def test_a_gpu_is_fed(tmp_path):
+    """On the processor: every section runs, but for what needs CUDA, which says so; no figure is looked at."""
+    pytest.importorskip("torch")
+    arguments = ["gpu", "--device", "cpu", "--quick", "--data", str(tmp_path / "data"), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    found = Result.load(tmp_path / "gpu.json")
+    assert [table.name for table in found.tables] == [
+        "device",
+        "feeding",
+        "copies",
+        "pinned",
+        "left",
+        "kept",
+        "compiled",
+    ]
+    states = {table.name: [row["state"] for row in table.rows] for table in found.tables}
+    assert states["copies"] == states["pinned"] == ["needs CUDA"] * 3
+    assert states["compiled"] == ["measured"] * 4 + ["needs CUDA"]
+    assert {name: set(states[name]) for name in ("device", "feeding", "left", "kept")} == dict.fromkeys(
+        ("device", "feeding", "left", "kept"), {"measured"}
+    )
+    assert [row["of"] for row in found["feeding"].rows] == [
+        n for n in ("whole trials", "windows", "images") for _ in "ab"
+    ]
+    assert {row["apart"] for row in found["feeding"].rows} == {0}
+    assert all(row["apart"] < 1e-6 for row in found["left"].rows)
+    half, everything = (float(row["what"].split()[0]) for row in found["kept"].rows[2:])
+    assert 0 < half <= everything / 2 + 0.1
+    assert not list((tmp_path / "data").glob("tmp*"))
+
+
+def test_windows_are_cut_out_of_kept_trials(tmp_path):
+    """And those of the trials without room are streamed, as often as there are such trials."""
+    torch = pytest.importorskip("torch")
+    tree = write_sample(tmp_path, mouse="A", trials=14, neurons=5, image_shape=(4, 6))
+    mouse = open_mouse(convert_mouse(tree, tmp_path, statistics=False, verify=False).store)
+    options = {"tier": "train", "batch_size": 2, "window": 16, "shuffle": True, "variables": ["videos", "responses"]}
+    ids = mouse.trials.index[mouse.rows(tier="train")].tolist()
+    trials = {trial: mouse.trial(trial) for trial in ids}
+    sizes = [4 * (trials[trial]["videos"].size + trials[trial]["responses"].size) for trial in ids]
+    place = Place(torch, torch.device("cpu"), 1, 0, 1)
+    many = len(ids) // 2
+    kept = KeptTrials(place, mouse, sum(sizes[:many]) + 1, options)
+    assert kept.nbytes == sum(sizes[:many])
+    found = list[int]()
+    for batch in itertools.islice(kept.batches(), 4 * len(ids)):
+        for videos, responses in zip(batch["videos"].numpy(), batch["responses"].numpy(), strict=True):
+            ((trial, start),) = places_of(responses, {trial: one["responses"] for trial, one in trials.items()})
+            assert np.array_equal(videos[0], trials[trial]["videos"][start : start + 16])
+            found.append(trial)
+    assert set(found) == set(ids)
+    assert sum(trial in ids[:many] for trial in found) == pytest.approx(8 * many, abs=2)
+
+
+def places_of(window, recorded):
+    """Return the trials and first frames where a (neurons, frames) window is found."""
+    return [
+        (trial, start)
+        for trial, values in recorded.items()
+        for start in np.flatnonzero((values[:, : values.shape[1] - 15] == window[:, :1]).all(axis=0))
+        if np.array_equal(values[:, start : start + 16], window)
+    ]

@@ -1,0 +1,1 @@
+"""Feed a GPU; `sections` has what is measured."""
