@@ -16,6 +16,7 @@ __all__ = [
     "ForkedError",
     "MinMax",
     "Mouse",
+    "Plan",
     "Relu",
     "Repeats",
     "ScaleByStd",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .opening import open_mice, open_mouse, summarize
     from .recording import Trial
     from .repeats import Repeats
+    from .sampling import Plan
     from .statistics_files import save_statistics
     from .streaming import Batch, FittedTransform, ForkedError, StreamStats, TrialLoader
     from .tier_statistics import train_statistics
@@ -74,6 +76,7 @@ else:
             "ForkedError": ".streaming",
             "MinMax": ".transforms",
             "Mouse": ".mouse",
+            "Plan": ".sampling",
             "Relu": ".transforms",
             "Repeats": ".repeats",
             "ScaleByStd": ".transforms",

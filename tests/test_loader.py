@@ -298,8 +298,10 @@ def test_a_list_of_one_mouse_takes_a_list_of_one_choice(dynamic: Mouse, recordin
 
 def test_static_and_dynamic_mice_together(packed: dict[str, Mouse], recordings: dict[str, Recorded]) -> None:
     by_name = {one.name: one for one in recordings.values()}
-    came = set[str]()
-    for batch in load([packed["dynamic"], packed["static"]]):
+    came, mice = set[str](), [packed["dynamic"], packed["static"]]
+    with pytest.raises(OptionError, match=r"static, where .* is dynamic: .*; choose mice of one kind, or mixed_kinds"):
+        load(mice)
+    for batch in load(mice, mixed_kinds=True):
         assert_batch(batch, by_name[batch.mouse])
         came.add(batch.mouse)
     assert len(came) == 2
@@ -867,7 +869,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a negative window": ({"window": -1}, "^window: expected .*, found -1$"),
     "no stride": ({"stride": 0}, "^stride: expected .*, found 0$"),
     "a stride of none": ({"stride": None}, "^stride: expected .*, found None$"),
-    "windows of another kind": ({"windows": "all"}, "windows: expected 'random' or 'every', found 'all'"),
+    "windows of another kind": ({"windows": "all"}, "windows: expected 'random' or 'every' or 'phases', found 'all'"),
     "no threads": ({"threads": 0}, "^threads: expected .*, found 0$"),
     "half a thread": ({"threads": 0.5}, "^threads: expected .*, found 0.5$"),
     "a negative seed": ({"seed": -1}, "^seed: expected a whole number of at least 0, found -1$"),
@@ -934,7 +936,7 @@ def test_arguments_that_do_not_fit(dynamic: Mouse, case: str) -> None:
 
 
 STATIC_BAD = {
-    "window": ({"window": 10}, "static trials have no frames; leave window, stride, skip_frames and max_frames out"),
+    "window": ({"window": 10}, "static trials have no frames; leave out window, stride, samples_per_trial"),
     "stride": ({"stride": 2}, "static trials have no frames"),
     "videos": ({"variables": ["videos"]}, "no variable 'videos'"),
     "channels": ({"channels": ["behavior"], "variables": ["responses"]}, "with images among the variables"),

@@ -1,18 +1,23 @@
 """Which trials or windows, in what order, in which batches: arithmetic without any input or output.
 
-`windows` says what a sample is, `batches` which of them form a batch, `mixing` which mouse is next, `sampler` puts them
-together and knows the place in an epoch. Everything is a pure function of a seed and of the number of the epoch.
+`windows` says what a sample is, `batches` which of them form a batch and which mouse is next, `own` takes both from a
+sampler of one's own, and `sampler` knows each process's share and the place in an epoch. Everything else is a pure
+function of a seed and of the number of the epoch.
 """
 
 from .batches import BatchPlan, Mixing, MouseBatches, parse
-from .sampler import EpochPosition, Sampler
+from .own import OwnPlans, Plan
+from .sampler import EpochPosition, MixedMice, Sampler
 from .windows import Trials, WindowChoice, Windows
 
 __all__ = [
     "BatchPlan",
+    "EpochPosition",
+    "MixedMice",
     "Mixing",
     "MouseBatches",
-    "EpochPosition",
+    "OwnPlans",
+    "Plan",
     "Sampler",
     "Trials",
     "WindowChoice",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import astuple, dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,15 @@ class MouseBatches:
     ----------
     mouse
         Which of the mice.
+    batch_size
+        Samples of a batch at most.
     shuffle
         Whether the order is random; that of the trials otherwise.
     drop_last
         Leave out batches with fewer samples.
+    groups
+        Rows of the trials that form a batch together, at the same frames; `trials` has one for each group then, whose
+        row is the number of the group. None for batches of any trials.
     """
 
     mouse: int
@@ -65,13 +70,32 @@ class MouseBatches:
     batch_size: int
     shuffle: bool
     drop_last: bool
+    groups: tuple[NDArray[np.int64], ...] | None = None
 
     def __len__(self) -> int:
         """Return the number of batches of a pass."""
+        if self.groups is not None:
+            return len(self.windows.lengths(self.trials))
         _, counts = np.unique(self.windows.lengths(self.trials), return_counts=True)
         return int(
             sum(count // self.batch_size if self.drop_last else -(-count // self.batch_size) for count in counts)
         )
+
+    @property
+    def facts(self) -> list[Any]:
+        """All that the batches depend on, but for the number of the pass."""
+        windows, trials = self.windows, self.trials
+        n_frames = None if trials.n_frames is None else trials.n_frames.tolist()
+        groups = None if self.groups is None else [rows.tolist() for rows in self.groups]
+        return [
+            self.batch_size,
+            self.shuffle,
+            self.drop_last,
+            *astuple(windows),
+            trials.rows.tolist(),
+            n_frames,
+            groups,
+        ]
 
     def one_pass(self, *key: int) -> list[BatchPlan]:
         """Return the batches of a pass through all samples.
@@ -89,6 +113,8 @@ class MouseBatches:
         key = (*key, self.mouse)
         samples = self.windows.samples(self.trials, _STARTS, *key)
         order = permutation(len(samples), _ORDER, *key) if self.shuffle else np.arange(len(samples))
+        if self.groups is not None:
+            return [self._plan_of_group(samples, place, self.groups) for place in order.tolist()]
         frames = samples.frames[order]
         found = list[NDArray[np.int64]]()
         for length in np.unique(frames):
@@ -101,14 +127,20 @@ class MouseBatches:
         frames = int(samples.frames[chosen[0]])
         return BatchPlan(self.mouse, samples.rows[chosen], samples.starts[chosen], frames, self.windows.stride)
 
+    def _plan_of_group(self, samples: Samples, place: int, groups: Sequence[NDArray[np.int64]]) -> BatchPlan:
+        rows = groups[samples.rows[place]]
+        starts = np.full(len(rows), samples.starts[place])
+        return BatchPlan(self.mouse, rows, starts, int(samples.frames[place]), self.windows.stride)
 
-Mixing = Literal["cycle", "sequential"] | Mapping[str, float] | Sequence[float]
-"""``cycle``, ``sequential``, or the weight of each mouse, by its name or letter or in the order of the mice."""
+
+MixingName = Literal["cycle", "sequential", "shuffled"]
+Mixing = MixingName | Mapping[str, float] | Sequence[float]
+"""How mice take turns, or the weight of each mouse, by its name or letter or in the order of the mice."""
 _MICE = 2  # what random numbers are for; others are in `batches`
-_ADVICE = "choose cycle, sequential, or a weight for each mouse"
+_ADVICE = f"choose {', '.join(get_args(MixingName))}, or a weight for each mouse"
 
 
-def turns(mixing: Literal["cycle", "sequential"] | NDArray[np.float64], sizes: Sequence[int], *key: int) -> list[int]:
+def turns(mixing: MixingName | NDArray[np.float64], sizes: Sequence[int], *key: int) -> list[int]:
     """Return which mouse each batch of an epoch is of.
 
     Parameters
@@ -118,7 +150,7 @@ def turns(mixing: Literal["cycle", "sequential"] | NDArray[np.float64], sizes: S
     sizes
         Batches of a pass of each mouse.
     *key
-        What the draws by weight depend on.
+        What the draws depend on.
 
     Examples
     --------
@@ -130,7 +162,8 @@ def turns(mixing: Literal["cycle", "sequential"] | NDArray[np.float64], sizes: S
     if isinstance(mixing, str):
         if mixing == "cycle":
             return list(range(len(sizes))) * max(sizes)
-        return [mouse for mouse, size in enumerate(sizes) for _ in range(size)]
+        each = np.repeat(np.arange(len(sizes)), sizes)
+        return (each if mixing == "sequential" else each[permutation(len(each), _MICE, *key)]).tolist()
     ends = np.cumsum(mixing / mixing.sum())
     drawn = np.searchsorted(ends, uniform(sum(sizes), _MICE, *key), side="right")
     # Rounding may leave the last end just below one.
@@ -150,7 +183,7 @@ def passes(turns: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[int, in
         yield mouse, *divmod(next(counters[mouse]), sizes[mouse])
 
 
-def parse(mixing: Mixing, names: Sequence[set[str]]) -> Literal["cycle", "sequential"] | NDArray[np.float64]:
+def parse(mixing: Mixing, names: Sequence[set[str]]) -> MixingName | NDArray[np.float64]:
     """Return how mice are mixed, weights as an array in the order of the mice.
 
     Parameters
@@ -164,7 +197,7 @@ def parse(mixing: Mixing, names: Sequence[set[str]]) -> Literal["cycle", "sequen
         It is no way of mixing, or does not have just one sound weight for each mouse.
     """
     if isinstance(mixing, str):
-        if mixing not in ("cycle", "sequential"):
+        if mixing not in get_args(MixingName):
             raise OptionError(Problem("mixing", f"no way of mixing mice is called {mixing!r}", _ADVICE))
         return mixing
     try:

@@ -31,7 +31,7 @@ def below(limits: NDArray[np.int64], *key: int) -> NDArray[np.int64]:
     return (uniform(len(limits), *key) * limits).astype(np.int64)
 
 
-WindowChoice = Literal["random", "every"]
+WindowChoice = Literal["random", "every", "phases"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ class Trials:
     rows: NDArray[np.int64]
     trial_ids: NDArray[np.int64]
     n_frames: NDArray[np.int64] | None
+
+    def places(self, trial_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where trials are among these; -1 for those that are not."""
+        order = np.argsort(self.trial_ids)
+        found = order[np.searchsorted(self.trial_ids[order], trial_ids).clip(max=len(order) - 1)]
+        return np.where(self.trial_ids[found] == trial_ids, found, -1)
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,18 @@ class Windows:
     stride
         Every how many frames of the recording one is taken.
     choice
-        ``random``: one window a trial, anywhere in it. ``every``: windows one behind another from the first frame;
-        the last one ends with the trial, and overlaps the one before where the length is no multiple.
+        ``random``: windows anywhere in a trial. ``every``: windows one behind another from the first frame; the last
+        one ends with the trial, and overlaps the one before where the length is no multiple. ``phases``: the same for
+        each of the first `stride` frames, so that every frame is in a sample.
     skip
         Frame of the trial that samples begin at, or behind.
     most
         Frames of a trial before which samples end, those that are skipped among them; None for all valid ones.
+    hop
+        Frames of the recording from one window to the next; None for those that the window covers, or with phases, that
+        all phases of it cover together.
+    per_trial
+        How many random windows a trial has.
     """
 
     frames: int | None
@@ -103,6 +115,8 @@ class Windows:
     choice: WindowChoice
     skip: int = 0
     most: int | None = None
+    hop: int | None = None
+    per_trial: int = 1
 
     @property
     def span(self) -> int:
@@ -115,6 +129,10 @@ class Windows:
         """
         return 1 if self.frames is None else (self.frames - 1) * self.stride + 1
 
+    @property
+    def _phases(self) -> int:
+        return self.stride if self.choice == "phases" else 1
+
     def check(self, trials: Trials) -> None:
         """Check that the window fits.
 
@@ -125,15 +143,14 @@ class Windows:
         """
         if trials.n_frames is None:
             if self != Windows(None, 1, self.choice):
-                advice = "leave window, stride, skip_frames and max_frames out"
+                advice = "leave out window, stride, samples_per_trial, skip_frames and max_frames"
                 raise OptionError(Problem(trials.label, "static trials have no frames", advice))
             return
-        short = np.flatnonzero(self._ends(trials.n_frames) - self.skip < self.span)
+        covered = self.span + self._phases - 1
+        short = np.flatnonzero(self._ends(trials.n_frames) - self.skip < covered)
         if short.size:
             first = f"trial {trials.trial_ids[short[0]]} has {trials.n_frames[short[0]]}"
-            what = (
-                f"{short.size} of {len(trials.rows)} trials are shorter than a window of {self.span} frames ({first})"
-            )
+            what = f"{short.size} of {len(trials.rows)} trials are shorter than a window of {covered} frames ({first})"
             if self.skip or self.most is not None:
                 what += f" from frame {self.skip}" + ("" if self.most is None else f" to {self.most}")
             raise OptionError(Problem(trials.label, what, "choose a shorter window, or other trials"))
@@ -150,35 +167,49 @@ class Windows:
             none = np.zeros(len(trials.rows), np.int64)
             return Samples(trials.rows, none, none)
         n_frames = self._ends(trials.n_frames) - self.skip
+        if self.frames is not None and self.choice == "random":
+            limits = np.repeat(n_frames, self.per_trial) - self.span + 1
+            starts = self.skip + below(limits, *key)
+            return Samples(np.repeat(trials.rows, self.per_trial), starts, np.full(len(starts), self.frames))
+        rows, n_frames = np.repeat(trials.rows, self._phases), np.repeat(n_frames, self._phases)
+        first = np.tile(np.arange(self._phases), len(trials.rows))
         if self.frames is None:
             # With a stride, as many frames as there are from the first on.
-            return Samples(trials.rows, np.full_like(trials.rows, self.skip), -(-n_frames // self.stride))
-        if self.choice == "random":
-            starts = self.skip + below(n_frames - self.span + 1, *key)
-            return Samples(trials.rows, starts, np.full(len(starts), self.frames))
-        counts = self._every(n_frames)
-        rows, last = np.repeat(trials.rows, counts), np.repeat(n_frames - self.span, counts)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Samples(rows, self.skip + np.minimum(within * self.span, last), np.full(len(rows), self.frames))
+            return Samples(rows, self.skip + first, -(-(n_frames - first) // self.stride))
+        last = first + (n_frames - self.span - first) // self._phases * self._phases
+        step = self.span + self._phases - 1 if self.hop is None else self.hop
+        counts = -(-(last - first) // step) + 1
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts = self.skip + np.minimum(np.repeat(first, counts) + within * step, np.repeat(last, counts))
+        return Samples(np.repeat(rows, counts), starts, np.full(len(starts), self.frames))
 
     def lengths(self, trials: Trials) -> NDArray[np.int64]:
         """Return how many frames each sample of a pass has; as `samples` does, but without random numbers."""
+        if trials.n_frames is None or self.frames is None or self.choice != "random":
+            return self.samples(trials).frames
+        return np.full(len(trials.rows) * self.per_trial, self.frames)
+
+    def room(self, trials: Trials, places: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many frames a sample from each start on has; below 1 where there is none.
+
+        Parameters
+        ----------
+        places
+            (n,) int64, of the trials.
+        starts
+            (n,) int64, the first frame.
+        """
         if trials.n_frames is None:
-            return np.zeros(len(trials.rows), np.int64)
-        n_frames = self._ends(trials.n_frames) - self.skip
-        if self.frames is None:
-            return -(-n_frames // self.stride)
-        many = len(trials.rows) if self.choice == "random" else int(self._every(n_frames).sum())
-        return np.full(many, self.frames)
+            return 1 - np.abs(starts)
+        left = self._ends(trials.n_frames[places]) - starts
+        enough = (starts >= self.skip) & (left >= self.span)
+        return np.where(enough, -(-left // self.stride) if self.frames is None else self.frames, 0)
 
     def used(self, n_frames: int) -> range:
         """Return the frames that samples may have, of trials of so many frames at most."""
         end = int(self._ends(np.array(n_frames)))
-        return range(self.skip, end, self.stride if self.frames is None else 1)
+        return range(self.skip, end, self.stride if self.frames is None and self.choice == "every" else 1)
 
     def _ends(self, n_frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the frame before which the samples of each trial end."""
         return n_frames if self.most is None else np.minimum(n_frames, self.most)
-
-    def _every(self, n_frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        return -(-n_frames // self.span)

@@ -15,7 +15,7 @@ from ...store.arguments import check_choice, check_count, check_flag, check_type
 from ..direct import Size
 from ..mouse import Mouse
 from ..normalization import Normalize
-from ..sampling import BatchPlan, EpochPosition, Mixing, Sampler, WindowChoice
+from ..sampling import BatchPlan, EpochPosition, Mixing, Plan, Sampler, WindowChoice
 from ..selection import Choice, Tier, as_names
 from .augmentation import Batches, BatchTransform, checked_transform, transformed, transformed_ahead
 from .batch import Batch
@@ -26,20 +26,22 @@ from .options import (
     DEFAULT_DTYPE,
     LABEL,
     Content,
+    Cutting,
     Dtype,
     Output,
-    Turns,
+    Ranks,
     Withheld,
     checked_order,
     checked_report,
     checked_resources,
     checked_size,
+    checked_turns,
     checked_windows,
     checked_withheld,
 )
 from .pipeline import Process, StreamStats
 from .ranks import Share, check_whole, checked_share, present_share
-from .selecting import checked_mice, make_sampler, select
+from .selecting import check_kinds, checked_mice, make_sampler, select
 from .targets import make_pipeline, make_target
 
 if TYPE_CHECKING:
@@ -60,14 +62,28 @@ class TrialLoader:
     batch_size
         Samples in a batch. All samples of a batch have the same number of frames; where whole trials differ in length,
         each length has batches of its own.
+    repeats
+        A batch is all chosen trials that show one stimulus, at the same frames, instead of `batch_size` samples: those
+        that `Mouse.repeats` finds, so that trials whose stimulus no other one shows are left out. Where they differ in
+        length, it ends with the shortest.
+    sampler
+        Gives the batches of an epoch in place of `shuffle`, `windows` and `mixing`: at each `iter` of it `Plan` after
+        `Plan`, of at most `batch_size` trials each. Its `set_epoch`, if it has one, is called with the number of the
+        epoch before. Resuming needs the same plans again of an epoch that has begun.
     window
         Frames of a sample, or its duration, such as ``"2s"`` or ``"500ms"``: as many frames as each mouse has in that
         time; None for all valid frames of a trial, or for static mice.
     stride
         Every how many frames of the recording one is taken: ``window=16, stride=2`` covers 31 frames.
     windows
-        ``random``: one window a trial and epoch, anywhere in it. ``every``: windows one behind another, the last one
-        ending with the trial. By default random with `shuffle`, every one without.
+        ``random``: anywhere in each trial. ``every``: windows one behind another, the last one ending with the trial.
+        ``phases``: the same from each of the first `stride` frames on, so that no frame is left out; also of whole
+        trials. By default random with `shuffle`, every one without.
+    hop
+        Frames of the recording, or duration, from one window to the next, which overlap if it is shorter than they are;
+        see `stitch`. Not of random windows: with it they are every one by default.
+    samples_per_trial
+        How many random windows of each trial an epoch has.
     skip_frames, max_frames
         Samples begin at this frame of a trial or behind it, and end before that one (of all frames, those skipped among
         them); by default they have all valid frames.
@@ -129,10 +145,15 @@ class TrialLoader:
     drop_last
         Leave out batches with fewer samples than `batch_size` (of whole trials those of each length), and those that do
         not suffice for all ranks. Otherwise the last ranks get the first batches of the epoch once more.
+    ranks
+        ``any``: the batches of an epoch come in its order, so that ranks may have different mice at a step. ``same``:
+        all ranks have the same mouse at each step, that of the first batch that is left.
     mixing
         ``cycle``: the mice take turns, and shorter ones start again until the longest ends. ``sequential``: one after
-        another. Or the weight of each, by name or letter or in their order: mice are drawn at random, as many batches
-        as all have together.
+        another. ``shuffled``: in random order, each batch of each mouse once. Or the weight of each, by name or letter
+        or in their order: mice are drawn at random, as many batches as all have together.
+    mixed_kinds
+        Whether there may be static and dynamic mice together.
     withheld
         What becomes of responses that are withheld: ``refuse``, or ``zeros``, which stand in their place.
     report
@@ -169,10 +190,14 @@ class TrialLoader:
         mice: Mouse | Sequence[Mouse],
         *,
         tier: Tier,
-        batch_size: int,
+        batch_size: int | None = None,
+        repeats: bool = False,
+        sampler: Iterable[Plan] | None = None,
         window: int | str | None = None,
         stride: int = 1,
         windows: WindowChoice | None = None,
+        hop: int | str | None = None,
+        samples_per_trial: int = 1,
         skip_frames: int = 0,
         max_frames: int | None = None,
         variables: Sequence[str] | str | None = None,
@@ -195,21 +220,28 @@ class TrialLoader:
         rank: int | None = None,
         world_size: int | None = None,
         drop_last: bool = False,
+        ranks: Ranks = "any",
         mixing: Mixing = "cycle",
+        mixed_kinds: bool = False,
         withheld: Withheld = "refuse",
         report: Callable[[str], object] | None = None,
     ) -> None:
         shuffle, drop_last = check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
-        self.mice, self._report, self._process = checked_mice(mice), checked_report(report), Process()
-        frames = checked_windows(self.mice, window, stride, windows, skip_frames, max_frames, shuffle=shuffle)
+        repeats = check_flag("repeats", repeats)
+        self.mice = checked_mice(mice)
+        check_kinds(self.mice, mixed=check_flag("mixed_kinds", mixed_kinds))
+        self._report, self._process = checked_report(report), Process()
+        cutting = Cutting(window, stride, windows, hop, samples_per_trial, skip_frames, max_frames)
+        frames = checked_windows(self.mice, cutting, shuffle=shuffle, planned=sampler is not None)
         self._share, self._own_seed = checked_share(rank, world_size), seed is not None
-        samples = checked_order(frames, Turns(mixing, drop_last), batch_size, seed, shuffle=shuffle)
+        turns = checked_turns(mixing, ranks, drop_last=drop_last)
+        samples = checked_order(frames, turns, batch_size, seed, sampler, shuffle=shuffle, repeats=repeats)
         resources = checked_resources(threads, memory, cache)
         chosen = None if variables is None else as_names(variables, "variables")
         added, hidden = as_names(channels, "channels"), checked_withheld(withheld)
         check_choice("order", order, get_args(MemoryOrder))
         sizes = checked_size("stimulus_size", stimulus_size), checked_size("crop", crop)
-        content = Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden, *sizes)
+        content = Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden, *sizes, repeats)
         selections, self._chosen = select(self.mice, content, frames), (content, frames)
         self._sampler = make_sampler(self.mice, selections, samples, self._share or Share())
         self._transform = checked_transform(transform)
@@ -221,7 +253,8 @@ class TrialLoader:
 
     def __len__(self) -> int:
         """Return how many batches of an epoch this process gets; of one that was loaded, until `iter`, what remains."""
-        return self._shared_sampler().steps_after(self._next.position if self._loaded else 0)
+        place = self._next if self._loaded else EpochPosition(self._next.epoch)
+        return self._shared_sampler().steps_after(place)
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the batches of the next epoch, or those that remain of one that was loaded.
@@ -243,9 +276,9 @@ class TrialLoader:
         """
         self._process.check()
         sampler, place = self._shared_sampler(), self._next
-        if not sampler.steps_after(place.position):
+        if not sampler.steps_after(place):
             place = EpochPosition(place.epoch + 1)
-        plans = itertools.islice(sampler.batches(place.epoch, place.position), 1)
+        plans = itertools.islice(sampler.batches(place), 1)
         ((batch, _),) = self._made(plans, StreamStats())
         return batch
 
@@ -265,7 +298,7 @@ class TrialLoader:
         dict
             Small, of plain values; the same on every rank. Batches count that were handed out.
         """
-        return self._place.to_state(self._fingerprint())
+        return self._sampler.to_state(self._place, self._names)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken: the next `iter` gives exactly the batches that remained.
@@ -276,8 +309,9 @@ class TrialLoader:
             It is of a loader with other arguments; only rank, world_size and what does not change the samples, such as
             memory or variables, may differ.
         """
+        place = self._sampler.from_state(state, self._names)
         self._latest, self._loaded = None, True
-        self._place = self._next = EpochPosition.from_state(state, self._fingerprint(), self._sampler.n_batches)
+        self._place = self._next = place
 
     @cached_property
     def transforms(self) -> Mapping[str, FittedTransform]:
@@ -327,7 +361,8 @@ class TrialLoader:
     def __repr__(self) -> str:
         """Return a one-line summary."""
         names = ", ".join(layout.short_name(mouse.name) for mouse in self.mice)
-        return f"<TrialLoader of {names}: {self._sampler.steps_after(0)} batches of {self._sampler.mice[0].batch_size}>"
+        steps = self._sampler.steps_after(EpochPosition(self._next.epoch))
+        return f"<TrialLoader of {names}: {steps} batches of {self._sampler.epochs.mice[0].batch_size}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as into a worker process."""
@@ -337,7 +372,7 @@ class TrialLoader:
     def _plans(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch before they are read; those that were asked for last are kept."""
         if self._known is None or self._known[0] != epoch:
-            self._known = epoch, list(self._shared_sampler().batches(epoch))
+            self._known = epoch, list(self._shared_sampler().batches(EpochPosition(epoch)))
         return self._known[1]
 
     def _shared_sampler(self) -> Sampler:
@@ -371,12 +406,10 @@ class TrialLoader:
         sampler, place, iteration = self._shared_sampler(), self._next, object()
         self._place, self._next, self._latest = place, EpochPosition(place.epoch + 1), iteration
         stats = self._stats = StreamStats(self._pipeline.threads)
-        world_size, n_batches = sampler.world_size, sampler.n_batches
-        plans = sampler.batches(place.epoch, place.position)
+        steps = sampler.steps(place)
         begun = time.perf_counter()
-        for batch, plan in self._made_ahead(plans, stats):
-            place = EpochPosition(place.epoch, min(n_batches, place.position + world_size))
-            self._stand_at(place, iteration)
+        for batch, plan in self._made_ahead(sampler.batches(place), stats):
+            self._stand_at(next(steps)[1], iteration)
             stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)
             stats.seconds = time.perf_counter() - begun
             yield batch
@@ -390,5 +423,6 @@ class TrialLoader:
         if self._latest is iteration:
             self._place = place
 
-    def _fingerprint(self) -> str:
-        return self._sampler.fingerprint([mouse.index.manifest.store_id for mouse in self.mice])
+    @property
+    def _names(self) -> list[str]:
+        return [mouse.index.manifest.store_id for mouse in self.mice]

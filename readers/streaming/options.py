@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, cast, get_args
@@ -16,7 +16,7 @@ from ...store.tasks import available_cores
 from ..direct import BFLOAT16, MAX_THREADS, Size
 from ..mouse import Mouse
 from ..normalization import Normalize
-from ..sampling import Mixing, WindowChoice, Windows
+from ..sampling import Mixing, Plan, WindowChoice, Windows
 from ..selection import Choice, Tier
 from .budget import Cache
 from .mouse_stream import MemoryOrder, Selection
@@ -28,6 +28,7 @@ Dtype = DtypeName | Mapping[str, DtypeName]
 """Data type of the values in a batch: of all variables, or of each that is named; float32 of those that are not."""
 DEFAULT_DTYPE: DtypeName = "float32"
 Withheld = Literal["refuse", "zeros"]
+Ranks = Literal["any", "same"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Content:
     Attributes
     ----------
     tier, trials, neurons, normalize, dtype, order, stimulus_size, crop
-        As in `TrialLoader`.
+        As in `TrialLoader`, and `repeats` too.
     variables, channels
         Names; None for all variables.
     hidden
@@ -55,6 +56,7 @@ class Content:
     hidden: bool = False
     stimulus_size: Size | None = None
     crop: Size | None = None
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,22 @@ class Turns:
 
     mixing: Mixing
     drop_last: bool
+    same_mouse: bool
 
 
 @dataclass(frozen=True)
 class Order:
-    """Which samples form a batch, in what order; attributes as in `TrialLoader`, windows of each mouse."""
+    """Which samples form a batch, in what order; attributes as in `TrialLoader`, windows of each mouse.
+
+    Without a batch size, all repeats of a stimulus are a batch.
+    """
 
     windows: Sequence[Windows]
     turns: Turns
-    batch_size: int
+    batch_size: int | None
     seed: int
     shuffle: bool
+    sampler: Iterable[Plan] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,32 +124,67 @@ def checked_withheld(withheld: Withheld) -> bool:
     return withheld == "zeros"
 
 
-def checked_windows(
-    mice: Sequence[Mouse],
-    window: int | str | None,
-    stride: int,
-    choice: WindowChoice | None,
-    skip_frames: int,
-    max_frames: int | None,
-    *,
-    shuffle: bool,
-) -> tuple[Windows, ...]:
+@dataclass(frozen=True)
+class Cutting:
+    """How samples are cut out of trials, as it was asked for; attributes as in `TrialLoader`."""
+
+    window: int | str | None
+    stride: int
+    windows: WindowChoice | None
+    hop: int | str | None
+    samples_per_trial: int
+    skip_frames: int
+    max_frames: int | None
+
+
+def checked_windows(mice: Sequence[Mouse], asked: Cutting, *, shuffle: bool, planned: bool) -> tuple[Windows, ...]:
     """Return which frames of a trial become samples, for each mouse.
+
+    Parameters
+    ----------
+    planned
+        Whether a sampler of one's own says where they begin.
 
     Raises
     ------
     OptionError
         An argument does not fit; or a duration is no whole number of frames of a mouse.
     """
-    stride = check_count("stride", stride, 1)
-    choice = ("random" if shuffle else "every") if choice is None else choice
+    stride, per_trial = check_count("stride", asked.stride), check_count("samples_per_trial", asked.samples_per_trial)
+    random = asked.hop is None and (shuffle or per_trial > 1)
+    choice = asked.windows or ("random" if random or planned else "every")
     check_choice("windows", choice, get_args(WindowChoice))
-    skip, most = check_count("skip_frames", skip_frames, 0), max_frames
+    skip, most = check_count("skip_frames", asked.skip_frames, 0), asked.max_frames
     most = None if most is None else check_count("max_frames", most)
-    if isinstance(window, str):
-        return tuple(Windows(_frames(mouse, window, stride), stride, choice, skip, most) for mouse in mice)
-    window = None if window is None else check_count("window", window, 1)
-    return (Windows(window, stride, choice, skip, most),) * len(mice)
+    _check_several(asked, choice, planned=planned)
+    if asked.window is None and choice == "random" and not planned:
+        choice = "every"  # the same of whole trials
+    found = list[Windows]()
+    for mouse in mice:
+        window = _frames(mouse, "window", asked.window, stride)
+        hop = _frames(mouse, "hop", asked.hop)
+        if choice == "phases" and hop is not None and hop % stride:
+            what = f"hop={hop} is no multiple of stride={stride}: phases would have the same windows"
+            raise OptionError(Problem(LABEL, what, f"choose hop={-(-hop // stride) * stride}, or windows='every'"))
+        found.append(Windows(window, stride, choice, skip, most, hop, per_trial))
+    return tuple(found)
+
+
+def _check_several(asked: Cutting, choice: WindowChoice, *, planned: bool) -> None:
+    """Check that what says how many windows a trial has goes with the other arguments."""
+    hop, many = asked.hop is not None, asked.samples_per_trial > 1
+    if planned and (hop or many or asked.windows is not None):
+        name = "hop" if hop else "samples_per_trial" if many else "windows"
+        raise OptionError(Problem(LABEL, f"{name} and sampler do not go together", "leave one of them out"))
+    if asked.window is None and (hop or many):
+        what = f"{'hop' if hop else 'samples_per_trial'} needs a window"
+        raise OptionError(Problem(LABEL, what, "give one, such as window=80, or leave it out"))
+    if hop and choice == "random":
+        what = f"hop={asked.hop!r} does not go with random windows"
+        raise OptionError(Problem(LABEL, what, "choose windows='every' or 'phases', or samples_per_trial"))
+    if many and choice != "random":
+        what = f"samples_per_trial={asked.samples_per_trial} needs random windows"
+        raise OptionError(Problem(LABEL, what, "choose windows='random', or leave it out; hop makes windows overlap"))
 
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s)")
@@ -150,38 +192,68 @@ _ROUNDED = 0.05
 """The part of a frame that a duration may be off: 16 frames of 30 Hz are written as 533ms."""
 
 
-def _frames(mouse: Mouse, window: str, stride: int) -> int:
-    """Return how many frames, every `stride` of which are taken, last as long as a text says."""
-    found = _DURATION.fullmatch(window)
+def _frames(mouse: Mouse, name: str, given: int | str | None, stride: int = 1) -> int | None:
+    """Return a number of frames, or how many, every `stride` of which are taken, last as long as a text says."""
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        return check_count(name, given)
+    found = _DURATION.fullmatch(given)
     if found is None:
-        refuse("window", "a number of frames, or a duration such as '2s' or '500ms'", window)
+        refuse(name, "a number of frames, or a duration such as '2s' or '500ms'", given)
     seconds, rate = float(found[1]) / (1000 if found[2] == "ms" else 1), mouse.frame_rate
     if rate is None:
         unknown = "static trials have no frames" if mouse.kind == "static" else "no one frame rate is known"
-        advice = "leave window out" if mouse.kind == "static" else "give a number of frames"
-        raise OptionError(Problem(str(mouse.path), f"window={window!r}: {unknown}", advice))
+        advice = f"leave {name} out" if mouse.kind == "static" else "give a number of frames"
+        raise OptionError(Problem(str(mouse.path), f"{name}={given!r}: {unknown}", advice))
     exact = seconds * rate / stride
     number = max(1, round(exact))
     if abs(number - exact) > _ROUNDED:
         taken = "" if stride == 1 else f" with stride={stride}"
-        what = f"window={window!r}{taken} is no whole number of frames ({exact:.6g} at {rate:g} Hz)"
-        raise OptionError(Problem(str(mouse.path), what, f"give window={number} ({number * stride / rate:.4g} s)"))
+        what = f"{name}={given!r}{taken} is no whole number of frames ({exact:.6g} at {rate:g} Hz)"
+        raise OptionError(Problem(str(mouse.path), what, f"give {name}={number} ({number * stride / rate:.4g} s)"))
     return number
 
 
+def checked_turns(mixing: Mixing, ranks: Ranks, *, drop_last: bool) -> Turns:
+    """Return how mice, and processes, take turns.
+
+    Raises
+    ------
+    OptionError
+        There is no such way for ranks; those of mixing are checked with the mice.
+    """
+    check_choice("ranks", ranks, get_args(Ranks))
+    return Turns(mixing, drop_last, ranks == "same")
+
+
 def checked_order(
-    windows: Sequence[Windows], turns: Turns, batch_size: int, seed: int | None, *, shuffle: bool
+    windows: Sequence[Windows],
+    turns: Turns,
+    batch_size: int | None,
+    seed: int | None,
+    sampler: Iterable[Plan] | None,
+    *,
+    shuffle: bool,
+    repeats: bool,
 ) -> Order:
     """Return which samples form a batch, in what order.
 
     Raises
     ------
     OptionError
-        A number does not fit, or there is no torch to take the seed from.
+        An argument does not fit the others, or there is no torch to take the seed from.
     """
-    batch_size = check_count("batch_size", batch_size, 1)
+    if repeats and batch_size is not None:
+        what = f"batch_size={batch_size!r} and repeats do not go together: all repeats of a stimulus are a batch"
+        raise OptionError(Problem(LABEL, what, "leave one of them out"))
+    wrong = {"repeats": repeats, "shuffle": shuffle, "mixing": turns.mixing != "cycle"}
+    if sampler is not None and any(wrong.values()):
+        name = next(name for name, given in wrong.items() if given)
+        raise OptionError(Problem(LABEL, f"{name} and sampler do not go together", "leave one of them out"))
+    size = None if repeats else check_count("batch_size", batch_size)
     seed = _torch_seed() if seed is None else check_count("seed", seed, 0)
-    return Order(windows, turns, batch_size, seed, shuffle)
+    return Order(windows, turns, size, seed, shuffle, sampler)
 
 
 def _torch_seed() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ...store.layout import Variable
 from ..direct import BFLOAT16
 from ..mouse import Mouse
 from ..normalization import Used, affines
-from ..sampling import MouseBatches, Sampler, Trials, Windows, parse
+from ..sampling import MixedMice, MouseBatches, OwnPlans, Sampler, Trials, Windows, parse
 from ..selection import POSITION, Choice, check_once, is_several
 from .mouse_stream import Selection
 from .options import LABEL, Content, Order, check_dtypes, dtypes_of
@@ -36,6 +37,19 @@ def checked_mice(mice: Any) -> list[Mouse]:
     if not found:
         raise OptionError(Problem(LABEL, "no mice are given", "give at least one"))
     return found
+
+
+def check_kinds(mice: Sequence[Mouse], *, mixed: bool) -> None:
+    """Check that all mice are static, or all dynamic, unless they may be mixed.
+
+    Raises
+    ------
+    OptionError
+        They are not.
+    """
+    if not mixed and (other := [mouse for mouse in mice if mouse.kind != mice[0].kind]):
+        what = f"{other[0].kind}, where {mice[0].path} is {mice[0].kind}: their batches have other variables and axes"
+        raise OptionError(Problem(str(other[0].path), what, "choose mice of one kind, or mixed_kinds=True"))
 
 
 def select(mice: Sequence[Mouse], content: Content, windows: Sequence[Windows]) -> list[Selection]:
@@ -60,25 +74,49 @@ def make_sampler(mice: Sequence[Mouse], selections: Sequence[Selection], order: 
     Raises
     ------
     OptionError
-        A mouse, or a rank, would get no batch.
+        A mouse, or a rank, would get no batch; or a sampler of one's own asks for what is not there.
     """
     turns = order.turns
-    batches = [
-        MouseBatches(
-            number,
-            _trials(mouse, np.sort(one.rows) if order.shuffle else one.rows),
-            windows,
-            order.batch_size,
-            order.shuffle,
-            turns.drop_last,
-        )
-        for number, (mouse, one, windows) in enumerate(zip(mice, selections, order.windows, strict=True))
-    ]
+    each = zip(mice, selections, order.windows, strict=True)
+    batches = [_batches(number, mouse, one.rows, windows, order) for number, (mouse, one, windows) in enumerate(each)]
     known = [{mouse.name, layout.short_name(mouse.name)} | {mouse.letter or mouse.name} for mouse in mice]
-    mixing = parse(turns.mixing, known)
-    found = Sampler(batches, mixing, order.seed, share.rank, share.world_size, turns.drop_last)
+    epochs = (
+        MixedMice(batches, parse(turns.mixing, known), order.seed)
+        if order.sampler is None
+        else OwnPlans(order.sampler, batches, known)
+    )
+    # Of one mouse, ranks have the same one anyway.
+    found = Sampler(epochs, share.rank, share.world_size, turns.drop_last, turns.same_mouse and len(mice) > 1)
     found.check()
     return found
+
+
+def _batches(number: int, mouse: Mouse, rows: NDArray[np.int64], windows: Windows, order: Order) -> MouseBatches:
+    """Return the batches of a mouse: of any samples, or of all repeats of a stimulus."""
+    settings = order.shuffle, order.turns.drop_last and order.sampler is None
+    if order.batch_size is not None:
+        trials = _trials(mouse, np.sort(rows) if order.shuffle else rows)
+        return MouseBatches(number, trials, windows, order.batch_size, *settings)
+    groups = _repeated(mouse, rows)
+    trials = _trials(mouse, np.array([group[0] for group in groups]))
+    trials = replace(trials, rows=np.arange(len(groups)))
+    if mouse.recording.n_frames is not None:
+        # As by `Repeats`, frames are those that all repeats have.
+        shortest = [int(mouse.recording.n_frames[group].min()) for group in groups]
+        trials = replace(trials, n_frames=np.array(shortest))
+    return MouseBatches(number, trials, windows, max(map(len, groups)), *settings, groups)
+
+
+def _repeated(mouse: Mouse, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Return, for each stimulus that several trials show, the rows of these."""
+    ids = mouse.recording.trial_ids
+    try:
+        return tuple(np.searchsorted(ids, group) for group in mouse.repeats(trials=ids[rows]).values())
+    except OptionError as error:
+        advice = (
+            "choose others, or a sampler of Plans of mouse.repeats(max_difference=1): repeats may differ by rounding"
+        )
+        raise OptionError(replace(one, advice=advice) for one in error.problems) from None
 
 
 def _select(
@@ -87,6 +125,7 @@ def _select(
     """Return what of a mouse is streamed."""
     rows = mouse.rows(tier=content.tier, trials=trials)
     check_once(str(mouse.path), layout.TRIAL_ID, mouse.recording.trial_ids[rows])
+    rows = np.concatenate(_repeated(mouse, rows)) if content.repeats else rows
     variables, channels = content.variables, content.channels
     variables = mouse.variables if variables is None else variables
     if not variables:

@@ -12,7 +12,7 @@ from ...store.arguments import check_choice
 from ...store.memory import allocate
 from ..direct import BFLOAT16
 from ..mouse import Mouse
-from ..sampling import BatchPlan, MouseBatches, Sampler
+from ..sampling import BatchPlan, Sampler
 from .augmentation import AHEAD
 from .batch import Batch
 from .budget import plan_memory
@@ -112,7 +112,7 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
         A shard is missing or damaged, or the store was replaced since the mouse was opened.
     """
     streams = [MouseStream(mouse, one) for mouse, one in zip(mice, target.selections, strict=True)]
-    slot = mapped(max(_slot_nbytes(stream, one) for stream, one in zip(streams, sampler.mice, strict=True)))
+    slot = mapped(max(one.slot_nbytes(*sampler.epochs.largest(mouse)) for mouse, one in enumerate(streams)))
     threads = resources.threads
     budget = plan_memory(resources.memory, streams, slot, threads, resources.cache, target.in_transfer)
     for stream, kept in zip(streams, budget.kept, strict=True):
@@ -120,9 +120,3 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
     # Slots that a device copies from come back, often together: to pin fresh ones instead would take long.
     limit = budget.ahead + 1 + (0 if target.in_threads else target.in_transfer)
     return Pipeline(streams, BufferPool(slot, limit, target.allocate), threads, budget.ahead)
-
-
-def _slot_nbytes(stream: MouseStream, batches: MouseBatches) -> int:
-    """Return the bytes of the largest batch of a mouse."""
-    lengths = batches.windows.lengths(batches.trials)
-    return stream.slot_nbytes(min(batches.batch_size, len(lengths)), int(lengths.max()))
