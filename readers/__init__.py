@@ -31,6 +31,7 @@ __all__ = [
     "open_mice",
     "open_mouse",
     "save_statistics",
+    "stitch",
     "summarize",
     "train_statistics",
     "trial_figure",
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .repeats import Repeats
     from .sampling import Plan
     from .statistics_files import save_statistics
-    from .streaming import Batch, FittedTransform, ForkedError, StreamStats, TrialLoader
+    from .streaming import Batch, FittedTransform, ForkedError, StreamStats, TrialLoader, stitch
     from .tier_statistics import train_statistics
     from .transforms import (
         ByStatistics,
@@ -91,6 +92,7 @@ else:
             "open_mice": ".opening",
             "open_mouse": ".opening",
             "save_statistics": ".statistics_files",
+            "stitch": ".streaming",
             "summarize": ".opening",
             "train_statistics": ".tier_statistics",
             "trial_figure": ".figure",

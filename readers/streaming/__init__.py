@@ -4,6 +4,7 @@ from .batch import Batch
 from .fitted import FittedTransform
 from .loader import TrialLoader
 from .pipeline import ForkedError, StreamStats
+from .stitching import stitch
 
 __all__ = [
     "Batch",
@@ -11,4 +12,5 @@ __all__ = [
     "ForkedError",
     "StreamStats",
     "TrialLoader",
+    "stitch",
 ]

@@ -94,7 +94,7 @@ def _apply(transform: BatchTransform, batch: Batch, plan: BatchPlan) -> Batch:
     if wrong:
         what = f"{wrong[0]} has {sizes[wrong[0]]} samples (expected {len(plan)})"
         raise OptionError(Problem("transform", what, "leave the size of the batch as it is"))
-    return Batch(values, mouse=batch.mouse, tier=batch.tier)
+    return batch.with_values(values)
 
 
 def _samples(value: Any) -> int | None:

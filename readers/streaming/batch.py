@@ -35,6 +35,10 @@ class Batch(MutableMapping[str, Any]):
         Name of the recording.
     tier
         The tier of each sample.
+    n_frames
+        Valid frames of the trial of each sample.
+    frames, stride
+        Frames of each sample, and every how many of the recording one is taken.
 
     Attributes
     ----------
@@ -42,6 +46,10 @@ class Batch(MutableMapping[str, Any]):
         Name of the recording; None in what other libraries made of values alone.
     tier
         (B,) words; None there, and in what a pytree's functions made, which may have changed the samples.
+    n_frames
+        (B,) numbers; None where `tier` is, and of static mice.
+    frames, stride
+        Numbers; 0 and 1 where they are not known, and of static mice.
 
     Notes
     -----
@@ -55,8 +63,12 @@ class Batch(MutableMapping[str, Any]):
         *,
         mouse: str | None = None,
         tier: tuple[str, ...] | None = None,
+        n_frames: tuple[int, ...] | None = None,
+        frames: int = 0,
+        stride: int = 1,
     ) -> None:
-        self._values, self.mouse, self.tier = dict(values), mouse, tier
+        self._values, self.mouse, self.tier, self.n_frames = dict(values), mouse, tier, n_frames
+        self.frames, self.stride = frames, stride
         # At each: they may be imported at any time.
         _register_pytree()
 
@@ -94,7 +106,12 @@ class Batch(MutableMapping[str, Any]):
 
     def __copy__(self) -> Batch:
         """Return a batch of the same values; what is put into one of them is not in the other."""
-        return Batch(self._values, mouse=self.mouse, tier=self.tier)
+        return self.with_values(self._values)
+
+    def with_values(self, values: Mapping[str, Any]) -> Batch:
+        """Return a batch of other values of the same samples."""
+        known = {name: getattr(self, name) for name in ("mouse", "tier", "n_frames", "frames", "stride")}
+        return Batch(values, **known)
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -119,8 +136,7 @@ class Batch(MutableMapping[str, Any]):
         if not all(hasattr(value, "to") for value in self.values()):
             what = f"numpy arrays cannot be moved to {device}"
             raise OptionError(Problem("batch", what, "choose output='torch', or hand them to what puts arrays there"))
-        moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self.items()}
-        return Batch(moved, mouse=self.mouse, tier=self.tier)
+        return self.with_values({name: value.to(device, non_blocking=non_blocking) for name, value in self.items()})
 
     def point(self, *names: str) -> Any:
         """Return values as a named tuple, as public loaders of the field have them; memory is shared.

@@ -221,7 +221,11 @@ class MouseStream:
 
     def attributes(self, plan: BatchPlan) -> dict[str, Any]:
         """Return what a batch says of its samples in words."""
-        return {"mouse": self.mouse.name, "tier": tuple(self.mouse.recording.tiers[plan.rows].tolist())}
+        recording = self.mouse.recording
+        n_frames = None if recording.n_frames is None else tuple(recording.n_frames[plan.rows].tolist())
+        tier = tuple(recording.tiers[plan.rows].tolist())
+        known = {"mouse": self.mouse.name, "tier": tier, "n_frames": n_frames}
+        return known | {"frames": plan.frames, "stride": plan.stride}
 
     def _shapes(self, samples: int, frames: int) -> dict[str, tuple[int, ...]]:
         shapes = {name: (samples, *one.shape(frames)) for name, one in self._streamed.items()}
