@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,12 +30,14 @@ from ..store.arguments import check_choice, check_type
 from ..store.folder import stores_in
 from ..store.manifest import VALUES_ALGORITHM
 from ..store.paths import read_path
-from ..store.tasks import available_cores
+from ..store.tasks import Threads, available_cores
 from .leaks import describe_leaks, find_leaks
 from .mouse import Mouse
 from .recording import Recording, recording_of
 
 Check = Literal["quick", "full"]
+_AT_ONCE = 8
+"""Stores that are opened at once: where files are far away, most of the time is waiting."""
 
 
 def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
@@ -107,15 +110,21 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     stores = _stores(read_path(paths)) if isinstance(paths, (str, os.PathLike)) else list(map(read_path, paths))
     if not stores:
         raise OptionError(Problem("open_mice", "no stores are given", "give at least one, or a folder of them"))
-    mice, errors = list[Mouse](), list[TrialpackError]()
-    for store in stores:
-        try:
-            mice.append(open_mouse(store, check))
-        except (StoreFormatError, CorruptStoreError, ResourceError) as error:
-            errors.append(error)
+    # To check one store in full takes all cores.
+    threads = Threads(min(_AT_ONCE, len(stores)) if check == "quick" else 0)
+    found = threads.run(partial(_opened, store, check) for store in stores)
+    errors = [one for one in found if not isinstance(one, Mouse)]
     if errors:
         raise type(errors[0])(problem for error in errors for problem in error.problems)
-    return mice
+    return [one for one in found if isinstance(one, Mouse)]
+
+
+def _opened(store: Path, check: Check) -> Mouse | TrialpackError:
+    """Return a mouse, or what is wrong with its store."""
+    try:
+        return open_mouse(store, check)
+    except (StoreFormatError, CorruptStoreError, ResourceError) as error:
+        return error
 
 
 def _stores(folder: Path) -> list[Path]:

@@ -119,12 +119,12 @@ def read_index(
     for name, document in found.items():
         path = name.removesuffix(layout.METADATA).rstrip("/")
         if (document or {}).get("node_type") == "group":
-            if not is_group(document):
+            if not is_group(document, documents[name]):
                 problems.append(_unknown(root, name, "describes a group"))
             continue
         if not path:
             continue
-        array = parse_array(path, document)
+        array = parse_array(path, document, documents[name])
         if array is None:
             problems.append(_unknown(root, name, "describes an array"))
         else:

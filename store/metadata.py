@@ -57,22 +57,33 @@ def array_document(layout: ArrayLayout) -> dict[str, Any]:
     }
 
 
-def parse_array(path: str, document: Any) -> ArrayLayout | None:
-    """Return the layout that an array's metadata describes; None unless this format would write just that document."""
+def parse_array(path: str, document: Any, data: bytes = b"") -> ArrayLayout | None:
+    """Return the layout that an array's metadata describes; None unless this format would write just that document.
+
+    Parameters
+    ----------
+    data
+        What the document was read from.
+    """
     try:
         layout = _read_array(path, document)
-        # As bytes: to Python, True and 1.0 are equal to 1.
-        return layout if layout is not None and to_json(array_document(layout)) == to_json(document) else None
+        return layout if layout is not None and _is_same(array_document(layout), document, data) else None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
 
 
-def is_group(document: Any) -> bool:
-    """Return whether a document is just what this format would write of a group with its attributes."""
+def is_group(document: Any, data: bytes = b"") -> bool:
+    """Return whether a document is just what this format would write of a group with its attributes; as above."""
     try:
-        return to_json(group_document(document["attributes"])) == to_json(document)
+        return _is_same(group_document(document["attributes"]), document, data)
     except (KeyError, TypeError, ValueError):
         return False
+
+
+def _is_same(expected: dict[str, Any], document: Any, data: bytes) -> bool:
+    """Compare documents as bytes: to Python, True and 1.0 are equal to 1."""
+    written = to_json(expected)
+    return written == data or written == to_json(document)
 
 
 def _read_array(path: str, document: Any) -> ArrayLayout | None:

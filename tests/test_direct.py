@@ -591,12 +591,15 @@ def test_a_store_that_was_removed_is_refused(replaceable: Any) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("may", [0, 3, 1000])
-def test_no_more_files_stay_open_than_may(stores: Stores, may: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("may", "folder"), [(0, 1), (3, 1), (1000, 1), (0, 0), (3, 0)])
+def test_no_more_files_stay_open_than_may(
+    stores: Stores, may: int, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The others are opened for each use; all is read right, and nothing stays open behind the loader."""
     mouse, recorded = stores("dynamic", "fast", "small shards")
     gc.collect()  # loaders of other tests would give back what they had to this test's number
     monkeypatch.setattr("trialpack.readers.direct.store_files._open", threading.Semaphore(may))
+    monkeypatch.setattr("trialpack.readers.direct.store_files._folders", threading.Semaphore(folder))
     shards, before, most = sum(array.files for array in mouse.recording.arrays.values()), open_files(), 0
     assert shards > 20
     loader = TrialLoader(mouse, tier=None, batch_size=3, output="numpy", cache="none", threads=2, shuffle=True)
@@ -604,12 +607,13 @@ def test_no_more_files_stay_open_than_may(stores: Stores, may: int, monkeypatch:
         for batch in loader:
             assert_batch(batch, recorded)
             most = max(most, open_files() - before)
-    folder, threads, manifest, counting = 1, 2, 1, 1
+    threads, manifest, counting = 2 if folder else 4, 1, 1
     assert most <= min(may, shards + manifest) + folder + threads + counting
     del loader, batch
     assert open_files() == before
     for _ in range(may):
         assert sys.modules["trialpack.readers.direct.store_files"]._open.acquire(blocking=False)
+    assert sys.modules["trialpack.readers.direct.store_files"]._folders.acquire(blocking=False) == bool(folder)
 
 
 FEW_FILES = """

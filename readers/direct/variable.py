@@ -23,8 +23,6 @@ from .store_files import StoreFiles
 Array = NDArray[Any]
 MAX_THREADS = 16
 """More that read do not help: what they share is the memory's speed."""
-_SPAN_NBYTES = 144
-"""Bytes of a list of two numbers."""
 
 
 class Frames(NamedTuple):
@@ -133,7 +131,8 @@ class StreamedVariable:
         assert self.array.shard is not None
         self._rows_per_shard = self.array.shard[0]
         self._names = [self.array.shard_path(number) for number in range(self.array.files)]
-        self._spans: list[list[int]] = np.concatenate([self._read_spans(n) for n in range(len(self._names))]).tolist()
+        # An array: lists of numbers would take nine times the memory, of hundreds of mice more than batches.
+        self._spans = np.concatenate([self._read_spans(n) for n in range(len(self._names))])
         self._per_group = math.prod(self.array.chunks_per_shard[1:])
         # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
         plain = self._neurons is None and pictures is None
@@ -170,7 +169,7 @@ class StreamedVariable:
 
     def scratch_nbytes(self, frames: int) -> int:
         """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
-        largest = max((size for _, size in self._spans), default=0)
+        largest = int(self._spans[:, 1].max(initial=0))
         sample = [] if self._moved is None else [math.prod(self.shape(frames)) * self.dtype.itemsize]
         block = self._shape(self._stored_axes, self.chunk_frames)
         changing = 0 if self._change is None else self._change.scratch_nbytes(block)
@@ -179,7 +178,7 @@ class StreamedVariable:
     @property
     def held_nbytes(self) -> int:
         """Bytes that are held in any case: where the chunks are, and what values are normalized by."""
-        return len(self._spans) * _SPAN_NBYTES + (0 if self._change is None else self._change.nbytes)
+        return self._spans.nbytes + (0 if self._change is None else self._change.nbytes)
 
     def shape(self, frames: int) -> tuple[int, ...]:
         """Return the shape of a sample with so many frames, in the order of `axes`."""
@@ -257,7 +256,7 @@ class StreamedVariable:
     ) -> None:
         """Read a sample that is one chunk straight into memory: an image or its responses, and quickly many of them."""
         if outs[0].flags.c_contiguous:
-            self._chunks.read_into(descriptor, self._spans[rows[0]], outs[0], scratch)
+            self._chunks.read_into(descriptor, self._spans[rows[0]].tolist(), outs[0], scratch)
         else:
             self._read_blocks(descriptor, rows, frames, outs, scratch)
 
@@ -266,7 +265,7 @@ class StreamedVariable:
     ) -> None:
         group = rows[0] // self.rows_per_chunk
         for block in self._blocks(frames):
-            span = self._spans[group * self._per_group + block.number]
+            span: list[int] = self._spans[group * self._per_group + block.number].tolist()
             target = cut(outs[0], self._frame_axis, block.place)
             if self._in_place and block.whole and target.flags.c_contiguous:
                 self._chunks.read_into(descriptor, span, target, scratch)
