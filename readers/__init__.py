@@ -9,6 +9,7 @@ __all__ = [
     "Batch",
     "ByStatistics",
     "Constants",
+    "Description",
     "DivideByStd",
     "FieldLoader",
     "FieldNormalization",
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from .repeats import Repeats
     from .sampling import Plan
     from .statistics_files import save_statistics
-    from .streaming import Batch, FittedTransform, ForkedError, StreamStats, TrialLoader, stitch
+    from .streaming import Batch, Description, FittedTransform, ForkedError, StreamStats, TrialLoader, stitch
     from .tier_statistics import train_statistics
     from .transforms import (
         ByStatistics,
@@ -70,6 +71,7 @@ else:
             "Batch": ".streaming",
             "ByStatistics": ".transforms",
             "Constants": ".transforms",
+            "Description": ".streaming",
             "DivideByStd": ".transforms",
             "FieldLoader": ".field",
             "FieldNormalization": ".transforms",

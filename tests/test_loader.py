@@ -629,7 +629,7 @@ def test_variables_are_kept_only_beside_some_batches(dynamic: Mouse) -> None:
         pipeline = TrialLoader(dynamic, **options, memory=memory)._pipeline
         (stream,) = pipeline.streams
         kept = [name for name, reader in stream._readers.items() if isinstance(reader, CachedVariable)]
-        assert pipeline.ahead >= 4 or len(kept) in (0, len(stream.names))
+        assert pipeline.budget.ahead >= 4 or len(kept) in (0, len(stream.names))
         kept_some += 0 < len(kept) < len(stream.names)
     assert kept_some
 
@@ -1039,3 +1039,37 @@ def test_batches_are_at_most_as_large_as_asked(static: Mouse) -> None:
     assert math.ceil(40 / 7) == len(load(static, batch_size=7))
     assert [len(batch["trial_id"]) for batch in load(static, batch_size=7)] == [7] * 5 + [5]
     assert [len(batch["trial_id"]) for batch in load(static, batch_size=7, drop_last=True)] == [7] * 5
+
+
+# What is told before
+
+
+def test_a_description(packed: dict[str, Mouse]) -> None:
+    """It uses up no batch, tells what an epoch is, and how fast it comes."""
+    mice = [packed["dynamic"], packed["float64"]]
+    loader = load(mice, window=50, shuffle=True, mixing="shuffled")
+    expected = places(load(mice, window=50, shuffle=True, mixing="shuffled"))
+    found = loader.describe(probe=3)
+    assert (found.mice, found.batches, found.samples) == (2, len(expected), sum(len(ids) for _, ids, _ in expected))
+    assert loader.state_dict()["position"] == 0 and places(loader) == expected
+    assert found.nbytes > sum(batch.videos.nbytes + batch.responses.nbytes for batch in loader)
+    assert found.probe is not None and found.probe.batches == 3 and found.samples_per_second > 0
+    assert found.whole and found.limit in LIMITS - {"consumer"}
+    text = str(found)
+    assert f"{found.samples} samples of 2 mice in {found.batches} batches" in text and "kept: everything" in text
+    assert re.search(r"expected: \d+ samples a second in the first 3 batches, limited by the \w+", text)
+
+
+def test_a_description_of_what_is_not_kept(dynamic: Mouse) -> None:
+    small = load(dynamic, batch_size=1, window=30, cache="none", threads=1)
+    found = small.describe(probe=0)
+    assert found.probe is found.samples_per_second is found.limit is None and "expected" not in str(found)
+    assert not found.whole and "kept: behavior of 1 mice, pupil_center of 1 mice" in str(found)
+    assert found.budget.held_nbytes + found.budget.ahead * found.budget.slot_nbytes < 2**30
+    iterator = iter(small)
+    next(iterator)
+    again = load(dynamic, batch_size=1, window=30)
+    again.load_state_dict(small.state_dict())
+    assert again.describe().samples == len(again) == found.samples - 1
+    with pytest.raises(OptionError, match="^probe: expected a whole number of at least 0, found -1"):
+        small.describe(probe=-1)

@@ -1,5 +1,6 @@
 """Which batches a process takes of an epoch: its share, or all if asked to, and never another's by mistake."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def trials(loader: TrialLoader) -> list[int]:
 
 
 def take_part(monkeypatch: pytest.MonkeyPatch, rank: int, world_size: int) -> None:
-    """Have `torch.distributed` say that it is initialized."""
+    """Have `torch.distributed` say that it is initialized, with a store of its own."""
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(torch.distributed.distributed_c10d, "_get_default_store", lambda: store)
     for name, value in {"is_initialized": True, "get_rank": rank, "get_world_size": world_size}.items():
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
 
@@ -91,6 +94,42 @@ def test_ranks_too_many_for_an_epoch_are_refused(mouse: Mouse, monkeypatch: pyte
     for _ in range(2):
         with pytest.raises(OptionError, match="12 batches do not suffice for 13 ranks"):
             iter(loader)
+
+
+DISAGREE: dict[str, tuple[dict[str, Any], str]] = {
+    "seed": ({"seed": 1}, "another process has other mice, trials, .* seed or plans; make alike loaders"),
+    "batch size": ({"batch_size": 2}, "another process has other mice, trials"),
+    "trials": ({"trials": [0]}, "another process has other mice, trials"),
+}
+
+
+@pytest.mark.parametrize("case", DISAGREE)
+def test_ranks_that_disagree_are_refused(mouse: Mouse, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """The second to begin an epoch learns of it, as the processes of one machine come one after the other."""
+    options, text = DISAGREE[case]
+    take_part(monkeypatch, 0, 2)
+    monkeypatch.setattr("trialpack.readers.streaming.ranks._begun", itertools.count())
+    assert trials(load(mouse, shuffle=True))
+    monkeypatch.setattr("trialpack.readers.streaming.ranks._begun", itertools.count())
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    with pytest.raises(OptionError, match=text):
+        trials(load(mouse, **{"shuffle": True} | options))
+    # One that was told its rank is none of theirs.
+    assert trials(load(mouse, shuffle=True, rank=0, world_size=1, **options))
+
+
+def test_ranks_in_other_epochs_are_refused(mouse: Mouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_part(monkeypatch, 0, 2)
+    monkeypatch.setattr("trialpack.readers.streaming.ranks._begun", itertools.count())
+    for _ in range(2):
+        trials(load(mouse, shuffle=True))
+    monkeypatch.setattr("trialpack.readers.streaming.ranks._begun", itertools.count())
+    loader = load(mouse, shuffle=True)
+    trials(loader)
+    with pytest.raises(
+        OptionError, match="this process begins epoch 1 from batch 0 on, another one epoch 0 from batch 0"
+    ):
+        trials(loader)
 
 
 def test_a_seed_that_may_differ_among_ranks_is_refused(mouse: Mouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,22 @@ from ..streaming.selecting import checked_mice, of_each
 from .datasets import FieldMouse, MouseDataset, TierDataset
 from .styles import STYLES, Style, StyleName
 
-_OWN = {"self", "mice", "tier", "trials", "repeats", "sampler", "shuffle", "windows", "mixing", "output", "withheld"}
-_OWN |= {"mixed_kinds", "ranks", "report"}
+_OWN = {
+    "self",
+    "mice",
+    "tier",
+    "trials",
+    "repeats",
+    "sampler",
+    "shuffle",
+    "windows",
+    "mixing",
+    "mixed_kinds",
+    "ranks",
+    "output",
+    "withheld",
+    "report",
+}
 """Arguments of `TrialLoader` that are not given."""
 DEFAULT_MEMORY = "4GiB"
 

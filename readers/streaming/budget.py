@@ -27,6 +27,8 @@ class Budget:
 
     Attributes
     ----------
+    held_nbytes
+        What is held in any case: indexes of stores, what values are normalized by, scratch of threads.
     kept
         Names of the variables of each mouse that stay in memory.
     kept_nbytes
@@ -37,6 +39,7 @@ class Budget:
         How many batches are read before they are asked for.
     """
 
+    held_nbytes: int
     kept: tuple[tuple[str, ...], ...]
     kept_nbytes: int
     slot_nbytes: int
@@ -72,7 +75,7 @@ def plan_memory(
     kept = _kept(memory, memory - least, streams, cache, (_GOOD_AHEAD - _LEAST_AHEAD) * slot_nbytes)
     kept_nbytes = _nbytes(streams, kept)
     ahead = (memory - fixed - kept_nbytes) // slot_nbytes - _SPARE
-    return Budget(kept, kept_nbytes, slot_nbytes, min(ahead, _MOST_AHEAD))
+    return Budget(fixed, kept, kept_nbytes, slot_nbytes, min(ahead, _MOST_AHEAD))
 
 
 def _kept(

@@ -20,6 +20,7 @@ from ..selection import Choice, Tier, as_names
 from .augmentation import Batches, BatchTransform, checked_transform, transformed, transformed_ahead
 from .batch import Batch
 from .budget import Cache
+from .description import Description, describe
 from .fitted import FittedTransform, fitted
 from .mouse_stream import MemoryOrder
 from .options import (
@@ -40,7 +41,7 @@ from .options import (
     checked_withheld,
 )
 from .pipeline import Process, StreamStats
-from .ranks import Share, check_whole, checked_share, present_share
+from .ranks import Share, check_agreement, check_whole, checked_share, present_share
 from .selecting import check_kinds, checked_mice, make_sampler, select
 from .targets import make_pipeline, make_target
 
@@ -282,6 +283,28 @@ class TrialLoader:
         ((batch, _),) = self._made(plans, StreamStats())
         return batch
 
+    def describe(self, probe: int = 16) -> Description:
+        """Return what the next epoch takes, or what remains of one that was loaded.
+
+        Parameters
+        ----------
+        probe
+            How many of its first batches are read to find out the rate, and handed to nobody; 0 for none.
+
+        Notes
+        -----
+        `print` shows it. Files that were read or written lately may lie in the system's memory, and come faster than
+        from disk.
+        """
+        self._process.check()
+        plans, stats = list(self._shared_sampler().batches(self._next)), StreamStats(self._pipeline.threads)
+        first = plans[: check_count("probe", probe, 0)]
+        begun = time.perf_counter()
+        for _, plan in self._made_ahead(iter(first), stats):
+            stats.batches, stats.samples = stats.batches + 1, stats.samples + len(plan)
+        stats.seconds = time.perf_counter() - begun
+        return describe(self._pipeline, plans, stats if first else None)
+
     def set_epoch(self, epoch: int) -> None:
         """Set which epoch the next `iter` is; of one that was loaded in its middle, what remained of it."""
         epoch, self._latest = check_count("epoch", epoch, 0), None
@@ -404,6 +427,8 @@ class TrialLoader:
         # From here on an iterator counts: frameworks make some that they do not use.
         self._process.check()
         sampler, place, iteration = self._shared_sampler(), self._next, object()
+        if self._share is None and sampler.world_size > 1:
+            check_agreement(sampler.to_state(place, self._names))
         self._place, self._next, self._latest = place, EpochPosition(place.epoch + 1), iteration
         stats = self._stats = StreamStats(self._pipeline.threads)
         steps = sampler.steps(place)

@@ -19,6 +19,7 @@ from ...store import Problem, TrialpackError
 from ...store.tasks import Threads
 from ..direct import Scratch, Tally
 from ..sampling import BatchPlan
+from .budget import Budget
 from .buffers import BufferPool
 from .mouse_stream import MouseStream
 
@@ -63,9 +64,12 @@ class StreamStats:
 
     @property
     def bottleneck(self) -> str:
-        """What limits: ``consumer``; or what threads do the longest: disk, decoding, copying or transform."""
-        if self.waited <= _IDLE * self.seconds:
-            return "consumer"
+        """What limits: ``consumer``, or what is `slowest`."""
+        return "consumer" if self.waited <= _IDLE * self.seconds else self.slowest
+
+    @property
+    def slowest(self) -> str:
+        """What threads do the longest: disk, decoding, copying or transform."""
         steps = {
             "disk": self.tally.read_seconds,
             "decoding": self.tally.decode_seconds,
@@ -80,11 +84,11 @@ class StreamStats:
         read, decoded = (nbytes / 1e6 for nbytes in (self.tally.bytes_read, self.tally.bytes_decoded))
         return (
             f"{self.samples} samples in {self.seconds:.2f} s, {self.samples_per_second:.0f} a second; {read:.0f} MB "
-            f"read, {decoded:.0f} MB decoded; waited {self.waited:.2f} s; limited by the {_NAMES[self.bottleneck]}"
+            f"read, {decoded:.0f} MB decoded; waited {self.waited:.2f} s; limited by the {NAMES[self.bottleneck]}"
         )
 
 
-_NAMES = {
+NAMES = {
     "consumer": "consumer",
     "disk": "reading of files",
     "decoding": "decoding of chunks",
@@ -148,14 +152,14 @@ class Pipeline:
         Where slots come from.
     threads
         How many read.
-    ahead
-        How many batches are read, or being read, before they are asked for.
+    budget
+        What memory is spent on, such as how many batches are read before they are asked for.
     """
 
     streams: Sequence[MouseStream]
     ring: BufferPool
     threads: int
-    ahead: int
+    budget: Budget
 
     def run(self, plans: Iterator[BatchPlan], stats: StreamStats) -> Generator[Filled]:
         """Yield batches in the order of their plans.
@@ -176,7 +180,7 @@ class Pipeline:
         with self._counted(pending), Threads(self.threads).executor() as executor:
             submit = _Submit(executor)
             while True:
-                while len(pending) < self.ahead and (plan := next(plans, None)) is not None:
+                while len(pending) < self.budget.ahead and (plan := next(plans, None)) is not None:
                     pending.append(self._start(submit, plan))
                 if not pending:
                     return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +65,44 @@ def processes() -> Share:
     if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return Share()
     return Share(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+
+_begun = itertools.count()
+"""Epochs that this process began together with others, of all loaders."""
+
+
+def check_agreement(state: Mapping[str, Any]) -> None:
+    """Check that all processes begin the same epoch of alike loaders, as far as they have begun it.
+
+    Parameters
+    ----------
+    state
+        State of the loader, which should be the same in all.
+
+    Raises
+    ------
+    OptionError
+        A process that came before has another one.
+
+    Notes
+    -----
+    The first process to come leaves its state in the store by which those of `torch.distributed` know each other: so
+    nobody waits for a process that does not come.
+    """
+    store, key = sys.modules["torch"].distributed.distributed_c10d._get_default_store(), f"trialpack/{next(_begun)}"
+    if store.add(f"{key}/processes", 1) == 1:
+        store.set(key, json.dumps(state))
+        return
+    found = json.loads(store.get(key))
+    if found["sampling"] != state["sampling"]:
+        what = "another process has other mice, trials, windows, batch size, shuffling, mixing, ranks, seed or plans"
+    elif found != state:
+        there, here = (f"epoch {one['epoch']} from batch {one['position']} on" for one in (found, state))
+        what = f"this process begins {here}, another one {there}"
+    else:
+        return
+    advice = "make alike loaders, iterated in the same order; rank=0, world_size=1 for one that not all processes have"
+    raise OptionError(Problem(LABEL, what, advice))
 
 
 def _check_alone(torch: Any) -> None:

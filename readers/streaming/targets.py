@@ -119,4 +119,4 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
         stream.keep(kept)
     # Slots that a device copies from come back, often together: to pin fresh ones instead would take long.
     limit = budget.ahead + 1 + (0 if target.in_threads else target.in_transfer)
-    return Pipeline(streams, BufferPool(slot, limit, target.allocate), threads, budget.ahead)
+    return Pipeline(streams, BufferPool(slot, limit, target.allocate), threads, budget)
