@@ -104,6 +104,19 @@ def test_shown_code_runs(name, place):
 
 
 @pytest.mark.once
+def test_shown_training_runs_in_two_processes(place):
+    if missing("docs/frameworks.md"):
+        pytest.skip(f"not installed: {missing('docs/frameworks.md')}")
+    (block,) = [one for one in python_blocks("docs/frameworks.md") if one.startswith("# ddp.py\n")]
+    (place / "ddp.py").write_text(block)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ddp.py"]
+    ran = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    printed = re.findall(r"epoch \d: \d+ batches", ran.stdout)  # two processes may write one line
+    assert len(printed) == 4 and len(set(printed)) == 2
+
+
+@pytest.mark.once
 def test_reading_shows_what_is_printed(place, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "90")

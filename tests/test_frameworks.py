@@ -272,6 +272,58 @@ def test_lightning_in_two_processes(mouse: Mouse, expected: list[list[int]], ste
     assert [one for step in zip(*found, strict=True) for one in step] == expected[:12]
 
 
+DISTRIBUTED = """
+import json, sys
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from trialpack.readers import TrialLoader, open_mouse
+other, ranks, options = json.loads(sys.argv[2])
+mice = [open_mouse(sys.argv[1]), open_mouse(other)]
+torch.distributed.init_process_group("gloo")
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.readouts = torch.nn.ModuleDict({mouse.name: torch.nn.Linear(1, 1, bias=False) for mouse in mice})
+    def forward(self, batch):
+        return (1 + batch.trial_id.sum()) * self.readouts[batch.mouse].weight.sum()
+model, found = DistributedDataParallel(Model(), find_unused_parameters=True), []
+options |= {"seed": torch.distributed.get_rank()} if options.pop("unlike", False) else {}
+for batch in TrialLoader(mice, tier=None, batch_size=2, window=30, shuffle=True, threads=1, ranks=ranks, **options):
+    model.zero_grad()
+    model(batch).backward()
+    grads = {name: one.weight.grad for name, one in model.module.readouts.items()}
+    numbers = {name: None if grad is None else grad.item() for name, grad in grads.items()}
+    found.append([batch.mouse, 1 + batch.trial_id.sum().item(), numbers])
+print(json.dumps(found))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Mouse:
+    place = tmp_path_factory.mktemp("mice")
+    return pack(write_sample(place / "source", mouse="B", trials=9, neurons=7, image_shape=(4, 6)), place / "stores")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("ranks", ["any", "same"])
+def test_readouts_of_several_mice_in_two_processes(mouse: Mouse, other: Mouse, ranks: str) -> None:
+    """As the document says: gradients are means over all processes, and None where no process has the mouse."""
+    both: Any = came(run(DISTRIBUTED, mouse, 2, str(other.path), ranks, {}))
+    assert len(both[0]) == len(both[1]) > 4
+    for one, two in zip(*both, strict=True):
+        assert (one[0] == two[0]) == (ranks == "same") and one[2] == two[2]
+        for name, found in one[2].items():
+            own = [value for came_of, value, _ in (one, two) if came_of == name]
+            assert found == (sum(own) / 2 if own else None)
+
+
+@pytest.mark.once
+def test_processes_with_other_seeds_are_refused(mouse: Mouse, other: Mouse) -> None:
+    ended = run(DISTRIBUTED, mouse, 2, str(other.path), "any", {"unlike": True})
+    assert any("another process has other mice, trials" in one.stderr for one in ended)
+
+
 def test_a_compiled_function_takes_batches(mouse: Mouse) -> None:
     """In one graph, as a mapping, by attributes and as a named tuple; once for all batches of a shape."""
     graphs = list[Any]()

@@ -375,6 +375,14 @@ def test_several_mice_have_statistics_of_their_own(packed: dict[str, Mouse], by_
     assert len(came) == 3
 
 
+def test_more_normalization_than_memory_is_refused_early(packed: dict[str, Mouse]) -> None:
+    """Of many mice, before the statistics of all are read."""
+    with pytest.raises(
+        OptionError, match=r"memory of 1,000 bytes does not suffice: normalization of 1 of 2 mice takes"
+    ):
+        load([packed["dynamic"]] * 2, tier="train", normalize="field", memory=1000)
+
+
 def test_variables_that_are_zero_in_all_trials(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
     """Behavior and pupil of S0 were withheld: 0 / 0 is NaN in the public loaders. What is advised works."""
     one, mouse = by_hand["zeros"], packed["zeros"]

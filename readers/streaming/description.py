@@ -57,7 +57,7 @@ class Description:
         every, held, kept, slot = (nbytes / _MB for nbytes in each)
         lines = [
             f"epoch: {self.samples} samples of {self.mice} mice in {self.batches} batches, {every:.0f} MB",
-            f"memory: {held:.0f} MB in any case, {kept:.0f} MB of trials, {budget.ahead} batches of {slot:.1f} MB ahead",
+            f"memory: {held:.0f} MB in any case, {kept:.0f} MB kept, {budget.ahead} batches ahead of {slot:.1f} MB",
             f"kept: {self._kept()}",
         ]
         if self.probe is not None and self.limit is not None:

@@ -243,7 +243,8 @@ class TrialLoader:
         check_choice("order", order, get_args(MemoryOrder))
         sizes = checked_size("stimulus_size", stimulus_size), checked_size("crop", crop)
         content = Content(tier, trials, neurons, chosen, added, normalize, dtype, order, hidden, *sizes, repeats)
-        selections, self._chosen = select(self.mice, content, frames), (content, frames)
+        self._chosen = content, frames, resources.memory
+        selections = select(self.mice, *self._chosen)
         self._sampler = make_sampler(self.mice, selections, samples, self._share or Share())
         self._transform = checked_transform(transform)
         target = make_target(output, device, selections, transformed=transform is not None)

@@ -52,18 +52,32 @@ def check_kinds(mice: Sequence[Mouse], *, mixed: bool) -> None:
         raise OptionError(Problem(str(other[0].path), what, "choose mice of one kind, or mixed_kinds=True"))
 
 
-def select(mice: Sequence[Mouse], content: Content, windows: Sequence[Windows]) -> list[Selection]:
+def select(mice: Sequence[Mouse], content: Content, windows: Sequence[Windows], memory: int) -> list[Selection]:
     """Return what of each mouse is streamed, given its windows.
+
+    Parameters
+    ----------
+    memory
+        Bytes that normalization may hold.
 
     Raises
     ------
     OptionError
-        A choice does not fit; responses that are chosen are withheld; pictures of two mice differ in size.
+        A choice does not fit; responses that are chosen are withheld; pictures of two mice differ in size; or the
+        memory does not suffice.
     """
     trials = of_each("trials", content.trials, len(mice))
     neurons = of_each("neurons", content.neurons, len(mice))
     each = zip(mice, windows, trials, neurons, strict=True)
-    found = [_select(mouse, content, frames, rows, positions) for mouse, frames, rows, positions in each]
+    found, nbytes = list[Selection](), 0
+    for mouse, frames, rows, positions in each:
+        found.append(_select(mouse, content, frames, rows, positions))
+        # Before more are read: of hundreds of mice they can take more than there is. Float32 may suffice for float64.
+        nbytes += sum(one.nbytes for one in found[-1].affines.values()) // 2
+        if nbytes > memory and len(found) < len(mice):
+            what = f"memory of {memory:,} bytes does not suffice: normalization of {len(found)} of {len(mice)} mice"
+            advice = "give more memory, or normalize by statistics over trials_and_frames"
+            raise OptionError(Problem(LABEL, f"{what} takes {nbytes:,}", advice))
     check_sizes(mice, found)
     return found
 
