@@ -106,6 +106,7 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     StoreFormatError, CorruptStoreError, ResourceError
         As `open_mouse`, with the problems of all stores; of the type of the first.
     """
+    check_choice("check", check, get_args(Check))
     check_type("paths", paths, (str, os.PathLike, Iterable), "stores, or a folder of them")
     stores = _stores(read_path(paths)) if isinstance(paths, (str, os.PathLike)) else list(map(read_path, paths))
     if not stores:

@@ -532,7 +532,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         {"crop": (1, 2), "variables": ["responses"]},
         "no pictures to crop or downscale are read",
     ),
-    "skipped": ("static", {"skip_frames": 50}, "static trials have no frames; leave window, stride, skip_frames"),
+    "skipped": ("static", {"skip_frames": 50}, "static trials have no frames; leave out window, stride"),
     "all skipped": (
         "dynamic",
         {"skip_frames": 300, "normalize": "field"},

@@ -366,7 +366,7 @@ def test_one_transform_alone(packed: dict[str, Mouse], by_hand: dict[str, ByHand
 def test_several_mice_have_statistics_of_their_own(packed: dict[str, Mouse], by_hand: dict[str, ByHand]) -> None:
     hands, came = {one.name: one for one in by_hand.values()}, set[str]()
     mice = [packed[kind] for kind in KINDS]
-    for batch in load(mice, normalize="field", neurons=[[1, 3], [0], None], tier="train"):
+    for batch in load(mice, normalize="field", neurons=[[1, 3], [0], None], tier="train", mixed_kinds=True):
         one = hands[batch.mouse]
         neurons = {"dynamic": [1, 3], "float64": [0], "static": None}
         chosen = next(choice for kind, choice in neurons.items() if by_hand[kind] is one)
@@ -590,6 +590,7 @@ def test_a_device_with_several_mice(
     hands, came = {one.name: one for one in by_hand.values()}, list[str]()
     mice = [packed["dynamic"], packed["static"]]
     options: dict[str, Any] = {"channels": ["pupil_center"], "normalize": "field", "tier": "train"}
+    options["mixed_kinds"] = True
     loader = on_device(mice, **options)
     for batch in loader:
         one = hands[batch.mouse]

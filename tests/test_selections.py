@@ -233,7 +233,9 @@ def test_trials_of_each_mouse(packed: dict[str, Mouse]) -> None:
         ([None, [first]], [packed["dynamic"].trials.index.tolist(), [first]]),
     ]
     for trials, expected in cases:
-        loader = load(mice, trials=trials, variables="behavior", mixing="sequential", batch_size=1, window=None)
+        loader = load(
+            mice, trials=trials, variables="behavior", mixing="sequential", batch_size=1, window=None, mixed_kinds=True
+        )
         found = {one.name: [b["trial_id"].tolist()[0] for b in loader if b.mouse == one.name] for one in mice}
         assert list(found.values()) == expected
 
@@ -252,7 +254,7 @@ def test_choices_that_are_of_no_mouse(packed: dict[str, Mouse], name: str) -> No
         (0.5, "expected numbers|several mice"),
     ):
         with pytest.raises(OptionError, match=text) as raised:
-            load(mice, **{name: given_, "variables": "responses"})
+            load(mice, **{name: given_, "variables": "responses", "mixed_kinds": True})
         assert "\n" not in str(raised.value)
 
 

@@ -152,11 +152,11 @@ def checked_windows(mice: Sequence[Mouse], asked: Cutting, *, shuffle: bool, pla
     """
     stride, per_trial = check_count("stride", asked.stride), check_count("samples_per_trial", asked.samples_per_trial)
     random = asked.hop is None and (shuffle or per_trial > 1)
-    choice = asked.windows or ("random" if random or planned else "every")
+    choice = ("random" if random or planned else "every") if asked.windows is None else asked.windows
     check_choice("windows", choice, get_args(WindowChoice))
     skip, most = check_count("skip_frames", asked.skip_frames, 0), asked.max_frames
     most = None if most is None else check_count("max_frames", most)
-    _check_several(asked, choice, planned=planned)
+    given = choice
     if asked.window is None and choice == "random" and not planned:
         choice = "every"  # the same of whole trials
     found = list[Windows]()
@@ -167,6 +167,7 @@ def checked_windows(mice: Sequence[Mouse], asked: Cutting, *, shuffle: bool, pla
             what = f"hop={hop} is no multiple of stride={stride}: phases would have the same windows"
             raise OptionError(Problem(LABEL, what, f"choose hop={-(-hop // stride) * stride}, or windows='every'"))
         found.append(Windows(window, stride, choice, skip, most, hop, per_trial))
+    _check_several(asked, given, planned=planned)
     return tuple(found)
 
 
@@ -247,7 +248,8 @@ def checked_order(
     if repeats and batch_size is not None:
         what = f"batch_size={batch_size!r} and repeats do not go together: all repeats of a stimulus are a batch"
         raise OptionError(Problem(LABEL, what, "leave one of them out"))
-    wrong = {"repeats": repeats, "shuffle": shuffle, "mixing": turns.mixing != "cycle"}
+    cycle = isinstance(turns.mixing, str) and turns.mixing == "cycle"
+    wrong = {"repeats": repeats, "shuffle": shuffle, "mixing": not cycle}
     if sampler is not None and any(wrong.values()):
         name = next(name for name, given in wrong.items() if given)
         raise OptionError(Problem(LABEL, f"{name} and sampler do not go together", "leave one of them out"))
