@@ -164,7 +164,7 @@ def checked_windows(mice: Sequence[Mouse], asked: Cutting, *, shuffle: bool, pla
         window = _frames(mouse, "window", asked.window, stride)
         hop = _frames(mouse, "hop", asked.hop)
         if choice == "phases" and hop is not None and hop % stride:
-            what = f"hop={hop} is no multiple of stride={stride}: phases would have the same windows"
+            what = f"hop={hop} is no multiple of stride={stride}: phases would not stay apart"
             raise OptionError(Problem(LABEL, what, f"choose hop={-(-hop // stride) * stride}, or windows='every'"))
         found.append(Windows(window, stride, choice, skip, most, hop, per_trial))
     _check_several(asked, given, planned=planned)
