@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_bytes
+from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart
 from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
@@ -139,7 +139,7 @@ class ChunkReader:
         # Looked up once, not for each chunk.
         self._decode = layout.codec.codec.decode
         self._dtype, self._nbytes = layout.numpy_dtype, layout.chunk_nbytes
-        self._uncompressed = layout.codec.uncompressed
+        self.uncompressed = layout.codec.uncompressed
         self.stored_shape = layout.codec.stored_shape(layout.chunk)
 
     def read(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> Array:
@@ -173,22 +173,38 @@ class ChunkReader:
             Array with as many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
         """
         # For each image of a batch: nothing is done here that could be left out.
-        begun, tally, (offset, size) = time.perf_counter(), scratch.tally, span
-        if self._uncompressed:
-            # Values are read where they belong, and the checksum that stands behind them beside, in one call.
-            values = out.data
-            expect(size - CHECKSUM_BYTES, self._nbytes)
-            if os.preadv(descriptor, [values, scratch.checksum], offset) < size:
-                read_exactly(descriptor, flat_bytes(out), offset)
-                read_exactly(descriptor, scratch.checksum, offset + self._nbytes)
-            read = time.perf_counter()
-            check_apart(values, scratch.checksum)
-        else:
-            data = scratch.stored(size)
-            if os.preadv(descriptor, [data], offset) < size:
-                read_exactly(descriptor, data, offset)
-            read = time.perf_counter()
-            self._decode(check(data), out.reshape(self.stored_shape))
+        if self.uncompressed:
+            self.read_parts(descriptor, span, (out.data,), scratch)
+            return
+        begun, (offset, size) = time.perf_counter(), span
+        data = scratch.stored(size)
+        if os.preadv(descriptor, [data], offset) < size:
+            read_exactly(descriptor, data, offset)
+        read = time.perf_counter()
+        self._decode(check(data), out.reshape(self.stored_shape))
+        self._count(scratch.tally, begun, read, size)
+
+    def read_parts(self, descriptor: int, span: Sequence[int], parts: Sequence[memoryview], scratch: Scratch) -> None:
+        """Read an uncompressed chunk, each part of it where it belongs; other parameters and errors as in `read`.
+
+        Parameters
+        ----------
+        parts
+            Memory for the values of the chunk, each C-contiguous, one behind another; a few.
+        """
+        begun, (offset, size) = time.perf_counter(), span
+        expect(size - CHECKSUM_BYTES, self._nbytes)
+        # Values and the checksum that stands behind them are read in one call.
+        if os.preadv(descriptor, [*parts, scratch.checksum], offset) < size:
+            for part in (*parts, scratch.checksum):
+                if part.nbytes:
+                    read_exactly(descriptor, part.cast("B"), offset)
+                offset += part.nbytes
+        read = time.perf_counter()
+        check_apart(parts, scratch.checksum)
+        self._count(scratch.tally, begun, read, size)
+
+    def _count(self, tally: Tally, begun: float, read: float, size: int) -> None:
         tally.read_seconds += read - begun
         tally.decode_seconds += time.perf_counter() - read
         tally.bytes_read += size
@@ -196,7 +212,7 @@ class ChunkReader:
 
     def decode(self, data: memoryview, scratch: Scratch) -> Array:
         """Return the chunk that bytes stand for: where they are if they are uncompressed, else in the scratch."""
-        if not self._uncompressed:
+        if not self.uncompressed:
             chunk = scratch.chunk(self.stored_shape, self._dtype)
             self.decode_into(data, chunk, scratch)
             return chunk

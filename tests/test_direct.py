@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -485,6 +486,45 @@ DAMAGE: dict[str, tuple[Callable[[Path, ArrayLayout], object], str]] = {
     ),
     "a folder": (lambda path, array: (path.unlink(), path.mkdir()), "."),
 }
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("bad", [8, 23])
+def test_a_window_needs_the_whole_of_its_chunks(damaged: Any, codec: str, bad: int) -> None:
+    """Frames before and behind it are checked, too, wherever they are read to."""
+    store = damaged(codec=codec)
+    array = store.array("responses")
+    shard, offset, size = store.chunk_of("responses", 2, frame=bad)
+    flip(store.path / shard, offset + (size - 5) * (bad % 7) // 7)
+    reader = StreamedVariable(store.mouse.recording, "responses", StoreFiles(store.mouse.index))
+    assert reader.chunk_frames == 7
+    for start, number in ((10, 11), (14, 7), (0, 7)):
+        out, frames = np.zeros((1, *reader.shape(number)), np.float32), [Frames(start, number)]
+        if start // 7 <= bad // 7 <= (start + number - 1) // 7:
+            with pytest.raises(CorruptStoreError, match="checksum differs"):
+                reader.read([2], frames, out, Scratch())
+        else:
+            reader.read([2], frames, out, Scratch())
+            expected = store.recorded.sample("responses", 2, start, number)
+            np.testing.assert_array_equal(in_store_order(reader, array, out)[0], expected)
+
+
+@pytest.mark.parametrize("codec", ["none", "fast"])
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_reads_that_stop_early_go_on(stores: Stores, codec: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may give less than it was asked for, in the middle of a value."""
+    mouse, recorded = stores(kind, codec, "odd chunks")
+    window = {"window": 40, "windows": "every"} if kind == "dynamic" else {}
+    loader = TrialLoader(mouse, tier=None, batch_size=3, output="numpy", cache="none", **window)
+    whole = os.preadv
+
+    def few(descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        first = next(part for part in map(memoryview, buffers) if part.nbytes).cast("B")
+        return whole(descriptor, [first[: len(first) // 2 + 1]], offset)
+
+    monkeypatch.setattr(os, "preadv", few)
+    for batch in loader:
+        assert_batch(batch, recorded)
 
 
 def insert(data: bytes, before_end: int) -> bytes:

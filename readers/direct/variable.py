@@ -137,7 +137,9 @@ class StreamedVariable:
         # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
         plain = self._neurons is None and pictures is None
         self._in_place = self.rows_per_chunk == 1 and plain and self.array.numpy_dtype == dtype
-        self._whole = self._in_place and self._frame_axis is None and self._change is None
+        unchanged = self._in_place and self._change is None
+        self._whole = unchanged and self._frame_axis is None
+        self._in_parts = unchanged and self._frame_axis == 0 and self._chunks.uncompressed
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
@@ -272,9 +274,16 @@ class StreamedVariable:
                 if self._change is not None:
                     with scratch.tally.timed("copy_seconds"):
                         self._change.write(target, target, block.frames)
+            elif self._in_parts and frames.stride == 1 and target.flags.c_contiguous:
+                self._chunks.read_parts(descriptor, span, self._parts(block, target, scratch), scratch)
             else:
                 chunk = self._chunks.read(descriptor, span, scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
+
+    def _parts(self, block: _Block, target: Array, scratch: Scratch) -> tuple[memoryview, ...]:
+        """Return where the frames of a chunk belong, in their order: wanted ones in a sample, the others aside."""
+        aside = scratch.chunk(self._chunks.stored_shape[1:], self.dtype)
+        return aside[: block.inside.start].data, target.data, aside[block.inside.stop :].data
 
     def _copy(
         self, chunk: Array, inside: Sequence[int], block: _Block, outs: Sequence[Array], scratch: Scratch
