@@ -251,7 +251,7 @@ def _draw(tables: list[Table]) -> Figure:
             axes.plot([row["npy"] for row in rows], [row["rms"] for row in rows], marker=marker, label=label, lw=1)
             for row in rows:
                 place = (row["npy"], row["rms"])
-                ends = {"xytext": (-5, 4), "ha": "right"} if percents else {"xytext": (5, -8), "ha": "left"}
+                ends = {"xytext": (5, -8), "ha": "left"} if percents else {"xytext": (-5, 4), "ha": "right"}
                 axes.annotate(str(row["bound"]), place, textcoords="offset points", fontsize=7, **ends)
         axes.axvline(table.rows[0]["npy"], color="0.6", lw=1, ls=":", label="float32")
         axes.set(title=table.title, xlabel="times smaller than the .npy files", yscale="log")
