@@ -21,7 +21,7 @@ from .codec_samples import STATIC_WORK, WORKS, Candidate, DynamicSample, Effort,
 from .codings import Coding
 from .report import Column, Table, console
 
-LENGTHS: tuple[int | None, ...] = (20, 30, 60, None)
+LENGTHS: tuple[int | None, ...] = (15, 30, 60, None)
 """Frames in a chunk; None for all."""
 CODINGS = (
     Coding("none"),
@@ -34,7 +34,7 @@ CODINGS = (
     *(Coding("plain zstd", level) for level in (1, 3)),
     Coding("pcodec", 8),
 )
-QUICK_LENGTHS = (20, 60)
+QUICK_LENGTHS = (15, 60)
 QUICK_CODINGS = (
     *(coding for coding in CODINGS if coding.of_format),
     Coding("lz4", 5, "bit"),

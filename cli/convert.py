@@ -115,8 +115,8 @@ class _Outcome:
     type=click.Choice(list(CODECS)),
     default="fast",
     show_default=True,
-    help="fast: compressed, quick to decode. none: uncompressed, for warm local training. small: for slow disks and "
-    "networks. pcodec: smallest, but not every Zarr reader has it.",
+    help="fast: quick to read, compressed where that pays. none: uncompressed, for warm local training. small: for "
+    "slow disks and networks. pcodec: smallest, but not every Zarr reader has it.",
 )
 @click.option(
     "--statistics/--no-statistics", default=True, help="Store statistics of the train trials. [default: statistics]"

@@ -89,6 +89,7 @@ CODECS: Mapping[CodecName, tuple[CodecChoice, ...]] = {
         CodecChoice("lz4", frame_major=False, cost=1.3),
         CodecChoice("lz4 plain", frame_major=False, cost=1.05),
         CodecChoice("lz4 bits", frame_major=False, cost=1.55),
+        CodecChoice("none", frame_major=True, cost=0.6),
     ),
     "none": (CodecChoice("none", frame_major=True),),
     "small": (
@@ -101,8 +102,10 @@ CODECS: Mapping[CodecName, tuple[CodecChoice, ...]] = {
 """Measured by ``python -m benchmarks codecs``; the tables are in docs/benchmarks.md. Of several, each variable has the
 one with the least product of its size squared, of a sample of its chunks, and its cost."""
 
-CHUNK_FRAMES = 30
+CHUNK_FRAMES = 15
 """Frames in a chunk of a trial that has chunks of its own: models read windows of 16 to 150 of the usual 300."""
+LONG_CHUNKS: Mapping[CodecName, int] = {"small": 2, "pcodec": 2}
+"""So many times as many where compression takes the most time: it takes longer for short chunks."""
 SHARD_BYTES = 160_000_000
 """Raw bytes that one shard of the largest array aims at: tens of files for a mouse, yet units enough for many cores."""
 CHUNK_BYTES = 1 << 15
@@ -268,7 +271,7 @@ def variable_layout(
     chunk = [shared, *trial_shape]
     axis = variable.frame_axis
     if axis is not None and shared == 1:
-        chunk[axis + 1] = min(CHUNK_FRAMES, trial_shape[axis])
+        chunk[axis + 1] = min(CHUNK_FRAMES * LONG_CHUNKS.get(codec, 1), trial_shape[axis])
     shard = [rows, *(math.ceil(size / step) * step for size, step in zip(trial_shape, chunk[1:], strict=True))]
     return ArrayLayout(
         path=variable.name,

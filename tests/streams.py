@@ -25,13 +25,15 @@ CUTS: dict[str, dict[str, int]] = {
     "small shards": {"SHARD_BYTES": 6000, "CHUNK_BYTES": 1200, "JOINT_CHUNKS": 1},
 }
 """Constants of the layout: how shards and chunks are cut. Of odd chunks each is of one trial; shared, of several."""
+COMPRESSED = {**layout.CODECS, "fast": tuple(one for one in layout.CODECS["fast"] if one.compressor != "none")}
+"""Codecs of which `fast` compresses whatever it comes to: else it would leave the noise of tests as it is."""
 
 
 @contextlib.contextmanager
 def quickly(**constants: int) -> Iterator[None]:
-    """Convert with other constants of the layout."""
+    """Convert with other constants of the layout, and compress where `fast` may."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in constants.items():
+        for name, value in {"CODECS": COMPRESSED, **constants}.items():
             patch.setattr(layout, name, value)
         yield
 

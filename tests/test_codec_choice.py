@@ -63,10 +63,10 @@ def chosen(folder: Path, to: Path, **options: Any) -> tuple[ChunkCodec, int]:
 
 FRAMES_FIRST = (0, 2, 1)
 CASES: Mapping[str, tuple[Responses, str | None, str, tuple[int, ...]]] = {
-    "activity": (activity, None, "lz4", FRAMES_FIRST),
+    "activity": (activity, None, "none", FRAMES_FIRST),
     "rounded activity": (activity, "0.1%std", "lz4", ()),
     "spikes": (spikes, None, "lz4 plain", FRAMES_FIRST),
-    "rounded fluorescence": (fluorescence, "1%std", "lz4 bits", ()),
+    "rounded fluorescence": (fluorescence, "1%std", "lz4 bits", FRAMES_FIRST),
 }
 
 
@@ -78,7 +78,7 @@ def test_the_data_choose(name: str, tmp_path: Path) -> None:
     codec, nbytes = chosen(folder, tmp_path / "to", **options)
     assert codec == ChunkCodec(compressor, order)
     plan = plan_mouse(folder, tmp_path, codec="none")
-    assert nbytes < 0.97 * plan.recorded[0].nbytes
+    assert (nbytes < 0.8 * plan.recorded[0].nbytes) == (compressor != "none")
 
 
 @pytest.mark.parametrize("codec", ["fast", "small"])

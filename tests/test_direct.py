@@ -91,7 +91,7 @@ def test_the_stores_are_what_these_tests_need(stores: Stores) -> None:
     assert arrays["odd chunks"]["behavior"].chunk == (1, 2, 7)
     shared = arrays["shared chunks"]
     assert (
-        shared["responses"].chunk == (1, 20, 30) and 1 < shared["behavior"].chunk[0] < len(shared["behavior"].shape) * 8
+        shared["responses"].chunk == (1, 20, 15) and 1 < shared["behavior"].chunk[0] < len(shared["behavior"].shape) * 8
     )
     static = stores("static", "fast", "small shards")[0].recording.arrays
     assert static["images"].files > 2 and static["images"].chunk[0] == 2 and static["images"].shard[0] > 2
@@ -320,7 +320,7 @@ def test_a_trial_of_many_chunks(tmp_path: Path) -> None:
     for codec in ("none", "fast"):
         mouse = pack(folder, tmp_path / codec, codec=codec)
         recorded = Recorded(mouse)
-        assert mouse.recording.arrays["behavior"].chunk == (1, 2, 30)
+        assert mouse.recording.arrays["behavior"].chunk == (1, 2, 15)
         for batch in TrialLoader(mouse, tier=None, batch_size=2, output="numpy", cache="none"):
             assert_batch(batch, recorded)
 
@@ -495,12 +495,12 @@ def test_a_window_needs_the_whole_of_its_chunks(damaged: Any, codec: str, bad: i
     store = damaged(codec=codec)
     array = store.array("responses")
     shard, offset, size = store.chunk_of("responses", 2, frame=bad)
-    flip(store.path / shard, offset + (size - 5) * (bad % 7) // 7)
     reader = StreamedVariable(store.mouse.recording, "responses", StoreFiles(store.mouse.index))
-    assert reader.chunk_frames == 7
-    for start, number in ((10, 11), (14, 7), (0, 7)):
+    length = reader.chunk_frames
+    flip(store.path / shard, offset + (size - 5) * (bad % length) // length)
+    for start, number in ((10, 11), (14, length), (0, 7)):
         out, frames = np.zeros((1, *reader.shape(number)), np.float32), [Frames(start, number)]
-        if start // 7 <= bad // 7 <= (start + number - 1) // 7:
+        if start // length <= bad // length <= (start + number - 1) // length:
             with pytest.raises(CorruptStoreError, match="checksum differs"):
                 reader.read([2], frames, out, Scratch())
         else:
@@ -704,7 +704,7 @@ def test_the_journal_of_bytes(stores: Stores) -> None:
 def test_conversion_constants_are_back(stores: Stores) -> None:
     """What `quickly` changes is changed for the time of a conversion only."""
     stores("dynamic", "fast", "odd chunks")
-    assert layout.CHUNK_FRAMES == 30
+    assert layout.CHUNK_FRAMES == 15
     with quickly(CHUNK_FRAMES=5):
         assert layout.CHUNK_FRAMES == 5
-    assert layout.CHUNK_FRAMES == 30
+    assert layout.CHUNK_FRAMES == 15
