@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .store.errors import (
     AccessError,
+    ClusterError,
     CorruptStoreError,
     OptionError,
     Problem,
@@ -28,6 +29,7 @@ from .store.lazy_names import lazy_names
 
 __all__ = [
     "AccessError",
+    "ClusterError",
     "CorruptStoreError",
     "ForkedError",
     "Mouse",

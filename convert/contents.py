@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from numpy.typing import NDArray
 from ..readers.reductions import Summary
 from ..store import layout
 from ..store.errors import one_text_a_cause
-from ..store.layout import ArrayLayout, CodecName
+from ..store.layout import ArrayLayout
 from ..store.metadata import Records, to_json, write_array, write_group, write_metadata
 from .formats.source import Source
 from .plan import Plan
@@ -169,10 +166,3 @@ def _digest(values: NDArray[Any]) -> str:
         return hashlib.sha256(to_json([list(values.shape), values.reshape(-1).tolist()])).hexdigest()
     plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     return hashlib.sha256(to_json([list(values.shape), values.dtype.name]) + plain.tobytes()).hexdigest()
-
-
-@functools.cache
-def software(codec: CodecName) -> dict[str, str]:
-    """Return the versions on which the bytes of a store with a codec depend."""
-    names = ("trialpack", "numpy", "numcodecs", *(("pcodec",) if codec == "pcodec" else ()))
-    return {name: version(name) for name in names} | {"python": platform.python_version()}

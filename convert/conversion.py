@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..readers.recording import Recording
 from ..readers.reductions import reduce_recording
 from ..store import (
     Argument,
+    ClusterError,
     OptionError,
     Problem,
     SourceError,
@@ -38,20 +39,19 @@ from ..store.arguments import (
     check_threads,
     check_type,
 )
+from ..store.cluster import Cluster, Demands, check_scheduler, connected, seen_files
 from ..store.layout import CODECS, CodecName, Precision
-from ..store.manifest import Manifest
+from ..store.manifest import Manifest, software
 from ..store.metadata import write_group
 from ..store.paths import read_path
-from ..store.publish import Stage, abandon, finish, publish, remove_leftovers, staged
+from ..store.publish import Stage, abandon, end_writing, finish, has_units, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.tasks import (
     PROCESS_BYTES,
-    Cluster,
     Progress,
     Silent,
     Threads,
     Workers,
-    connected,
 )
 from .bounds import Largest, MaxError, largest_errors, limits_of, measure, read_bounds, std_tasks
 from .codec_choice import choose_codecs, encode_sample, predict_from, sample_tasks
@@ -59,7 +59,6 @@ from .contents import (
     Results,
     merge,
     root_attributes,
-    software,
     write_described,
     write_groups,
     write_largest_errors,
@@ -70,7 +69,7 @@ from .formats.registry import open_source
 from .formats.source import Source
 from .plan import Options, Plan, describe, make_plan
 from .schema import read_schema
-from .unit import Unit, run_unit
+from .unit import Unit, UnitRecord, run_unit
 
 DEFAULT_MAX_MEMORY = 2 << 30
 _NAME = "trialpack-convert"
@@ -233,7 +232,7 @@ def convert_mouse(
     statistics: bool = True,
     schema: Path | str | None = None,
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: Any = None,
     max_memory: int | str = DEFAULT_MAX_MEMORY,
     replace: bool = False,
     verify: bool = True,
@@ -264,7 +263,8 @@ def convert_mouse(
     workers
         Threads; one a core by default.
     scheduler
-        Address of a dask.distributed scheduler; the units then run there.
+        Address of a dask.distributed scheduler, or a `distributed.Client`; the units then run there. Several mice that
+        are converted at the same time, each in a thread, share its workers: what was begun first goes first.
     max_memory
         Bytes that this process holds at most, such as ``"2GiB"``; workers are left out where they would not fit.
     replace
@@ -293,6 +293,8 @@ def convert_mouse(
         not be read, or too many files are open; or what would have to be replaced belongs to another user.
     CorruptStoreError
         What was written does not read back; nothing is published.
+    ClusterError
+        Workers lack what is needed, or they or their scheduler were lost. What was finished stays, as after an OSError.
     OSError
         From the system, such as a full disk. What was finished stays beside the destination, hidden, and the same
         call goes on from there.
@@ -306,7 +308,7 @@ def convert_mouse(
     begun = time.perf_counter()
     limit, threads = check_bytes("max_memory", max_memory), check_threads("workers", workers)
     replace, verify = check_flag("replace", replace), check_flag("verify", verify)
-    check_type("scheduler", scheduler, (str, NoneType), "an address")
+    check_scheduler(scheduler)
     check_progress(progress)
     to, options = read_path(to, "to"), read_options(precision, max_error, codec, statistics, schema)
     opened = open_source(source)
@@ -315,8 +317,9 @@ def convert_mouse(
     if replace or not os.path.lexists(plan.destination):
         plan.space.check(plan.destination)
     with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:
-        unusual = run.make(stage, scheduler)
-        index = run.verify(stage) if verify else check_quick(stage.root)
+        with _abandoning(stage), run.workers(scheduler, stage) as place:
+            unusual = run.make(stage, place)
+            index = run.verify(stage, place) if verify else check_quick(stage.root)
         leaks = find_leaks([index])
         publish(stage, replace=replace)
     unusual += [leak_text(leaks)] if leaks else []
@@ -333,8 +336,8 @@ def _abandoning(stage: Stage) -> Generator[None]:
     except SourceError:
         abandon(stage)
         raise
-    except OptionError:
-        if not any(stage.journal.iterdir()):
+    except (OptionError, ClusterError):
+        if not has_units(stage):
             abandon(stage)
         raise
 
@@ -345,27 +348,34 @@ class _Conversion:
     def __init__(self, source: Source, plan: Plan, threads: int, max_memory: int, progress: Progress) -> None:
         self._source, self.plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
-        self._fitting = self._fitting_threads()
+        self._fitting, self._writers = self._fitting_threads(), dict[str, str]()
 
     def predict(self) -> Plan:
         """Return the plan with the codecs and the sizes that follow from a sample of the trials."""
-        with self.workers(None) as workers:
+        with self.workers() as workers:
             largest = self._largest_errors(workers)
             plan = self._choose_codecs(workers, largest)
             tasks = sample_tasks(plan, self._source, limits_of(plan, largest), whole=True)
             return predict_from(plan, self._phase("sampling", workers, encode_sample, tasks))
 
-    def make(self, stage: Stage, scheduler: str | None) -> list[str]:
+    def make(self, stage: Stage, workers: Workers) -> list[str]:
         """Write the whole store; return what was unusual."""
-        with _abandoning(stage), self.workers(scheduler) as started:
-            manifest, warnings = self.write(stage, started)
+        manifest, warnings = self.write(stage, workers)
         remove_leftovers(stage, manifest)
         finish(stage, manifest, software(self.plan.options.codec))
         return warnings
 
-    def workers(self, scheduler: str | None) -> AbstractContextManager[Workers]:
-        """Return where the units run: on a cluster, or on as many threads as fit the bound on memory."""
-        return connected(scheduler) if scheduler else Threads(self._fitting, _NAME).started()
+    @contextmanager
+    def workers(self, scheduler: Any = None, stage: Stage | None = None) -> Generator[Workers]:
+        """Give where the units run: a cluster that fits, or as many threads as fit the bound on memory."""
+        if scheduler is None:
+            with Threads(self._fitting, _NAME).started() as threads:
+                yield threads
+            return
+        seen = seen_files(self._source_files())
+        demands = Demands(software(self.plan.options.codec), seen, None if stage is None else stage.writing)
+        with connected(scheduler) as cluster, cluster.checked(demands) as checked:
+            yield checked
 
     def write(self, stage: Stage, workers: Workers) -> tuple[Manifest, list[str]]:
         """Write everything but the manifest; return it, and what was unusual."""
@@ -380,7 +390,8 @@ class _Conversion:
         # Not in the main thread: there blosc compresses with threads of its own, and bytes differ from run to run.
         with Threads(1, _NAME).executor() as one_thread:
             small = one_thread.submit(write_small, self._source, stage.root, plan)
-            merged = merge(self._run(workers, run_unit, units))
+            records = self._run_units(stage, workers, units)
+            merged = merge(records)
             record, digests = small.result()
             record |= one_thread.submit(write_described, stage.root, plan, merged).result()
             record |= one_thread.submit(write_largest_errors, stage.root, plan, largest).result()
@@ -398,10 +409,18 @@ class _Conversion:
         record |= write_group(stage.root, "", attributes)
         return Manifest(attributes[layout.A_STORE_ID], dict(sorted(record.items())), values), merged.warnings
 
-    def verify(self, stage: Stage) -> StoreIndex:
-        """Compare what is on disk with what was read."""
-        memory = self._max_memory - PROCESS_BYTES
-        return check_full(stage.root, workers=self._fitting, memory=memory, progress=self._progress)
+    def verify(self, stage: Stage, workers: Workers) -> StoreIndex:
+        """Compare what is on disk with what was read; on a cluster by workers that did not write it, if there are."""
+        cluster, memory = workers if isinstance(workers, Cluster) else None, self._max_memory - PROCESS_BYTES
+        return check_full(
+            stage.root, workers=self._fitting, memory=memory, cluster=cluster, writers=self._writers,
+            progress=self._progress,
+        )  # fmt: skip
+
+    def _source_files(self) -> list[Path]:
+        """Return the files of the source, as far as they lie at its label."""
+        path = Path(self.plan.survey.label).absolute()
+        return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
 
     def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""
@@ -472,7 +491,7 @@ class _Conversion:
             rows,
             max_memory=self._max_memory,
             threads=self._threads,
-            client=workers.client if isinstance(workers, Cluster) else None,
+            cluster=workers if isinstance(workers, Cluster) else None,
             progress=self._progress,
         )
 
@@ -480,9 +499,21 @@ class _Conversion:
         """Do work that is a phase of its own, if there is any."""
         if tasks:
             self._progress.start(name, *map(sum, zip(*(work.extent for work in tasks), strict=True)))
-        return self._run(workers, function, tasks)
+        return self._run(workers, function, tasks, [f"{self.plan.survey.label}: {name}"] * len(tasks))
 
-    def _run(self, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W]) -> list[_Found]:
+    def _run_units(self, stage: Stage, workers: Workers, units: Sequence[Unit]) -> list[UnitRecord]:
+        """Write all shards."""
+        records = self._run(workers, run_unit, units, [unit.name for unit in units])
+        end_writing(stage)
+        if isinstance(workers, Cluster):
+            for path, (size, _) in (item for record in records for item in record.files.items()):
+                files.wait_for(stage.root / path, size)
+        self._writers = {path: record.worker for record in records for path in record.files}
+        return records
+
+    def _run(
+        self, workers: Workers, function: Callable[..., _Found], tasks: Sequence[_W], names: Sequence[str]
+    ) -> list[_Found]:
         """Do all work, and report the problems of all of it; any other failure ends the run at once."""
         if not isinstance(workers, Cluster):
             return workers.run_all([partial(function, work, self._progress) for work in tasks], SourceError)
@@ -490,7 +521,8 @@ class _Conversion:
         return workers.run_all(
             [partial(function, work) for work in tasks],
             SourceError,
-            finished=lambda place: self._progress.advance(*tasks[place].extent),
+            lambda place: self._progress.advance(*tasks[place].extent),
+            names,
         )
 
 

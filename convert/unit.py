@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..store import Argument, Problem, SourceError, layout
+from ..store.cluster import this_worker
 from ..store.layout import ArrayLayout, Precision, Variable
 from ..store.manifest import values_digest
 from ..store.metadata import array_document
@@ -62,6 +63,12 @@ class Unit:
     software: dict[str, str]
 
     @property
+    def name(self) -> str:
+        """The trials as the person knows them."""
+        first, last = self.trial_ids[0], self.trial_ids[-1]
+        return f"{self.source}: " + (f"trial {first}" if first == last else f"trials {first} to {last}")
+
+    @property
     def extent(self) -> tuple[int, int]:
         """Bytes and files of the source to be read."""
         return self.part.extent
@@ -96,6 +103,8 @@ class UnitRecord:
         Variable -> digests of the trials' values.
     headers
         Variable -> [dtype, Fortran order] of the trials' files; None of trials that lack it.
+    worker
+        Address of the worker of a cluster that wrote them; empty without one.
     """
 
     files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -104,6 +113,7 @@ class UnitRecord:
     n_frames: list[int] = field(default_factory=list[int])
     withheld: list[bool] = field(default_factory=list[bool])
     warnings: list[str] = field(default_factory=list[str])
+    worker: str = ""
 
 
 def run_unit(unit: Unit, progress: Progress | None = None) -> UnitRecord:
@@ -176,6 +186,7 @@ class _UnitWriter:
                 raise SourceError(self._problems)
             for writer in writers:
                 self._finish(writer)
+        self._record.worker = this_worker()
         return self._record
 
     def _trial(self, reader: TrialReader, writers: list[_RowWriter], trial_id: int) -> None:
@@ -289,7 +300,7 @@ class _RowWriter:
         self.variable, self._array, self._exact = variable, array, unit.precision == "source"
         self._unit, self._limits = unit, unit.limits.get(variable.name)
         self._rounded = np.empty(array.shape[1:] if self._limits else 0, np.float32)
-        self._shard = ShardWriter(unit.stage.root, array, unit.number)
+        self._shard = ShardWriter(unit.stage.root, array, unit.number, unit.stage.writing)
         self.name, self.digests, self.headers = self._shard.name, list[str](), list[Any]()
         self._shared = array.chunk[0]
         self._group = np.empty((self._shared, *array.shape[1:]), array.numpy_dtype) if self._shared > 1 else None

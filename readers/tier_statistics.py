@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from ..store.arguments import check_bytes, check_progress, check_threads, check_type
+from ..store.cluster import Cluster
+from ..store.integrity import reading
 from ..store.layout import TRAIN_TIER
 from ..store.tasks import Progress
 from .mouse import Mouse
@@ -61,6 +64,8 @@ def train_statistics(
         There is no such tier, trial or variable, nothing is chosen, or the memory does not suffice.
     CorruptStoreError
         A shard is missing or damaged.
+    ClusterError
+        The cluster has no worker, or workers lack what is needed, or they or their scheduler were lost.
 
     Notes
     -----
@@ -78,10 +83,11 @@ def train_statistics(
     limit, threads = check_bytes("max_memory", max_memory), check_threads("threads", threads)
     rows = np.unique(mouse.rows(tier=tier, trials=trials))
     variables = None if variables is None else as_names(variables, "variables")
-    values = reduce_recording(
-        mouse.recording, rows, variables=variables, max_memory=limit, threads=threads, client=client,
-        progress=progress,
-    )  # fmt: skip
+    with nullcontext() if client is None else Cluster(client).checked(reading(mouse.index)) as cluster:
+        values = reduce_recording(
+            mouse.recording, rows, variables=variables, max_memory=limit, threads=threads, cluster=cluster,
+            progress=progress,
+        )  # fmt: skip
     names = None if tier is None else ", ".join(as_names(tier, "tier"))
     chosen = tuple(variable for variable in mouse.recording.variables if variable.name in values)
     return Statistics(mouse.name, chosen, names, mouse.recording.trial_ids[rows], values)

@@ -11,7 +11,8 @@
     ├── StoreFormatError(ValueError)       not a store, or of an unknown version, codec or dtype
     ├── CorruptStoreError(OSError)         a store that is not what its manifest says
     └── ResourceError(OSError)             the system does not give what is needed, such as space or one more open file
-        └── AccessError(PermissionError)   it may not be read
+        ├── AccessError(PermissionError)   it may not be read
+        └── ClusterError                   workers or their scheduler were lost, or lack what is needed
 
 Each error carries the independent problems it reports; its text has one line for each cause of them.
 """
@@ -271,6 +272,10 @@ class ResourceError(TrialpackError, OSError):
 
 class AccessError(ResourceError, PermissionError):
     """A file or folder may not be read."""
+
+
+class ClusterError(ResourceError):
+    """Workers or their scheduler were lost, or lack what is needed; a conversion goes on from what was finished."""
 
 
 _OPEN_FILES = "allow more open files, such as by ulimit -n 4096, or keep fewer mice open"

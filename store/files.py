@@ -13,16 +13,20 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 import shutil
 import stat
+import time
 from collections.abc import Container, Generator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from .errors import naming
+from .errors import Problem, ResourceError, naming
 
 READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 TEMPORARY = ".writing"
+VISIBLE_SECONDS = 60.0
+"""How long a name that another machine made may take to be seen."""
 _being_saved = set[Path]()
 
 # renameat2(2), Linux: fail instead of replacing an empty folder; swap two folders in one step.
@@ -176,9 +180,15 @@ def write(path: Path, data: bytes | memoryview) -> None:
             close(descriptor)
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write a file that appears complete under its name, or not at all, whatever happens."""
-    temporary = path.with_name(path.name + TEMPORARY)
+def write_atomically(path: Path, data: bytes | memoryview, temporary: Path | None = None) -> None:
+    """Write a file that appears complete under its name, or not at all, whatever happens.
+
+    Parameters
+    ----------
+    temporary
+        Where it is meanwhile; by default beside it.
+    """
+    temporary = temporary or path.with_name(path.name + TEMPORARY)
     write(temporary, data)
     rename(temporary, path)
     sync_folder(path.parent)
@@ -204,6 +214,11 @@ def drop_unsaved() -> None:
     for temporary in _being_saved:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def temporary(path: Path, folder: Path | None = None) -> Path:
+    """Return where a file is while it is written, which nobody else does there; by default beside its place."""
+    return (folder or path.parent) / f"{path.name}.{secrets.token_hex(8)}{TEMPORARY}"
 
 
 def make_folder(path: Path) -> None:
@@ -250,6 +265,23 @@ def rename_new(old: Path, new: Path) -> None:
         if error.errno in _TAKEN:
             raise FileExistsError(error.errno, error.strerror, str(new)) from error
         raise
+
+
+def wait_for(path: Path, size: int) -> None:
+    """Return when a file that another machine wrote is seen here: network file systems may take a while.
+
+    Raises
+    ------
+    ResourceError
+        It is not, within a minute.
+    """
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while (found := path.stat().st_size if path.exists() else None) != size:
+        if time.monotonic() > deadline:
+            there = "nothing" if found is None else f"{found} bytes"
+            what = f"expected {size} bytes, which a worker wrote, found {there} after {VISIBLE_SECONDS:.0f} seconds"
+            raise ResourceError(Problem(str(path), what, "mount it with a shorter life of cached names"))
+        time.sleep(VISIBLE_SECONDS / 600)
 
 
 def exchange(one: Path, other: Path) -> bool:

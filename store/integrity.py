@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import ChunkError
 from .chunks import damaged
+from .cluster import Cluster, Demands, seen_files
 from .errors import CorruptStoreError, Problem, explaining_refusals, naming
-from .folder import read_file
+from .folder import StoreFolder, read_file
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
-from .manifest import Manifest, check_names_and_sizes, read_manifest, read_software, values_digest
+from .manifest import check_names_and_sizes, read_manifest, read_software, software, values_digest
 from .metadata import read_array
-from .shards import READ_AHEAD, ShardReader
+from .shards import READ_AHEAD, FileRecord, ShardReader
 from .tasks import Progress, Silent, Threads
 
 _BLOCK = 1 << 20
@@ -50,13 +51,23 @@ def _check_quick(root: Path) -> StoreIndex:
     # Read once: what is checked is what is used, also while the store is replaced.
     documents = {path: read_file(root, path) for path in names}
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
-    problems += [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
+    problems += [
+        problem for path in names for problem in _compare_digest(root, path, manifest.files[path], digests[path])
+    ]
     software, wrong = read_software(root)
     _raise_if(problems + wrong)
     return read_index(root, manifest, documents, software)
 
 
-def check_full(root: Path, *, workers: int, memory: int | None = None, progress: Progress | None = None) -> StoreIndex:
+def check_full(
+    root: Path,
+    *,
+    workers: int,
+    memory: int | None = None,
+    cluster: Cluster | None = None,
+    writers: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> StoreIndex:
     """Check every digest, decode every chunk, and compare every trial's values with their digest.
 
     Parameters
@@ -65,6 +76,10 @@ def check_full(root: Path, *, workers: int, memory: int | None = None, progress:
         Number of threads.
     memory
         Bytes that the threads hold at most; fewer work where not all fit, but always one.
+    cluster
+        Where to do it in place of threads.
+    writers
+        Path in the store -> address of the worker that wrote it; another one checks it, if there is one.
     progress
         Listener to the one phase, which advances by the files of the store.
 
@@ -78,13 +93,25 @@ def check_full(root: Path, *, workers: int, memory: int | None = None, progress:
     Each thread holds one group of trials of one array and one of its chunks, whatever the number of trials.
     """
     index, listener = check_quick(root), progress or Silent()
-    owners = {array.shard_path(n): (array, n) for array in index.arrays.values() for n in range(array.files)}
-    files = index.manifest.files
-    listener.start("verifying", index.manifest.nbytes, len(files))
-    checks = [partial(_check_file, index, owners, listener, path) for path in files]
+    checks = list(_checks(index))
+    listener.start("verifying", index.manifest.nbytes, len(checks))
     fitting = workers if memory is None else max(1, min(workers, memory // _thread_memory(index.arrays.values())))
-    _raise_if([problem for found in Threads(fitting, "trialpack-verify").run(checks) for problem in found])
+    place, names = cluster or Threads(fitting, "trialpack-verify"), [f"{index.root}: {one.path}" for one in checks]
+    if cluster is not None and writers:
+        place = cluster.apart([writers.get(one.path, "") for one in checks])
+
+    def finished(number: int) -> None:
+        listener.advance(checks[number].record.size, 1)
+
+    found = place.run(checks, finished, names)
+    _raise_if([problem for some in found for problem in some])
     return index
+
+
+def reading(index: StoreIndex) -> Demands:
+    """Return what the workers of a cluster must have and see to read a store."""
+    names = [name for name in index.manifest.files if not name.endswith(layout.METADATA)]
+    return Demands(software("fast"), seen_files(index.folder.place / name for name in names))
 
 
 def _thread_memory(arrays: Iterable[ArrayLayout]) -> int:
@@ -110,30 +137,71 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
     """
     try:
         with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
-            for row, values, intact in _compared_rows(index, shard):
+            for row, values, intact in _compared_rows(shard, _row_digests(index, array, number)):
                 if not intact:
-                    raise CorruptStoreError(_other_values(index, array.shard_path(number), row))
+                    raise CorruptStoreError(_other_values(index.root, array.shard_path(number), row))
                 yield row, values
     except (ChunkError, FileNotFoundError) as error:
         raise damaged(index.root, array.shard_path(number), error) from None
 
 
-def _check_file(
-    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], progress: Progress, path: str
-) -> list[Problem]:
-    array, number = owners.get(path, (None, 0))
-    if array is not None and array.shard:
-        problems = _check_shard(index, array, number)
-    else:
-        problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
-        if array is not None and not problems:
-            problems = _check_small(index, array)
-    progress.advance(index.manifest.files[path].size, 1)
-    return problems
+@dataclass(frozen=True)
+class _Check:
+    """The work of checking one file. Small and picklable.
+
+    Attributes
+    ----------
+    folder
+        The store.
+    array, number
+        The array, and which of its files it is; None of any other file.
+    values
+        Digests of the rows of a shard.
+    """
+
+    folder: StoreFolder
+    path: str
+    record: FileRecord
+    array: ArrayLayout | None
+    number: int
+    values: tuple[str, ...]
+
+    def __call__(self) -> list[Problem]:
+        """Return what is wrong with the file."""
+        if self.array is not None and self.array.shard:
+            return self._shard(self.array)
+        problems = self._compare(file_digest(self.folder.place / self.path))
+        return problems or ([] if self.array is None else _check_small(self.folder, self.array))
+
+    def _compare(self, found: str) -> list[Problem]:
+        return _compare_digest(self.folder.root, self.path, self.record, found)
+
+    def _shard(self, array: ArrayLayout) -> list[Problem]:
+        """Check every byte and every value of a shard, which is read once."""
+        root, digest = self.folder.root, hashlib.sha256()
+        try:
+            with self.folder.opened() as folder, ShardReader(root, array, self.number, folder, digest.update) as shard:
+                wrong = [row for row, _, intact in _compared_rows(shard, self.values) if not intact]
+        except ChunkError as error:
+            return list(damaged(root, self.path, error).problems)
+        return self._compare(digest.hexdigest()) or [_other_values(root, self.path, row) for row in wrong]
 
 
-def _compare_digest(root: Path, manifest: Manifest, path: str, found: str) -> list[Problem]:
-    expected = manifest.files[path].sha256
+def _checks(index: StoreIndex) -> Iterator[_Check]:
+    owners = {array.shard_path(n): (array, n) for array in index.arrays.values() for n in range(array.files)}
+    for path, record in index.manifest.files.items():
+        array, number = owners.get(path, (None, 0))
+        values = _row_digests(index, array, number) if array is not None and array.shard else ()
+        yield _Check(index.folder, path, record, array, number, values)
+
+
+def _row_digests(index: StoreIndex, array: ArrayLayout, number: int) -> tuple[str, ...]:
+    rows = array.rows_of_shard(number)
+    return index.manifest.values[array.path][rows.start : rows.stop]
+
+
+def _compare_digest(root: Path, path: str, record: FileRecord, found: str) -> list[Problem]:
+    expected = record.sha256
     if found == expected:
         return []
     return [Problem(str(root), f"was changed (expected SHA-256 {expected[:16]}…, found {found[:16]}…)", _ADVICE, path)]
@@ -148,34 +216,21 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Problem]:
-    """Check every byte and every value of a shard, which is read once."""
-    path, digest = array.shard_path(number), hashlib.sha256()
-    try:
-        with ShardReader(index.root, array, number, listen=digest.update) as shard:
-            wrong = [row for row, _, intact in _compared_rows(index, shard) if not intact]
-    except ChunkError as error:
-        return list(damaged(index.root, path, error).problems)
-    return _compare_digest(index.root, index.manifest, path, digest.hexdigest()) or [
-        _other_values(index, path, row) for row in wrong
-    ]
-
-
-def _compared_rows(index: StoreIndex, shard: ShardReader) -> Iterator[tuple[int, NDArray[Any], bool]]:
+def _compared_rows(shard: ShardReader, expected: Sequence[str]) -> Iterator[tuple[int, NDArray[Any], bool]]:
     """Yield the rows of a shard, their values, and whether those have their digest."""
-    expected = index.manifest.values[shard.layout.path]
     for start, rows in shard.groups():
         for row, values in enumerate(rows, start):
-            yield row, values, values_digest(values) == expected[row]
+            yield row, values, values_digest(values) == expected[row - shard.rows.start]
 
 
-def _other_values(index: StoreIndex, path: str, row: int) -> Problem:
-    return Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path)
+def _other_values(root: Path, path: str, row: int) -> Problem:
+    return Problem(str(root), f"row {row} holds other values than were packed", _ADVICE, path)
 
 
-def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:
+def _check_small(folder: StoreFolder, array: ArrayLayout) -> list[Problem]:
     try:
-        read_array(index.root, array)
+        with folder.opened() as descriptor:
+            read_array(folder.root, array, descriptor)
     except CorruptStoreError as error:
         return list(error.problems)
     return []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -204,6 +207,13 @@ def _problem(root: Path, member: str, what: str, advice: str) -> Problem:
 
 
 _SOFTWARE_SEAL = "sha256_of_record"
+
+
+@functools.cache
+def software(codec: layout.CodecName) -> dict[str, str]:
+    """Return the versions on which the bytes of a store with a codec depend."""
+    names = ("trialpack", "numpy", "numcodecs", *(("pcodec",) if codec == "pcodec" else ()))
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 
 def software_record(versions: Mapping[str, str]) -> bytes:

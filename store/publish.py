@@ -5,10 +5,14 @@
     lock     <parent>/.<name>.lock       one converter a destination; freed by the system when its process ends
     stage    <parent>/.<name>.partial/   the store while it is made; on the same file system, so that a rename is enough
     journal  <parent>/.<name>.journal/   one small file for each finished unit of work, for a later run to go on from
+    writing  …/<token>.writing/          what units of this run have not finished, in the journal's folder
     old      <parent>/.<name>.old/       the store that is being replaced, for the moment of the exchange
 
 A unit is journalled after its shards are durable. The stage gets its name after every file, then every folder, is
 durable and the manifest is written; the parent folder is made durable after the rename.
+
+Files of units get their names in the stage and in the journal by a rename from ``writing``. That folder is of one run,
+and goes before the manifest is written: a unit that runs late, on a worker that was given up, cannot add to the stage.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import stat
 import time
 from collections.abc import Generator, Mapping
@@ -32,7 +37,7 @@ from .manifest import UNLISTED, Manifest, software_record
 from .metadata import to_json
 from .shards import FileRecord
 
-_SEAL = "sha256_of_entry"
+_SEAL, _ENTRY = "sha256_of_entry", ".json"
 _TAKEN_ADVICE = ("choose another folder, or replace it with ", Argument("replace", True))
 
 
@@ -44,9 +49,12 @@ class Stage:
     ----------
     destination
         The store's path, from the root of the file system.
+    token
+        Random name of the run that makes it.
     """
 
     destination: Path
+    token: str = ""
 
     def __post_init__(self) -> None:
         """Find the destination, whatever becomes the working folder."""
@@ -63,6 +71,11 @@ class Stage:
         return self._beside("journal")
 
     @property
+    def writing(self) -> Path:
+        """The folder of what units have not finished."""
+        return self.journal / f"{self.token}{files.TEMPORARY}"
+
+    @property
     def old(self) -> Path:
         """The replaced store, until it is removed."""
         return self._beside("old")
@@ -74,7 +87,7 @@ class Stage:
 
     def entry(self, fingerprint: str) -> Path:
         """Return the journal file of the unit with this fingerprint."""
-        return self.journal / f"{fingerprint}.json"
+        return self.journal / f"{fingerprint}{_ENTRY}"
 
     def _beside(self, role: str) -> Path:
         return self.destination.with_name(f".{self.destination.name}.{role}")
@@ -106,7 +119,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         Something that belongs to another user could not be replaced.
     """
     check_place(destination)
-    stage = Stage(destination)
+    stage = Stage(destination, secrets.token_hex(8))
     files.make_folder_durably(stage.destination.parent)
     with contextlib.ExitStack() as stack:
         while not stack.enter_context(locks.locked(stage.lock)):
@@ -117,6 +130,9 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
+        for left in stage.journal.glob(f"*{files.TEMPORARY}"):
+            _end(left)
+        files.make_folder(stage.writing)
         yield stage
 
 
@@ -155,7 +171,9 @@ def _check_owner(*paths: Path) -> None:
 
 def record_unit(stage: Stage, fingerprint: str, entry: dict[str, Any]) -> None:
     """Note in the journal that a unit's files are durable, and what is to be known of them."""
-    files.write_atomically(stage.entry(fingerprint), to_json({**entry, _SEAL: _digest(entry)}))
+    path = stage.entry(fingerprint)
+    document = to_json({**entry, _SEAL: _digest(entry)})
+    files.write_atomically(path, document, files.temporary(path, stage.writing))
 
 
 def recorded_unit(stage: Stage, fingerprint: str, paths: set[str]) -> dict[str, Any] | None:
@@ -171,8 +189,25 @@ def recorded_unit(stage: Stage, fingerprint: str, paths: set[str]) -> dict[str, 
     return entry if intact and records.keys() == paths else None
 
 
+def has_units(stage: Stage) -> bool:
+    """Return whether the journal knows a finished unit."""
+    return any(path.suffix == _ENTRY for path in stage.journal.iterdir())
+
+
 def _digest(entry: dict[str, Any]) -> str:
     return hashlib.sha256(to_json(entry)).hexdigest()
+
+
+def end_writing(stage: Stage) -> None:
+    """Let no unit add to the stage any more, wherever it still runs."""
+    _end(stage.writing)
+
+
+def _end(writing: Path) -> None:
+    # Renamed first: whoever knows it by its name makes no more files in it while it is removed.
+    ended = writing.with_name(f"{secrets.token_hex(8)}.ended")
+    files.rename(writing, ended)
+    _discard(ended)
 
 
 def remove_leftovers(stage: Stage, manifest: Manifest) -> None:

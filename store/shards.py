@@ -48,17 +48,21 @@ class ShardWriter:
         The store, or the folder that is to become it.
     number
         Which shard of the array.
+    folder
+        Folder on the same file system where the file is until it is complete; by default the one of the array.
 
     Notes
     -----
+    Whoever writes the same shard at the same time has a file of their own: one of them gets the name, complete.
     Holds one chunk, not the shard: memory is `layout.chunk_nbytes`, twice that while compressing.
     """
 
-    def __init__(self, root: Path, layout: ArrayLayout, number: int) -> None:
+    def __init__(self, root: Path, layout: ArrayLayout, number: int, folder: Path | None = None) -> None:
         self.name = layout.shard_path(number)
         self._layout, self._codec = layout, layout.codec
         self._path = root / self.name
-        self._descriptor = files.create(self._path)
+        self._temporary = files.temporary(self._path, folder)
+        self._descriptor = files.create(self._temporary)
         self._digest, self._spans = hashlib.sha256(), list[tuple[int, int]]()
         self._end = self._begun = 0
         self._stored = np.empty(self._codec.stored_shape(layout.chunk), layout.numpy_dtype)
@@ -78,11 +82,12 @@ class ShardWriter:
             self._begun = self._end
 
     def finish(self) -> FileRecord:
-        """Write the index, make the file durable, and close it."""
+        """Write the index, make the file durable, close it, and give it its name."""
         self._put([memoryview(seal(self._index().tobytes()))])
         with naming(self._path):
             files.sync(self._descriptor)
         self.close()
+        files.rename(self._temporary, self._path)
         return FileRecord(self._end, self._digest.hexdigest())
 
     def close(self) -> None:

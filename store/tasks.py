@@ -1,4 +1,4 @@
-"""Run tasks, in bounded memory: in the calling thread, on threads of this process, or on a dask.distributed cluster.
+"""Run tasks, in bounded memory: in the calling thread, or on threads of this process; see `cluster` for others.
 
 Threads are enough on one machine: reading, compression, checksums and digests release the GIL, memory is shared, and
 nothing has to be started. They end with the run: a process that is forked later inherits no pool without threads.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Protocol, TypeVar, cast, runtime_checkable
 
-from .errors import Argument, OptionError, Problem, TrialpackError
+from .errors import TrialpackError
 
-CONNECT_SECONDS = 10.0
 _TASKS_PER_THREAD = 4
 """Tasks for each thread, so that no thread waits long for the others at the end."""
 _T = TypeVar("_T")
@@ -51,8 +50,13 @@ class Workers(ABC):
     """A place where tasks run."""
 
     @abstractmethod
-    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+    def completed(self, tasks: Iterable[Task[_T]], names: Sequence[str] = ()) -> Generator[tuple[int, Task[_T]]]:
         """Yield the place of each task among all, with a call that returns its result or raises its error.
+
+        Parameters
+        ----------
+        names
+            What each task is about, for the error that it was lost.
 
         Notes
         -----
@@ -60,13 +64,17 @@ class Workers(ABC):
         """
         ...
 
-    def run(self, tasks: Iterable[Task[_T]], finished: Callable[[int], object] = _ignore) -> list[_T]:
+    def run(
+        self, tasks: Iterable[Task[_T]], finished: Callable[[int], object] = _ignore, names: Sequence[str] = ()
+    ) -> list[_T]:
         """Run tasks and return their results in order.
 
         Parameters
         ----------
         finished
             Called, in the calling thread, with the place of each task that returned.
+        names
+            As in `completed`.
 
         Raises
         ------
@@ -75,7 +83,7 @@ class Workers(ABC):
         """
         found, result = dict[int, _T](), None
         try:
-            with closing(self.completed(tasks)) as completed:
+            with closing(self.completed(tasks, names)) as completed:
                 for place, result in completed:
                     found[place] = result()
                     finished(place)
@@ -89,6 +97,7 @@ class Workers(ABC):
         tasks: Iterable[Task[_T]],
         kind: type[TrialpackError],
         finished: Callable[[int], object] = _ignore,
+        names: Sequence[str] = (),
     ) -> list[_T]:
         """Run tasks to the last, whatever problems some of them find, and return their results in order.
 
@@ -98,6 +107,8 @@ class Workers(ABC):
             Type of the errors whose problems are collected.
         finished
             Called, in the calling thread, with the place of each task that returned or found problems.
+        names
+            As in `completed`.
 
         Raises
         ------
@@ -106,7 +117,7 @@ class Workers(ABC):
         Exception
             The first other error of any task; tasks that have not started are cancelled.
         """
-        found = self.run((partial(_caught, task, kind) for task in tasks), finished)
+        found = self.run((partial(_caught, task, kind) for task in tasks), finished, names)
         problems = [problem for one in found if isinstance(one, kind) for problem in one.problems]
         if problems:
             raise kind(sorted(problems, key=lambda problem: (problem.trial or 0, problem.member or "")))
@@ -128,7 +139,7 @@ class Threads(Workers):
     count: int
     name: str = "trialpack"
 
-    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+    def completed(self, tasks: Iterable[Task[_T]], names: Sequence[str] = ()) -> Generator[tuple[int, Task[_T]]]:
         """Yield the place of each task with what returns its result; in the calling thread, that is the task itself."""
         if self.count == 0:
             yield from enumerate(tasks)
@@ -173,59 +184,12 @@ class _StartedThreads(Threads):
 
     running: Executor = field(kw_only=True)
 
-    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
+    def completed(self, tasks: Iterable[Task[_T]], names: Sequence[str] = ()) -> Generator[tuple[int, Task[_T]]]:
         return _completed(self.running, tasks)
 
 
 HERE = Threads(0)
 """The calling thread."""
-
-
-@dataclass(frozen=True)
-class Cluster(Workers):
-    """A dask.distributed cluster, whose workers see the same files under the same names.
-
-    Attributes
-    ----------
-    client
-        A `distributed.Client`.
-    """
-
-    client: Any
-
-    @property
-    def most_threads(self) -> int:
-        """Largest number of threads of a worker process, which share its memory."""
-        return max(self.client.nthreads().values(), default=1)
-
-    def completed(self, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:
-        """Yield the place of each task with what returns its result; what is cancelled is not waited for."""
-        return _completed(self.client.get_executor(pure=False, retries=0), tasks)
-
-
-@contextmanager
-def connected(address: str) -> Generator[Cluster]:
-    """Connect to the scheduler of a dask.distributed cluster.
-
-    Raises
-    ------
-    OptionError
-        distributed is not installed, or there is no scheduler at the address.
-    """
-    argument = Argument("scheduler", address)
-    try:
-        from distributed import Client
-    except ImportError:
-        what = "needs the package distributed"
-        raise OptionError(Problem("", what, "pip install distributed", argument=argument)) from None
-    try:
-        client = cast(Any, Client(address, timeout=CONNECT_SECONDS))
-    except (OSError, ValueError, TimeoutError) as error:
-        what = f"no scheduler answers ({error or type(error).__name__})"
-        raise OptionError(Problem("", what, "start one with: dask scheduler", argument=argument)) from None
-    # Closing the client drops what it has asked for and nobody waits for any more.
-    with client:
-        yield Cluster(client)
 
 
 def _completed(executor: Executor, tasks: Iterable[Task[_T]]) -> Generator[tuple[int, Task[_T]]]:

@@ -372,15 +372,31 @@ def test_a_file_that_shrinks_while_it_is_read_is_noticed(shard: Shard) -> None:
             list(reader.groups())
 
 
-def test_an_unfinished_shard_is_refused(tmp_path: Path) -> None:
+def test_an_unfinished_shard_has_no_name(tmp_path: Path) -> None:
     array = small_shard("lz4")
     (tmp_path / "a").mkdir()
     writer = ShardWriter(tmp_path, array, 0)
     writer.append(np.zeros((2, 3, 7), np.float32))
     writer.close()
     writer.close()
-    with pytest.raises(ChunkError):
-        read_shards(tmp_path, array)
+    assert not (tmp_path / array.shard_path(0)).exists()
+
+
+def test_of_two_writers_of_a_shard_each_has_a_file_until_it_is_complete(tmp_path: Path) -> None:
+    """A unit that was thought lost may still run when another worker has finished it."""
+    array, rows = small_shard("lz4"), np.zeros((2, 3, 7), np.float32)
+    (tmp_path / "a").mkdir()
+    late, early = ShardWriter(tmp_path, array, 0), ShardWriter(tmp_path, array, 0)
+    for writer in (early, early, early, late):
+        writer.append(rows)
+    early.finish()
+    complete = (tmp_path / array.shard_path(0)).read_bytes()
+    late.append(rows)
+    assert (tmp_path / array.shard_path(0)).read_bytes() == complete
+    late.append(rows)
+    late.finish()
+    assert (tmp_path / array.shard_path(0)).read_bytes() == complete
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [Path(array.shard_path(0)).name]
 
 
 def test_a_shard_that_lacks_its_last_group_is_refused(tmp_path: Path) -> None:

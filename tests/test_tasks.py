@@ -10,7 +10,8 @@ from functools import partial
 
 import pytest
 from trialpack.store import CorruptStoreError, Problem, SourceError
-from trialpack.store.tasks import HERE, Cluster, Threads
+from trialpack.store.cluster import Cluster
+from trialpack.store.tasks import HERE, Threads
 
 EVERYWHERE = [HERE, Threads(1), Threads(3)]
 

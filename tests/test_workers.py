@@ -1,13 +1,12 @@
 """The same store comes out of any number of workers, and of a cluster."""
 
-import contextlib
 import hashlib
-from types import SimpleNamespace
 
 import pytest
-from trialpack.convert import conversion, convert_mouse, plan_mouse
+from trialpack.convert import convert_mouse, plan_mouse
 from trialpack.convert.sample import write_sample
-from trialpack.store import OptionError, SourceError, layout, tasks
+from trialpack.store import OptionError, SourceError, layout
+from trialpack.store import cluster as clusters
 
 
 @pytest.fixture
@@ -51,19 +50,20 @@ def test_a_cluster_makes_the_same_bytes_and_reports_the_same_problems(source, tm
 
 def test_a_scheduler_that_does_not_answer_is_named(source, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(tasks, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 0.5)
     with pytest.raises(OptionError, match="scheduler='tcp://127.0.0.1:9': no scheduler answers"):
         convert_mouse(source, tmp_path / "stores", scheduler="tcp://127.0.0.1:9")
 
 
-def test_memory_of_a_worker_with_many_threads_is_checked_before_anything_is_written(source, tmp_path, monkeypatch):
+def test_memory_of_a_worker_with_many_threads_is_checked_before_anything_is_written(
+    source, tmp_path, monkeypatch, cluster
+):
     """Each thread of a worker takes parts of its own, and they share its memory."""
     plan = plan_mouse(source, tmp_path / "stores")
     bound = plan.statistics_memory(8)
     assert bound > plan.statistics_memory() > 160_000_000
 
-    there = tasks.Cluster(SimpleNamespace(nthreads=lambda: {"one": 2, "other": 64}))
-    monkeypatch.setattr(conversion, "connected", lambda address: contextlib.nullcontext(there))
+    monkeypatch.setattr(clusters.Cluster, "most_threads", 64)
     with pytest.raises(OptionError, match=r"are too little \(.*; give max_memory='\d+MB', or statistics=False"):
-        convert_mouse(source, tmp_path / "stores", scheduler="tcp://somewhere:1", max_memory=bound)
+        convert_mouse(source, tmp_path / "stores", scheduler=cluster.scheduler_address, max_memory=bound)
     assert not list((tmp_path / "stores").iterdir())

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...store import Argument, OptionError, Problem
 from ...store.arguments import check_bytes
+from ...store.cluster import Cluster
 from ...store.layout import (
     OVER_FRAMES,
     OVER_PIXELS,
@@ -22,7 +23,7 @@ from ...store.layout import (
     Reduction,
     Variable,
 )
-from ...store.tasks import HERE, PROCESS_BYTES, Cluster, Progress, Silent, Threads, available_cores
+from ...store.tasks import HERE, PROCESS_BYTES, Progress, Silent, Task, Threads, available_cores
 from ..recording import Recording
 from .exact_median import count_digits, median_by_bits, n_digits
 from .in_memory import reduce_trials
@@ -33,6 +34,7 @@ DEFAULT_MAX_MEMORY = "1GiB"
 _COUNTED_BYTES = 8 << 20
 """Bytes that a counting thread reads at once."""
 _Found = tuple[Summary, Summary | None]
+_T = TypeVar("_T")
 
 
 def reduce_recording(
@@ -42,15 +44,16 @@ def reduce_recording(
     variables: Sequence[str] | None = None,
     max_memory: int | str = DEFAULT_MAX_MEMORY,
     threads: int | None = None,
-    client: Any = None,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> dict[str, dict[Reduction, Summary]]:
     """Return the statistics of some rows, at least one; see `train_statistics`."""
     names = {recording.array(name).path for name in (recording.arrays if variables is None else variables)}
-    _check(recording.label, names, client)
+    if not names:
+        raise OptionError(Problem(recording.label, "no variable is chosen", "choose at least one"))
     jobs = [job for job in _jobs(recording, rows) if job.variable.name in names]
     limit = check_bytes("max_memory", max_memory) - _fixed(jobs)
-    workers = _OnCluster(client, limit) if client else _OnThreads(threads or available_cores(), limit)
+    workers = _OnCluster(cluster, limit) if cluster else _OnThreads(threads or available_cores(), limit)
     missing = max(job.least_memory for job in jobs) * workers.at_once - limit
     if missing > 0:
         what = f"the bound on memory is too low for statistics (at least {math.ceil(missing / 1e6)} MB are missing)"
@@ -64,15 +67,6 @@ def needed_memory(recording: Recording, rows: NDArray[np.int64], at_once: int = 
     """Return the bytes below which the statistics of some rows cannot be computed, so many parts of them at once."""
     jobs = _jobs(recording, rows)
     return _fixed(jobs) + at_once * max(job.least_memory for job in jobs)
-
-
-def _check(label: str, variables: set[str], client: Any) -> None:
-    if not variables:
-        raise OptionError(Problem(label, "no variable is chosen", "choose at least one"))
-    if client is not None and not getattr(client, "nthreads", dict)():
-        raise OptionError(
-            Problem(label, f"{client!r} has no workers", "give a distributed.Client of a cluster that has")
-        )
 
 
 def _jobs(recording: Recording, rows: NDArray[np.int64]) -> list[_Job]:
@@ -128,17 +122,21 @@ class _OnThreads:
 class _OnCluster:
     """A dask.distributed cluster: each thread of its workers takes pieces of its own."""
 
-    def __init__(self, client: Any, limit: int) -> None:
-        self._cluster, self._threads = Cluster(client), max(1, sum(client.nthreads().values()))
-        self.at_once = self._cluster.most_threads
+    def __init__(self, cluster: Cluster, limit: int) -> None:
+        self._cluster, self._threads = cluster, max(1, sum(cluster.nthreads().values()))
+        self.at_once = cluster.most_threads
         self._share = limit // self.at_once
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
         pieces = cut(part, self._share, 1)
-        return zip(pieces, self._cluster.run(partial(_reduce_part, piece) for piece in pieces), strict=True)
+        return zip(pieces, self._run(part, [partial(_reduce_part, piece) for piece in pieces]), strict=True)
 
     def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:
-        return np.sum(self._cluster.run(_counting(part, self._threads, depth, prefix)), axis=0)
+        return np.sum(self._run(part, _counting(part, self._threads, depth, prefix)), axis=0)
+
+    def _run(self, part: Part, tasks: Sequence[Task[_T]]) -> list[_T]:
+        name = f"{part.folder.root}: statistics of {part.variable.name}"
+        return self._cluster.run(tasks, names=[name] * len(tasks))
 
 
 @dataclass(frozen=True)

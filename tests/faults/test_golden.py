@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from trialpack.convert import export_mouse
-from trialpack.convert.contents import software
 from trialpack.readers import Mouse, TrialLoader, open_mouse, summarize
 from trialpack.store import StoreFormatError, layout
 from trialpack.store.chunk_codecs import seal
+from trialpack.store.manifest import software
 from trialpack.store.metadata import to_json
 
 from ..golden import make
