@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,20 +22,23 @@ from ..convert.formats.source import Source
 from ..convert.plan import describe, destination
 from ..convert.schema import SCHEMA_FILE, Schema, read_schema, schema_text
 from ..readers.leaks import Leak, between_mice, describe_leaks, find_leaks, leak_text
-from ..store import OptionError, Problem, StoreIndex, TrialpackError, check_quick
+from ..store import ClusterError, OptionError, Problem, StoreIndex, TrialpackError, check_quick
 from ..store.errors import one_text_a_cause
 from ..store.layout import A_MAX_ERROR, CODECS, Precision, short_name
 from ..store.publish import Stage, is_store
+from ..store.space import Space
+from ..store.tasks import HERE, PROCESS_BYTES, Threads
 from . import options
 from .display import (
     IN_JSON,
+    BarOf,
     bound_texts,
     complain_of,
     grouped,
     lines,
     note,
     problems_of,
-    progress_bar,
+    progress_bars,
     rate,
     shape_text,
     show,
@@ -81,9 +86,25 @@ class _Outcome:
     done: list[Any] = field(default_factory=list[Any])
     skipped: list[Path] = field(default_factory=list[Path])
     problems: list[str] = field(default_factory=list[str])
+    lost: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, found: Sequence[Any]) -> None:
+        """Take what became of mice, in their order."""
+        self.skipped += [one for one in found if isinstance(one, Path)]
+        self.done += [one for one in found if one is not None and not isinstance(one, Path)]
 
     def failed(self, error: BaseException, label: str = "") -> None:
-        """Report an error of a mouse; what another one was refused for in the same words, as of a schema, only once."""
+        """Report an error of a mouse; what another one was refused for in the same words, as of a schema, only once.
+
+        Mice that share a cluster lose it together.
+        """
+        with self._lock:
+            if not self.lost:
+                self.lost = isinstance(error, ClusterError)
+                self._tell(error, label)
+
+    def _tell(self, error: BaseException, label: str) -> None:
         known = set(self.problems)
         new = [problem for problem in problems_of(error) if problem.text(spelled) not in known]
         if not new and label:
@@ -122,7 +143,7 @@ class _Outcome:
     "--statistics/--no-statistics", default=True, help="Store statistics of the train trials. [default: statistics]"
 )
 @options.workers
-@click.option("--scheduler", metavar="ADDRESS", help="Run on the dask.distributed cluster of this scheduler.")
+@options.scheduler
 @click.option(
     "--max-memory",
     type=options.ByteSize(),
@@ -158,6 +179,7 @@ def convert(
     skip_existing: bool,
     as_json: bool,
     replace: bool,
+    scheduler: str | None,
     **settings: Any,
 ) -> None:
     """Pack mice into Zarr stores; see `_HELP`."""
@@ -170,17 +192,11 @@ def convert(
     declared = _declared(schema, outcome)
     found = [] if outcome.problems else _once(_find(sources, outcome), declared, outcome)
     again = _SKIPPING if len(found) > 1 and not (replace or skip_existing) else _GOES_ON
-    for source in found:
-        try:
-            if skip_existing and is_store(store := destination(source.survey(declared).mouse, to)):
-                outcome.skipped.append(store)
-            elif dry_run:
-                outcome.done.append(_predicted(source, plan_mouse(source, to, **kept), **settings))
-            else:
-                plan = plan_mouse(source, to, **kept)
-                outcome.done.append(_convert(source, plan, to, again, **kept, replace=replace, **settings))
-        except (TrialpackError, OSError) as error:
-            outcome.failed(_with_space(error, source, to, kept, again), source.label)
+    run = _Run(to, kept, declared, outcome, again, skip_existing, dry_run, replace, settings)
+    # On a cluster all mice are one queue; of threads here one mouse has all.
+    several = Threads(run.at_once(found), "trialpack-mouse") if scheduler and not dry_run else HERE
+    with options.cluster_at(None if dry_run else scheduler) as client, progress_bars() as bar_of:
+        outcome.add(several.run([partial(run.one, source, bar_of, client) for source in found]))
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -228,22 +244,63 @@ def _once(found: Sequence[Source], declared: Schema | None, outcome: _Outcome) -
     return () if twice else found
 
 
-def _convert(source: Source, plan: Plan, to: Path, again: str, **settings: Any) -> ConversionSummary:
-    if plan.space.shortage:
-        note(f"{short_name(plan.survey.mouse)}: {plan.space.shortage}")
-    unfinished = Stage(plan.destination).root
-    with advising(again, unfinished), progress_bar(short_name(Path(source.label).name)) as bar:
-        return convert_mouse(source, to, progress=bar, **settings)
+@dataclass(frozen=True)
+class _Run:
+    """What is to be done with each mouse.
 
+    Attributes
+    ----------
+    kept
+        What the store depends on.
+    again
+        How to go on after an interrupt.
+    settings
+        How it is made: workers and memory.
+    """
 
-def _predicted(source: Source, plan: Plan, *, workers: int | None, max_memory: int, **_: Any) -> Plan:
-    """Return the plan with the sizes that a sample predicts."""
-    with progress_bar(short_name(Path(source.label).name)) as bar:
-        return predict_sizes(source, plan, workers=workers, max_memory=max_memory, progress=bar)
+    to: Path
+    kept: dict[str, Any]
+    declared: Schema | None
+    outcome: _Outcome
+    again: str
+    skip_existing: bool
+    dry_run: bool
+    replace: bool
+    settings: dict[str, Any]
 
+    def one(self, source: Source, bar_of: BarOf, client: Any) -> Any:
+        """Return the summary of a mouse, its plan, or its store if that is left as it is; None where it failed."""
+        if self.outcome.lost:
+            return None
+        try:
+            if self.skip_existing and is_store(store := destination(source.survey(self.declared).mouse, self.to)):
+                return store
+            plan = plan_mouse(source, self.to, **self.kept)
+            with bar_of(short_name(Path(source.label).name)) as bar:
+                if self.dry_run:
+                    return predict_sizes(source, plan, progress=bar, **self.settings)
+                return self._convert(source, plan, scheduler=client, progress=bar)
+        except (TrialpackError, OSError) as error:
+            self.outcome.failed(with_space(error, self.to, lambda: self._space(source), self.again), source.label)
+            return None
 
-def _with_space(error: BaseException, source: Source, to: Path, kept: dict[str, Any], again: str) -> BaseException:
-    return with_space(error, to, lambda: plan_mouse(source, to, **kept).space, again)
+    def at_once(self, found: Sequence[Source]) -> int:
+        """Return how many mice a cluster can have at the same time, for what this process holds of each."""
+        held = [1]
+        for source in found:
+            # What cannot be planned is reported when it is converted.
+            with contextlib.suppress(TrialpackError, OSError):
+                held.append(plan_mouse(source, self.to, **self.kept).kept_memory)
+        return max(1, min(len(found), (self.settings["max_memory"] - PROCESS_BYTES) // max(held)))
+
+    def _convert(self, source: Source, plan: Plan, **where: Any) -> ConversionSummary:
+        if plan.space.shortage:
+            note(f"{short_name(plan.survey.mouse)}: {plan.space.shortage}")
+        with advising(self.again, Stage(plan.destination).root):
+            return convert_mouse(source, self.to, **self.kept, replace=self.replace, **self.settings, **where)
+
+    def _space(self, source: Source) -> Space:
+        return plan_mouse(source, self.to, **self.kept).space
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from ..store import Problem, StoreFormatError, TrialpackError, files, layout
+from ..store import ClusterError, Problem, StoreFormatError, TrialpackError, files, layout
 from ..store.errors import one_a_cause, printable
 from ..store.space import Space
 from .interrupts import cleaning
@@ -73,9 +74,20 @@ class Bar:
         return f"{self._files}/{self._total_files} files" if self._total_files else ""
 
 
+BarOf = Callable[[str], AbstractContextManager[Bar]]
+"""Draws a bar with a name while it is entered."""
+
+
 @contextmanager
 def progress_bar(name: str) -> Generator[Bar]:
     """Draw progress with an estimate of the time left, if standard error is a terminal."""
+    with progress_bars() as bar_of, bar_of(name) as bar:
+        yield bar
+
+
+@contextmanager
+def progress_bars() -> Generator[BarOf]:
+    """Give what draws one bar after another, or several at the same time."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -86,10 +98,15 @@ def progress_bar(name: str) -> Generator[Bar]:
     drawn = RichProgress(*columns, console=console, disable=not console.is_terminal)
     # Old versions of rich end a bar that is not drawn with an empty line.
     shown = drawn if console.is_terminal else nullcontext()
-    with cleaning(lambda: console.show_cursor(True)), shown:
+
+    @contextmanager
+    def bar_of(name: str) -> Generator[Bar]:
         bar = Bar(drawn, name)
         yield bar
         bar.end()
+
+    with cleaning(lambda: console.show_cursor(True)), shown:
+        yield bar_of
 
 
 def size(nbytes: int) -> str:
@@ -242,6 +259,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def with_space(error: BaseException, to: Path, space: Callable[[], Space], advice: str) -> BaseException:
     """Return, for an error of the system, which file it is about; of a full disk, how much space is needed and free.
 
+    What was lost with a cluster is kept as far as it was finished, so what to do then is said, too.
+
     Parameters
     ----------
     to
@@ -249,8 +268,11 @@ def with_space(error: BaseException, to: Path, space: Callable[[], Space], advic
     space
         Returns what is written at most, and what is free.
     advice
-        What to do when there is space.
+        What to do when there is space, or a cluster.
     """
+    if isinstance(error, ClusterError):
+        *others, last = error.problems
+        return ClusterError([*others, replace(last, advice=f"{last.advice}; {advice}")])
     if isinstance(error, TrialpackError) or not isinstance(error, OSError):
         return error
     if error.errno not in _FULL:

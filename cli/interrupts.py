@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-_advice = list[Callable[[], str]]()
+_advice = list[tuple[str, Path | None]]()
 _cleaning = list[Callable[[], object]]()
 
 
@@ -31,16 +31,12 @@ def advising(advice: str, unfinished: Path | None = None) -> Generator[None]:
     unfinished
         What may have been left then, to be named if it was.
     """
-
-    def said() -> str:
-        left = unfinished is not None and unfinished.exists()
-        return f"; {advice}" + (f"; unfinished work is in {unfinished}: delete it to give up" if left else "")
-
+    said = (advice, unfinished)
     _advice.append(said)
     try:
         yield
     finally:
-        _advice.pop()
+        _advice.remove(said)
 
 
 @contextmanager
@@ -58,5 +54,12 @@ def _end(number: int, frame: FrameType | None) -> None:
     for clean in reversed(_cleaning):
         clean()
     with suppress(OSError):
-        os.write(2, f"\ntrialpack: interrupted{''.join(said() for said in _advice)}\n".encode())
+        os.write(2, f"\ntrialpack: {'; '.join(['interrupted', *_said()])}\n".encode())
     os._exit(130)
+
+
+def _said() -> list[str]:
+    """Return what to do, and what is left of the work: of several mice, too."""
+    left = [str(unfinished) for _, unfinished in _advice if unfinished is not None and unfinished.exists()]
+    advice = list(dict.fromkeys(advice for advice, _ in _advice))
+    return [*advice, *([f"unfinished work is in {', '.join(left)}: delete it to give up"] if left else [])]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from ..convert import find_sources
 from ..convert.formats.source import Source
 from ..store import Call, OptionError, Problem, SourceError
 from ..store.arguments import check_bytes
+from ..store.cluster import connected
 from ..store.errors import Code
 from ..store.folder import stores_in
 from ..store.paths import read_path
@@ -58,6 +62,26 @@ json_output = click.option("--json", "as_json", is_flag=True, help="Print one JS
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"
 )
+scheduler = click.option(
+    "--scheduler", metavar="ADDRESS", help="Run on the dask.distributed cluster of this scheduler."
+)
+
+
+@contextmanager
+def cluster_at(address: str | None) -> Generator[Any]:
+    """Give a client of the cluster of a scheduler; None without an address.
+
+    What distributed logs is not shown meanwhile: all that matters of it is an error of ours.
+    """
+    if address is None:
+        yield None
+        return
+    logging.disable(logging.CRITICAL)
+    try:
+        with connected(address) as cluster:
+            yield cluster.client
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def spelled(code: Code) -> str:

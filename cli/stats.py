@@ -42,6 +42,7 @@ Examples:
     help="Write them: .npz, or .pkl as the public pipeline of the 2023 mice reads it, of such mice. Replaces FILE.",
 )
 @options.workers
+@options.scheduler
 @click.option(
     "--max-memory",
     type=options.ByteSize(),
@@ -51,7 +52,15 @@ Examples:
     help="Memory of the whole process.",
 )
 @options.json_output
-def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_memory: int, as_json: bool) -> None:
+def stats(
+    store: Path,
+    tier: str,
+    output: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    max_memory: int,
+    as_json: bool,
+) -> None:
     """Show minimum, maximum, mean, median and standard deviation of STORE's trials.
 
     Those of the train tier are in the store, unless it was converted with --no-statistics; all others are computed.
@@ -62,7 +71,7 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
     if output:
         check_output(output)
         check_format(mouse.recording.variables, output)
-    found = _statistics(mouse, tier, workers, max_memory)
+    found = _statistics(mouse, tier, workers, scheduler, max_memory)
     differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
     if output:
         with cleaning(files.drop_unsaved), noting_shortfalls(output.parent):
@@ -75,11 +84,11 @@ def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_
         click.echo(f"Wrote {output}")
 
 
-def _statistics(mouse: Mouse, tier: str, workers: int | None, max_memory: int) -> Statistics:
+def _statistics(mouse: Mouse, tier: str, workers: int | None, scheduler: str | None, max_memory: int) -> Statistics:
     if tier == TRAIN_TIER and has_statistics(mouse.index):
         return mouse.statistics
-    with progress_bar(short_name(mouse.name)) as bar:
-        return train_statistics(mouse, tier=tier, max_memory=max_memory, threads=workers, progress=bar)
+    with options.cluster_at(scheduler) as client, progress_bar(short_name(mouse.name)) as bar:
+        return train_statistics(mouse, tier=tier, max_memory=max_memory, threads=workers, client=client, progress=bar)
 
 
 def _ranges_table(found: Statistics) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from ..convert import Verification, verify_mouse
 from ..convert.formats.registry import expected
 from ..store import CorruptStoreError, TrialpackError
 from ..store.layout import short_name
+from ..store.tasks import HERE, Threads
 from . import options
-from .display import IN_JSON, bound_texts, complain, lines, problems_of, progress_bar, show_documents, size
+from .display import IN_JSON, BarOf, bound_texts, complain, lines, problems_of, progress_bars, show_documents, size
 from .options import named_sources
 
 _EPILOG = """
@@ -23,6 +25,7 @@ Examples:
   trialpack verify stores/*.zarr
   trialpack verify stores/mouse.zarr --source downloads/mouse.zip
 """
+_AT_ONCE = 8
 
 
 @click.command(epilog=_EPILOG)
@@ -30,8 +33,16 @@ Examples:
 @click.option("--source", type=options.GivenPath(), help=f"Compare every array, too, with a mouse: {expected()}.")
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
+@options.scheduler
 @options.json_output
-def verify(stores: tuple[Path, ...], source: Path | None, quick: bool, workers: int | None, as_json: bool) -> None:
+def verify(
+    stores: tuple[Path, ...],
+    source: Path | None,
+    quick: bool,
+    workers: int | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
     """Check that each STORE is what its manifest says.
 
     In full: the SHA-256 of every file, every chunk decoded, every trial's values against the digest taken when they
@@ -42,17 +53,21 @@ def verify(stores: tuple[Path, ...], source: Path | None, quick: bool, workers: 
         raise click.UsageError("--quick and --source exclude one another")
     if source and len(stores) > 1:
         raise click.UsageError(f"--source is compared with one STORE, found {len(stores)}")
-    outcomes = list[_Outcome]()
-    for store in stores:
-        one = _verify(store, source, quick=quick, workers=workers)
-        outcomes.append(one)
-        if one.error:
-            complain(one.error, IN_JSON)
-        if one.found and not as_json:
-            click.echo(_text(one, one.found))
+    outcomes = dict[int, _Outcome]()
+    several = Threads(min(len(stores), _AT_ONCE), "trialpack-store") if scheduler and not quick else HERE
+    with options.cluster_at(None if quick else scheduler) as client, progress_bars() as bar_of:
+        tasks = [
+            partial(_verify, store, source, bar_of, quick=quick, workers=workers, client=client) for store in stores
+        ]
+        for place, outcome in several.completed(tasks):
+            outcomes[place] = one = outcome()
+            if one.error:
+                complain(one.error, IN_JSON)
+            if one.found and not as_json:
+                click.echo(_text(one, one.found))
     if as_json:
-        show_documents([_document(one, quick=quick) for one in outcomes])
-    if any(one.error for one in outcomes):
+        show_documents([_document(outcomes[place], quick=quick) for place in range(len(stores))])
+    if any(one.error for one in outcomes.values()):
         raise click.exceptions.Exit(1)
 
 
@@ -83,15 +98,17 @@ class _Outcome:
         return False if isinstance(self.error, CorruptStoreError) else None
 
 
-def _verify(store: Path, source: Path | None, *, quick: bool, workers: int | None) -> _Outcome:
+def _verify(
+    store: Path, source: Path | None, bar_of: BarOf, *, quick: bool, workers: int | None, client: Any
+) -> _Outcome:
     """Verify the store by itself first: that it is intact is worth knowing where the source differs."""
     found = None
     try:
-        with progress_bar(short_name(store.name)) as bar:
-            found = verify_mouse(store, quick=quick, workers=workers, progress=bar)
+        with bar_of(short_name(store.name)) as bar:
+            found = verify_mouse(store, quick=quick, workers=workers, scheduler=client, progress=bar)
         if source:
             named_sources(source)
-            with progress_bar(short_name(store.name)) as bar:
+            with bar_of(short_name(store.name)) as bar:
                 compared = verify_mouse(store, source, quick=True, workers=workers, progress=bar)
             found = replace(found, seconds=found.seconds + compared.seconds)
     except (TrialpackError, OSError) as error:

@@ -127,6 +127,11 @@ class Plan:
         return 3 * max((array.nbytes for array in self.survey.small), default=0)
 
     @property
+    def kept_memory(self) -> int:
+        """Bytes that a process holds at most of a mouse whose units run on a cluster."""
+        return self.small_memory + 2 * sum(array.nbytes for array in self.statistics)
+
+    @property
     def published(self) -> PublishedMouse | None:
         """What is known of the published mouse of this name; None for any other mouse."""
         known = find_published(self.survey.mouse)

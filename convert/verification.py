@@ -10,6 +10,8 @@ from typing import Any
 
 from ..store import StoreFormatError, check_full, check_quick, layout
 from ..store.arguments import check_flag, check_progress, check_threads
+from ..store.cluster import check_scheduler, connected
+from ..store.integrity import reading
 from ..store.paths import read_path
 from ..store.tasks import Progress
 from .compare import compare_with_source
@@ -66,6 +68,7 @@ def verify_mouse(
     quick: bool = False,
     *,
     workers: int | None = None,
+    scheduler: Any = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Check that a store is what its manifest says, and that it holds what its source holds.
@@ -83,6 +86,9 @@ def verify_mouse(
         with a source is the same.
     workers
         Number of threads; one a core by default.
+    scheduler
+        Address of a dask.distributed scheduler, or a `distributed.Client`; files are then checked there. The comparison
+        with a source runs on threads of this process.
     progress
         Listener for the phases ``verifying`` and ``comparing``.
 
@@ -100,6 +106,8 @@ def verify_mouse(
         Not a trialpack store, an unfinished one, or one of an unknown format version.
     SourceError
         The source is none, or cannot be read.
+    ClusterError
+        The cluster has no worker, or workers lack what is needed, or they or their scheduler were lost.
 
     See Also
     --------
@@ -107,10 +115,17 @@ def verify_mouse(
     """
     begun, root, threads = time.perf_counter(), read_path(store, "store"), check_threads("workers", workers)
     quick = check_flag("quick", quick)
+    check_scheduler(scheduler)
     check_progress(progress)
     opened = None if source is None else open_source(source)
     try:
-        index = check_quick(root) if quick else check_full(root, workers=threads, progress=progress)
+        if quick:
+            index = check_quick(root)
+        elif scheduler is None:
+            index = check_full(root, workers=threads, progress=progress)
+        else:
+            with connected(scheduler) as found, found.checked(reading(check_quick(root))) as cluster:
+                index = check_full(root, workers=threads, cluster=cluster, progress=progress)
     except StoreFormatError as error:
         raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:

@@ -292,13 +292,9 @@ class Scene:
         return digests(self.destination) if os.path.lexists(self.destination) else None
 
 
-def is_(arguments: tuple[Any, ...], name: str) -> bool:
-    return bool(arguments) and isinstance(arguments[0], Path) and arguments[0].name == name
-
-
 def is_shard_of_unit(number: int) -> Callable[[int, str, tuple[Any, ...]], bool]:
-    name = f"c.{number}.0.0"
-    return lambda _, operation, arguments: operation == "create" and is_(arguments, name)
+    start = f"c.{number}.0.0"
+    return lambda _, operation, arguments: operation == "create" and arguments[0].name.startswith(start)
 
 
 def interrupt(faults: Faults, recording: Path, destination: Path, *, unit: int = 2, **options: Any) -> None:
@@ -310,12 +306,12 @@ def interrupt(faults: Faults, recording: Path, destination: Path, *, unit: int =
     faults.disarm()
     close_as_the_system_does(before)
     assert not destination.exists()
-    assert len(list(Stage(destination).journal.iterdir())) == unit
+    assert len(list(Stage(destination).journal.glob("*.json"))) == unit
 
 
 def shards_written(faults: Faults) -> list[str]:
-    """Return ``<variable>/<file>`` of the shards created since the faults were armed."""
-    paths = [arguments[0] for name, arguments in faults.calls if name == "create" and arguments[0].name[:2] == "c."]
+    """Return ``<variable>/<file>`` of the shards completed since the faults were armed."""
+    paths = [arguments[1] for name, arguments in faults.calls if name == "rename" and arguments[1].name[:2] == "c."]
     return sorted(f"{path.parent.name}/{path.name}" for path in paths if path.parent.name in VARIABLES)
 
 

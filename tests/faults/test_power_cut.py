@@ -179,8 +179,12 @@ class Disk:
         self._folder(path).sync()
 
     def _rename(self, old: Path, new: Path) -> None:
-        assert old.parent == new.parent
-        self._folder(old.parent).change("move", old.name, new.name)
+        if old.parent == new.parent:
+            self._folder(old.parent).change("move", old.name, new.name)
+            return
+        # Of two folders, either of which may come to the disk without the other.
+        self._folder(new.parent).change("add", new.name, self._folder(old.parent).names[old.name])
+        self._folder(old.parent).change("drop", old.name)
 
     def _exchange(self, one: Path, other: Path) -> None:
         assert one.parent == other.parent
@@ -294,7 +298,7 @@ class Course:
 
     def journalled(self) -> int:
         """When the first unit since the beginning was noted in the journal."""
-        return self._renamed(lambda old: old.name.endswith(files.TEMPORARY))[0]
+        return self._renamed(lambda old: ".json." in old.name)[0]
 
     def named(self) -> int:
         """When the store got its name."""
