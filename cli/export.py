@@ -58,12 +58,14 @@ def _options_of_formats(command: _Command) -> _Command:
 )
 @_options_of_formats
 @options.workers
+@options.scheduler
 @options.json_output
 def export(
     store: Path,
     to: Path,
     form: str,
     workers: int | None,
+    scheduler: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -78,9 +80,13 @@ def export(
     if space.shortage:
         note(space.shortage)
     try:
-        with advising(_AGAIN, unfinished), progress_bar(layout.short_name(store.name)) as bar:
+        with (
+            options.cluster_at(scheduler) as client,
+            advising(_AGAIN, unfinished),
+            progress_bar(layout.short_name(store.name)) as bar,
+        ):
             given = {name: value for name, value in settings.items() if value is not None}
-            made = export_mouse(store, to, format=form, workers=workers, progress=bar, **given)
+            made = export_mouse(store, to, format=form, workers=workers, scheduler=client, progress=bar, **given)
     except OSError as error:
         raise with_space(error, to, lambda: export_space(index, to, form), _AGAIN) from None
     _report(made, to, writable()[form].packed, as_json=as_json)

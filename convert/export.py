@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import numpy as np
 
 from ..readers import open_mouse
 from ..readers.recording import recording_of
-from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout, locks
+from ..store import Argument, OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout, locks
 from ..store.arguments import check_choice, check_flag, check_progress, check_threads, check_type
+from ..store.cluster import Cluster, check_scheduler, connected
+from ..store.integrity import reading
 from ..store.paths import read_path
 from ..store.publish import check_place
 from ..store.space import Space, measure_space
@@ -124,6 +126,7 @@ def export_mouse(
     *,
     format: str = "npy",  # noqa: A002
     workers: int | None = None,
+    scheduler: Any = None,
     progress: Progress | None = None,
     **options: str | bool,
 ) -> Exported:
@@ -141,6 +144,8 @@ def export_mouse(
         package; see `trialpack.convert.formats`.
     workers
         Number of threads; one a core by default. An archive or an HDF5 file is written by one.
+    scheduler
+        Address of a dask.distributed scheduler, or a `distributed.Client`; a folder is then written there.
     progress
         Listener for how far the export is.
     **options
@@ -157,9 +162,11 @@ def export_mouse(
         The destination is taken, or being written.
     OptionError
         There is no such format, or it has no such option; no ``statistics.pkl`` of such a mouse; a package is missing;
-        or `to` lies inside a store, or is an address.
+        an archive or an HDF5 file on a cluster; or `to` lies inside a store, or is an address.
     ResourceError
         There is less space than the files take; the size of what is packed is known only in the end.
+    ClusterError
+        The cluster has no worker, or workers lack what is needed, or they or their scheduler were lost.
     OSError
         From the system, such as a full disk; nothing is left.
 
@@ -173,17 +180,22 @@ def export_mouse(
     begun, store, to = time.perf_counter(), read_path(store, "store"), read_path(to, "to")
     threads = check_threads("workers", workers)
     check_type("format", format, str, "the name of a format")
+    check_scheduler(scheduler)
     check_progress(progress)
     form, write = _writer(format)
     given = _checked_options(form, options)
     mouse, heard = open_mouse(store), _Counting(progress or Silent())
     form.check(mouse, given)
+    if scheduler is not None and not form.shared:
+        what = f"the format {form.name} is written by one process"
+        raise OptionError(Problem("", what, "leave it out, or export as npy", argument=Argument("scheduler")))
     destination = exported_path(mouse.index, to, format).absolute()
     space = export_space(mouse.index, to, format)
     if not os.path.lexists(destination):
         space.check(destination)
     with files.Shortfalls() as shortfalls, atomic_destination(destination) as path:
-        write(mouse, path, WriteSettings(given, threads, heard))
+        with contextlib.nullcontext() if scheduler is None else _writers(scheduler, mouse.index, path) as cluster:
+            write(mouse, path, WriteSettings(given, threads, heard, cluster))
     return Exported(
         path=destination,
         nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,
@@ -193,6 +205,14 @@ def export_mouse(
         max_error={name: bound.document for name, bound in mouse.index.bounds.items()},
         warnings=shortfalls.warnings(destination.parent),
     )
+
+
+@contextlib.contextmanager
+def _writers(scheduler: Any, index: StoreIndex, path: Path) -> Generator[Cluster]:
+    files.make_folder(path)
+    demands = replace(reading(index), folder=path)
+    with connected(scheduler) as found, found.checked(demands) as cluster:
+        yield cluster
 
 
 def exported_path(index: StoreIndex, to: Path, form: str) -> Path:

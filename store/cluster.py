@@ -115,6 +115,10 @@ class Cluster(Workers):
         ClusterError
             There is no worker after a minute; or with one problem for each worker that lacks something.
         """
+        import cloudpickle
+
+        # For good: other threads may be looking, too.
+        cloudpickle.register_pickle_by_value(probe)
         with self._connected():
             try:
                 self.client.wait_for_workers(1, timeout=WORKER_SECONDS)
@@ -124,8 +128,7 @@ class Cluster(Workers):
                 raise ClusterError(problems)
             gate = f"trialpack-{secrets.token_hex(8)}"
             plugin = _plugin(gate, demands)
-            with _by_value():
-                self.client.register_plugin(plugin, name=gate)
+            self.client.register_plugin(plugin, name=gate)
         try:
             yield replace(self, gate=gate)
         finally:
@@ -146,8 +149,7 @@ class Cluster(Workers):
                 what = f"expected Python {'.'.join(python)}, found {'.'.join(there[:3])}"
                 found[address] = [(what, probe.SAME_VERSIONS)]
         if fit:
-            with _by_value():
-                found |= self.client.run(probe.find_faults, *demands.arguments, workers=fit, on_error="return")
+            found |= self.client.run(probe.find_faults, *demands.arguments, workers=fit, on_error="return")
         return [_unfit(address, faults) for address, faults in sorted(found.items()) if faults]
 
     def apart(self, workers: Sequence[str]) -> Cluster:
@@ -291,18 +293,6 @@ def _unfit(address: str, faults: Faults | BaseException) -> Problem:
     if isinstance(faults, BaseException):
         return Problem(f"worker {address}", f"could not be looked at ({faults or type(faults).__name__})", _LOST_ADVICE)
     return Problem(f"worker {address}", "; ".join(what for what, _ in faults), faults[0][1])
-
-
-@contextlib.contextmanager
-def _by_value() -> Generator[None]:
-    """Send functions of `probe` by value."""
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(probe)
-    try:
-        yield
-    finally:
-        cloudpickle.unregister_pickle_by_value(probe)
 
 
 def _plugin(gate: str, demands: Demands) -> Any:

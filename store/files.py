@@ -304,6 +304,26 @@ def remove(path: Path) -> None:
         _remove(path)
 
 
+def end_folder(path: Path, ended: Path) -> None:
+    """Remove a folder in which others may still write: they find it gone, however late they come.
+
+    Parameters
+    ----------
+    ended
+        The name that it has until it is removed. Files that are made by the old name fail.
+    """
+    rename(path, ended)
+    discard(ended)
+
+
+def discard(path: Path) -> None:
+    """Remove what nobody needs any more, or else note that it is left."""
+    try:
+        remove(path)
+    except OSError as error:
+        Shortfalls.undone(f"{path}: could not be removed ({error.strerror}); delete it")
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

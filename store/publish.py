@@ -131,7 +131,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
         for left in stage.journal.glob(f"*{files.TEMPORARY}"):
-            _end(left)
+            files.end_folder(left, left.with_suffix(".ended"))
         files.make_folder(stage.writing)
         yield stage
 
@@ -200,14 +200,7 @@ def _digest(entry: dict[str, Any]) -> str:
 
 def end_writing(stage: Stage) -> None:
     """Let no unit add to the stage any more, wherever it still runs."""
-    _end(stage.writing)
-
-
-def _end(writing: Path) -> None:
-    # Renamed first: whoever knows it by its name makes no more files in it while it is removed.
-    ended = writing.with_name(f"{secrets.token_hex(8)}.ended")
-    files.rename(writing, ended)
-    _discard(ended)
+    files.end_folder(stage.writing, stage.writing.with_suffix(".ended"))
 
 
 def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
@@ -217,7 +210,7 @@ def remove_leftovers(stage: Stage, manifest: Manifest) -> None:
     for path in sorted(stage.root.rglob("*")):
         if path not in wanted and path not in folders and os.path.lexists(path):
             # What the system keeps of a file that is open, it does not let go, and it is no part of a store.
-            (_discard if is_junk(path.name) else files.remove)(path)
+            (files.discard if is_junk(path.name) else files.remove)(path)
 
 
 def finish(stage: Stage, manifest: Manifest, software: Mapping[str, str]) -> None:
@@ -252,24 +245,18 @@ def publish(stage: Stage, *, replace: bool) -> None:
     else:
         _name(stage)
     files.sync_folder(parent)
-    _discard(stage.old)
-    _discard(stage.journal)
+    files.discard(stage.old)
+    files.discard(stage.journal)
     try:
         files.sync_folder(parent)
     except OSError as error:
         files.Shortfalls.undone(f"{parent}: what was removed may be there again after a power cut ({error.strerror})")
 
 
-def _discard(path: Path) -> None:
-    """Remove what nobody needs any more, or else note that it is left."""
-    try:
-        files.remove(path)
-    except OSError as error:
-        files.Shortfalls.undone(f"{path}: could not be removed ({error.strerror}); delete it")
-
-
 def abandon(stage: Stage) -> None:
     """Remove all that was made: the stage and its journal."""
+    if stage.writing.exists():
+        end_writing(stage)
     files.remove(stage.root)
     files.remove(stage.journal)
 

@@ -1,7 +1,10 @@
 """Clusters of real processes: workers that do not fit are refused by name, and what is lost is an error in time."""
 
 import contextlib
+import dataclasses
 import hashlib
+import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -9,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trialpack.convert import convert_mouse
+from trialpack.convert import conversion, convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse, train_statistics
-from trialpack.store import ClusterError, layout
+from trialpack.store import ClusterError, ResourceError, files, layout
 from trialpack.store import cluster as clusters
+from trialpack.store.cluster import Demands
+from trialpack.store.publish import Stage
 
 from .clusters import Processes, hides, processes, within
+from .command_line import TRIALPACK, run
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -149,3 +155,108 @@ def test_a_worker_that_joins_late_and_does_not_fit_gets_no_unit(source: Path, st
     threading.Thread(target=exchange, daemon=True).start()
     (line,) = refused(source, stores, there)
     assert "expected numcodecs" in line and "found 0.0.1" in line
+
+
+def test_a_name_that_another_machine_made_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.0"
+    threading.Timer(0.3, path.write_bytes, [b"abc"]).start()
+    within(PATIENCE, lambda: files.wait_for(path, 3))
+    monkeypatch.setattr(files, "VISIBLE_SECONDS", 0.2)
+    with pytest.raises(ResourceError, match=r"c\.0: expected 4 bytes, which a worker wrote, found 3 bytes after 0 s"):
+        files.wait_for(path, 4)
+
+
+def test_a_unit_that_runs_late_changes_nothing(
+    source: Path, stores: Path, there: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this run, when it is ended; and of one that was given up, with another codec."""
+    units = list[Any]()
+    run_unit = conversion.run_unit
+    monkeypatch.setattr(conversion, "run_unit", lambda unit, progress: units.append(unit) or run_unit(unit, progress))
+    made = convert_mouse(source, stores, codec="none").store
+    before = digests(made)
+    with pytest.raises(FileNotFoundError):
+        run_unit(units[0])
+    assert digests(made) == before and sorted(stores.iterdir()) == [made]
+    given_up = dataclasses.replace(units[0], stage=Stage(made, "0123"))
+
+    def late(unit: Any, progress: Any) -> Any:
+        with pytest.raises(FileNotFoundError):
+            run_unit(given_up)
+        return run_unit(unit, progress)
+
+    monkeypatch.setattr(conversion, "run_unit", late)
+    again = convert_mouse(source, stores, replace=True).store
+    assert digests(again) == digests(convert_mouse(source, stores.parent / "here").store)
+
+
+def test_tasks_run_apart_from_a_worker(cluster: Any) -> None:
+    """As the check of a shard from the worker that wrote it."""
+    with clusters.connected(cluster.scheduler_address) as found, found.checked(Demands({})) as checked:
+        one, other = checked.nthreads()
+        expected = [other, one] * 8
+        assert checked.apart([one, other] * 8).run([clusters.this_worker] * 16) == expected
+        assert set(checked.apart(["tcp://nobody:1"] * 8).run([clusters.this_worker] * 8)) <= {one, other}
+
+
+def test_shards_are_verified_by_other_workers_than_wrote_them(
+    source: Path, stores: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[tuple[str, ...]]()
+    apart = clusters.Cluster.apart
+    monkeypatch.setattr(clusters.Cluster, "apart", lambda self, workers: asked.append(workers) or apart(self, workers))
+    convert_mouse(source, stores, scheduler=cluster.scheduler_address)
+    workers = set(asked[0]) - {""}
+    assert len(asked) == 1 and workers <= set(cluster.scheduler.workers) and len(workers) == 2
+
+
+def json_of(*arguments: object) -> Any:
+    done = run(*arguments, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_commands_on_a_cluster_do_what_they_do_here(
+    source: Path, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two mice in one command, which are under way at the same time."""
+    write_sample(source.parent, mouse="S0", trials=8, neurons=6, image_shape=(9, 16))
+    both, convert_one = threading.Barrier(2, timeout=PATIENCE), convert_mouse
+
+    def convert_together(*arguments: Any, **options: Any) -> Any:
+        both.wait()
+        return convert_one(*arguments, **options)
+
+    here, on = tmp_path / "here", ("--scheduler", cluster.scheduler_address)
+    run("convert", source.parent, "--to", here)
+    monkeypatch.setattr("trialpack.cli.convert.convert_mouse", convert_together)
+    made = json_of("convert", source.parent, "--to", tmp_path / "there", *on)["mice"]
+    stores = [Path(one["store"]) for one in made]
+    assert [digests(store) for store in stores] == [digests(here / store.name) for store in stores]
+    checked = json_of("verify", *stores, *on)
+    assert [(one["store"], one["intact"]) for one in checked] == [(str(store), True) for store in stores]
+    damage = stores[1] / "responses" / "c.0.0"
+    stats = [json_of("stats", stores[0], "--tier", "oracle", *options) for options in ((), on)]
+    assert stats[0] == stats[1]
+    for name, options in (("a", ()), ("b", on)):
+        json_of("export", stores[0], "--to", tmp_path / name, "--as", "npy", *options)
+    assert digests(tmp_path / "b") == digests(tmp_path / "a")
+    refused = run("export", stores[0], "--to", tmp_path, "--as", "zip", *on)
+    assert refused.returncode == 1 and "--scheduler" in refused.stderr and "is written by one process" in refused.stderr
+    damage.chmod(0o644)
+    damage.write_bytes(damage.read_bytes()[:-1] + b"!")
+    wrong = run("verify", *stores, *on)
+    assert wrong.returncode == 1 and str(stores[0]) in wrong.stdout and "responses/c.0.0" in wrong.stderr
+
+
+def test_a_command_that_loses_its_cluster_says_so_in_one_line(source: Path, tmp_path: Path, there: Processes) -> None:
+    write_sample(source.parent, mouse="S0", trials=8, neurons=6, image_shape=(9, 16))
+    there.worker("stalled")
+    command = ["convert", source.parent, "--to", tmp_path / "stores", "--scheduler", there.address]
+    started = subprocess.Popen(list(map(str, [TRIALPACK, *command])), stderr=subprocess.PIPE, text=True)
+    time.sleep(6)
+    there.scheduler.kill()
+    _, errors = started.communicate(timeout=PATIENCE)
+    (line,) = errors.splitlines()
+    assert started.returncode == 1 and "the connection was lost" in line
+    assert line.endswith("the same command with --skip-existing goes on from here")

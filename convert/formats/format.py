@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...readers import Mouse
+from ...store.cluster import Cluster
 from ...store.tasks import Progress
 from .source import Source
 
@@ -54,6 +55,8 @@ class WriteSettings:
         Value of each `Option` of the format, by its name.
     workers
         Number of threads, at most.
+    cluster
+        Where parts of it are written, if the format can have that; None for threads.
     progress
         Listener; the phase `EXPORTING` counts the bytes and files that are written.
     """
@@ -61,6 +64,7 @@ class WriteSettings:
     options: Mapping[str, Any]
     workers: int
     progress: Progress
+    cluster: Cluster | None = None
 
 
 Writer = Callable[[Mouse, Path, WriteSettings], object]
@@ -97,6 +101,8 @@ class Format:
         One sentence on what `write` makes.
     packed
         Whether the arrays take more bytes in memory than on disk.
+    shared
+        Whether the workers of a cluster can write parts of it at the same time.
     """
 
     name: str
@@ -109,6 +115,7 @@ class Format:
     options: tuple[Option, ...] = ()
     help: str = ""
     packed: bool = False
+    shared: bool = False
 
     @property
     def suffix(self) -> str:

@@ -21,7 +21,7 @@ from .source import Source
 
 GROUP = "trialpack.formats"
 """Entry point group: each entry names a `Format` of another package."""
-_RESERVED = frozenset({"store", "to", "as", "format", "json", "workers", "progress"})
+_RESERVED = frozenset({"store", "to", "as", "format", "json", "workers", "scheduler", "progress"})
 """Names that no option of a format can have: those of `export_mouse`, and of the command."""
 _OWN = (
     Format(
@@ -34,6 +34,7 @@ _OWN = (
         check=check_published,
         options=(STATISTICS_PICKLE_OPTION,),
         help="the folder of files that the mouse was published as",
+        shared=True,
     ),
     Format(
         name="zip",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from ....store import Problem, files
+from ....store import Problem, StoreIndex, files
+from ....store.cluster import Cluster
 from ....store.errors import naming, refusal
 from ....store.folder import is_junk
 from ....store.layout import ArrayLayout
 from ....store.paths import Located
 from ....store.pointers import find_pointer
-from ....store.tasks import Progress, Threads
+from ....store.tasks import Progress, Workers
 from ..source import ReadError
 from .names import DATA, TRIALS
 from .published_files import PublishedFile, PublishedTree
@@ -122,29 +124,50 @@ def _fill(descriptor: int, out: memoryview, expected: int) -> int:
     return done
 
 
-def write_folder(tree: PublishedTree, path: Path, workers: int, progress: Progress) -> None:
+def write_folder(tree: PublishedTree, path: Path, workers: Workers, progress: Progress) -> None:
     """Write all files of a tree, below a folder that is made for it."""
+    writing = path / f"{secrets.token_hex(8)}{files.TEMPORARY}"
+    files.make_folder(writing)
     for file in tree.small():
-        _write(path, file, progress)
-
-    def write_shard(array: ArrayLayout, number: int) -> None:
-        for file in tree.trials(array, number):
-            _write(path, file, progress)
-
+        _write(path, file, writing)
+        progress.advance(file.nbytes, 1)
     for array, _ in tree.shards:
         files.make_folder(path / DATA / array.path)
-    tasks = [partial(write_shard, array, number) for array, number in tree.shards]
-    Threads(workers, "trialpack-export").run(tasks)
+    heard = None if isinstance(workers, Cluster) else progress
+    tasks = [partial(_write_shard, tree.index, path, array, number, writing, heard) for array, number in tree.shards]
+    with contextlib.closing(
+        workers.completed(tasks, [f"{tree.index.root}: {array.path}" for array, _ in tree.shards])
+    ) as written:
+        for _, result in written:
+            sizes = result()
+            if heard is None:
+                for name, nbytes in sizes.items():
+                    files.wait_for(path / name, nbytes)
+                progress.advance(sum(sizes.values()), len(sizes))
+    files.end_folder(writing, path.with_name(f"{path.name}{files.TEMPORARY}"))
 
 
-def _write(root: Path, file: PublishedFile, progress: Progress) -> None:
-    path = root / file.name
+def _write_shard(
+    index: StoreIndex, root: Path, array: ArrayLayout, number: int, writing: Path, progress: Progress | None
+) -> dict[str, int]:
+    """Write the files of the trials of a shard; return their names and sizes."""
+    written = dict[str, int]()
+    for file in PublishedTree(index).trials(array, number):
+        _write(root, file, writing)
+        written[file.name] = file.nbytes
+        if progress is not None:
+            progress.advance(file.nbytes, 1)
+    return written
+
+
+def _write(root: Path, file: PublishedFile, writing: Path) -> None:
+    path, temporary = root / file.name, files.temporary(root / file.name, writing)
     if not file.name.startswith(DATA):
         files.make_folder(path.parent)
     with naming(path):
-        descriptor = files.create(path)
+        descriptor = files.create(temporary)
         try:
             files.append(descriptor, file.parts)
         finally:
             files.close(descriptor)
-    progress.advance(file.nbytes, 1)
+    files.rename(temporary, path)

@@ -19,7 +19,7 @@ from ....store.chunk_codecs import flat_bytes
 from ....store.integrity import intact_rows
 from ....store.layout import ArrayLayout
 from ....store.metadata import to_json
-from ....store.tasks import Progress
+from ....store.tasks import Progress, Threads, Workers
 from ...npy import as_published, header_bytes, narrowed
 from ...schema import SCHEMA_FILE
 from ..format import EXPORTING, Option, WriteSettings
@@ -61,6 +61,11 @@ class PublishedTree:
     extra
         Further files.
 
+    Attributes
+    ----------
+    index
+        As given.
+
     Notes
     -----
     Arrays of a store of precision ``source`` are those of the source: dtype and byte order, shape, memory order, every
@@ -69,19 +74,19 @@ class PublishedTree:
     """
 
     def __init__(self, index: StoreIndex, extra: Sequence[PublishedFile] = ()) -> None:
-        self._index, self._extra = index, extra
+        self.index, self._extra = index, extra
         self._recording = recording_of(index)
 
     @property
     def mouse(self) -> str:
         """Name of the mouse, and of its folder."""
-        return self._index.attributes[layout.A_MOUSE]
+        return self.index.attributes[layout.A_MOUSE]
 
     @property
     def extent(self) -> tuple[int, int]:
         """Bytes of all arrays, about, and how many files there are."""
-        recorded = self._index.recorded
-        small = [array for array in self._index.arrays.values() if layout.A_SOURCE_NAME in array.attributes]
+        recorded = self.index.recorded
+        small = [array for array in self.index.arrays.values() if layout.A_SOURCE_NAME in array.attributes]
         others = len(small) + len(self._extra) + len(self._texts)
         trials = len(recorded) * len(self._recording.trial_ids)
         lacking = sum(int(rows.sum()) for rows in self._recording.lacking.values())
@@ -90,24 +95,24 @@ class PublishedTree:
     @property
     def worker_memory(self) -> int:
         """Bytes that making the trials of one shard holds at most: a group of rows, one trial, and a chunk."""
-        arrays = self._index.recorded
+        arrays = self.index.recorded
         return max(array.trial_nbytes * (array.chunk[0] + 1) + 2 * array.chunk_nbytes for array in arrays)
 
     @property
     def shards(self) -> list[tuple[ArrayLayout, int]]:
         """All shards: each is the trials of one variable that are read together."""
-        return [(array, number) for array in self._index.recorded for number in range(array.files)]
+        return [(array, number) for array in self.index.recorded for number in range(array.files)]
 
     def small(self) -> Iterator[PublishedFile]:
         """Yield all files but those of trials."""
         yield from self._extra
         for name, text in self._texts.items():
             yield PublishedFile(name, (memoryview(text.encode()),))
-        for array in self._index.arrays.values():
+        for array in self.index.arrays.values():
             name = array.attributes.get(layout.A_SOURCE_NAME)
             if name is None:
                 continue
-            values = self._index.small(array.path)
+            values = self.index.small(array.path)
             if array.path.startswith(f"{layout.FILES}/"):
                 yield PublishedFile(name, (flat_bytes(values),))
             else:
@@ -130,7 +135,7 @@ class PublishedTree:
         """
         recording, buffer = self._recording, _Buffer()
         variable, lacking = recording.variable(array.path), recording.lacking.get(array.path)
-        for row, values in intact_rows(self._index, array, number):
+        for row, values in intact_rows(self.index, array, number):
             if lacking is not None and lacking[row]:
                 continue
             descr, fortran = _header(array, row)
@@ -142,7 +147,7 @@ class PublishedTree:
     @property
     def _texts(self) -> dict[str, str]:
         """Name -> content of the files beside ``data`` and ``meta``."""
-        texts = {CONFIG: self._index.attributes[layout.A_CONFIG], SCHEMA_FILE: self._index.attributes[layout.A_SCHEMA]}
+        texts = {CONFIG: self.index.attributes[layout.A_CONFIG], SCHEMA_FILE: self.index.attributes[layout.A_SCHEMA]}
         return {name: text for name, text in texts.items() if text is not None}
 
 
@@ -177,8 +182,8 @@ def _npy(name: str, values: NDArray[Any], descr: str, *, fortran: bool, buffer: 
     return PublishedFile(name, (memoryview(header), flat_bytes(laid)))
 
 
-Container = Callable[[PublishedTree, Path, int, Progress], None]
-"""Writes all files of a tree to a path, with so many threads at most."""
+Container = Callable[[PublishedTree, Path, Workers, Progress], None]
+"""Writes all files of a tree to a path, with the help of workers where it can."""
 
 
 def write_published(container: Container, mouse: Mouse, path: Path, settings: WriteSettings) -> None:
@@ -191,7 +196,8 @@ def write_published(container: Container, mouse: Mouse, path: Path, settings: Wr
         extra.append(PublishedFile(ROUNDED, (memoryview(to_json({layout.A_MAX_ERROR: bounds})),)))
     tree = PublishedTree(mouse.index, extra)
     settings.progress.start(EXPORTING, *tree.extent)
-    container(tree, path, settings.workers, settings.progress)
+    workers = settings.cluster or Threads(settings.workers, "trialpack-export")
+    container(tree, path, workers, settings.progress)
 
 
 def check_published(mouse: Mouse, options: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from ....store.errors import naming
 from ....store.folder import is_junk
 from ....store.paths import Located
 from ....store.pointers import find_pointer
-from ....store.tasks import Progress
+from ....store.tasks import Progress, Workers
 from ..source import FileVersion, ReadError
 from .published_files import PublishedFile, PublishedTree
 from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
@@ -223,7 +223,7 @@ def _entry(name: str, member: tarfile.TarInfo, version: FileVersion) -> TarEntry
     return TarEntry(name=name, size=member.size, stamp=stamp, offset=member.offset_data, version=version)
 
 
-def write_tar(tree: PublishedTree, path: Path, workers: int, progress: Progress) -> None:
+def write_tar(tree: PublishedTree, path: Path, workers: Workers, progress: Progress) -> None:
     """Write all files of a tree to an uncompressed tar, in the mouse's folder.
 
     Notes

@@ -20,7 +20,7 @@ from ....store.errors import naming
 from ....store.folder import is_junk
 from ....store.paths import Located
 from ....store.pointers import find_pointer
-from ....store.tasks import Progress
+from ....store.tasks import Progress, Workers
 from ..source import ReadError
 from .published_files import PublishedFile, PublishedTree
 from .tree import MAKE_AGAIN, Entry, Listing, duplicates, find_root, is_unsafe, mouse_name
@@ -244,7 +244,7 @@ def _inflate(packed: memoryview, size: int) -> memoryview:
         raise ReadError(f"damaged in the zip ({error})", _DOWNLOAD_AGAIN) from None
 
 
-def write_zip(tree: PublishedTree, path: Path, workers: int, progress: Progress) -> None:
+def write_zip(tree: PublishedTree, path: Path, workers: Workers, progress: Progress) -> None:
     """Write all files of a tree to a zip, in the mouse's folder, deflated as the published ones are.
 
     Notes
