@@ -6,6 +6,8 @@ import os
 import pkgutil
 import re
 import runpy
+import shlex
+import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -225,3 +227,50 @@ def test_the_list_of_commands_says_what_their_help_says(name):
     command = command_named(name)
     assert command is not None and command.help is not None
     assert COMMANDS[name] == command.help.split("\n\n")[0].replace("\n", " ")
+
+
+def shell_lines(name):
+    return "".join(re.findall(r"```sh\n(.*?)```", (ROOT / name).read_text(), re.S)).splitlines()
+
+
+@pytest.mark.once
+def test_cluster_document_runs(tmp_path, monkeypatch):
+    """Its commands, on a scheduler of any free port; its code; and that for SLURM, with workers on this machine."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PATH", f"{TRIALPACK.parent}:{os.environ['PATH']}")
+    lines, started = shell_lines("docs/cluster.md"), []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    try:
+        for line in lines:
+            command = line.replace("8786", port)
+            if line.startswith("dask "):
+                started.append(subprocess.Popen([sys.executable, "-m", *shlex.split(command)], cwd=tmp_path))
+            else:
+                done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+                assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        assert len(started) == 2 and len(lines) == 8
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait()
+    assert len(list((tmp_path / "demo/stores").iterdir())) == 2 and list((tmp_path / "demo/published").iterdir())
+    (tmp_path / "dask_jobqueue.py").write_text(SLURM_HERE)
+    for block in python_blocks("docs/cluster.md"):
+        script = tmp_path / "shown.py"
+        script.write_text(block)
+        subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    assert distributed and len(list((tmp_path / "demo/slurm").iterdir())) == 2
+
+
+SLURM_HERE = """
+from distributed import LocalCluster
+
+class SLURMCluster(LocalCluster):
+    def __init__(self, queue, account, cores, processes, memory, walltime, local_directory):
+        options = {"threads_per_worker": cores // processes, "memory_limit": memory, "dashboard_address": None}
+        super().__init__(n_workers=0, **options)
+
+    def scale(self, jobs):
+        super().scale(2)
+"""

@@ -29,6 +29,7 @@ PROMISES = {
     19: "hostile input runs no code and writes nothing elsewhere",
     20: "a copy of a store is verified where it lies",
     21: "what a file system does not offer is said, and costs no work",
+    22: "a cluster that fails, or does not fit, is named in time; nothing unfinished is published",
 }
 """By the numbers of the rows of docs/reliability.md."""
 

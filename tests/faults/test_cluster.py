@@ -4,10 +4,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
+import random
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +18,18 @@ import pytest
 from trialpack.convert import conversion, convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse, train_statistics
-from trialpack.store import ClusterError, ResourceError, files, layout
+from trialpack.store import ClusterError, CorruptStoreError, ResourceError, files, layout
 from trialpack.store import cluster as clusters
 from trialpack.store.cluster import Demands
 from trialpack.store.publish import Stage
 
+from ..command_line import TRIALPACK, run
 from .clusters import Processes, hides, processes, within
-from .command_line import TRIALPACK, run
+from .promises import Tally
 
 pytest.importorskip("distributed")
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.promise(22)]
+Refused = Callable[[], list[str]]
 PATIENCE = 100
 """Seconds after which what should end is taken to hang."""
 
@@ -59,14 +64,23 @@ def convert(source: Path, to: Path, there: Processes, **options: Any) -> Path:
     return within(PATIENCE, lambda: convert_mouse(source, to, scheduler=there.address, **options)).store
 
 
-def refused(source: Path, to: Path, there: Processes) -> list[str]:
-    with pytest.raises(ClusterError) as caught:
-        convert(source, to, there)
-    return str(caught.value).splitlines()
+@pytest.fixture
+def refused(source: Path, stores: Path, there: Processes, tally: Tally) -> Callable[[], list[str]]:
+    """Convert on a cluster that fails, and return the lines of the error."""
+
+    def convert_in_vain() -> list[str]:
+        tally.inject()
+        with pytest.raises(ClusterError) as caught:
+            convert(source, stores, there)
+        tally.survive()
+        return str(caught.value).splitlines()
+
+    return convert_in_vain
 
 
+@pytest.mark.once
 def test_each_worker_that_does_not_fit_is_refused_in_one_line(
-    source: Path, stores: Path, there: Processes, tmp_path: Path
+    source: Path, stores: Path, there: Processes, tally: Tally
 ) -> None:
     faults = {
         there.worker("without"): r"expected trialpack \S+, found none; install",
@@ -75,6 +89,7 @@ def test_each_worker_that_does_not_fit_is_refused_in_one_line(
         there.worker(command=hides(stores)): rf"{stores}/\S+\.writing: expected a folder, found nothing; mount",
     }
     there.worker()
+    tally.inject(len(faults) + 1)
     with pytest.raises(ClusterError) as caught:
         convert(source, stores, there)
     assert len(caught.value.problems) == len(faults)
@@ -85,6 +100,7 @@ def test_each_worker_that_does_not_fit_is_refused_in_one_line(
     mouse = open_mouse(convert_mouse(source, stores).store)
     with contextlib.closing(client_of(there)) as client, pytest.raises(ClusterError, match="found none"):
         within(PATIENCE, lambda: train_statistics(mouse, client=client))
+    tally.survive(len(faults) + 1)
 
 
 def client_of(there: Processes) -> Any:
@@ -93,58 +109,66 @@ def client_of(there: Processes) -> Any:
     return Client(there.address, set_as_default=False)
 
 
+@pytest.mark.once
 def test_a_scheduler_without_workers_is_waited_for_and_named(
-    source: Path, stores: Path, there: Processes, monkeypatch: pytest.MonkeyPatch
+    stores: Path, there: Processes, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     monkeypatch.setattr(clusters, "WORKER_SECONDS", 1.0)
-    assert refused(source, stores, there) == [
-        f"scheduler {there.address}: no worker for 1 seconds; start some with: dask worker ADDRESS"
-    ]
+    assert refused() == [f"scheduler {there.address}: no worker for 1 seconds; start some with: dask worker ADDRESS"]
     assert not list(stores.iterdir())
 
 
+@pytest.mark.once
 def test_workers_elsewhere_take_paths_that_are_relative_here(
-    source: Path, there: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, there: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         there.worker(cwd=tmp_path / name)
     monkeypatch.chdir(tmp_path)
+    tally.inject()
     here = convert_mouse(source.relative_to(tmp_path), "here").store
     made = convert(source.relative_to(tmp_path), Path("there"), there)
     assert digests(made) == digests(here)
+    tally.survive()
 
 
+@pytest.mark.once
 def test_lost_workers_end_in_one_line_and_the_same_call_goes_on(
-    source: Path, stores: Path, there: Processes, monkeypatch: pytest.MonkeyPatch
+    source: Path, stores: Path, there: Processes, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A nanny starts one after another."""
+    monkeypatch.setattr(clusters, "WORKER_SECONDS", 10 * PATIENCE)
     there.worker("dying", nanny=True)
-    (line,) = refused(source, stores, there)
+    (line,) = refused()
     assert line.startswith(f"{source}: trial") and "4 workers in turn were lost at it, the last one tcp://" in line
     there.end_workers()
     there.worker()
     assert digests(convert(source, stores, there)) == digests(convert_mouse(source, stores.parent / "here").store)
 
 
+@pytest.mark.once
 def test_workers_that_are_all_lost_are_waited_for_and_then_named(
-    source: Path, stores: Path, there: Processes, monkeypatch: pytest.MonkeyPatch
+    there: Processes, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     monkeypatch.setattr(clusters, "WORKER_SECONDS", 2.0)
     monkeypatch.setattr(clusters, "_LOOK_SECONDS", 0.5)
     there.worker("dying")
-    assert refused(source, stores, there) == [
-        f"scheduler {there.address}: no worker for 2 seconds; start some with: dask worker ADDRESS"
-    ]
+    assert refused() == [f"scheduler {there.address}: no worker for 2 seconds; start some with: dask worker ADDRESS"]
 
 
-def test_a_killed_scheduler_is_an_error_that_names_it_and_trials(source: Path, stores: Path, there: Processes) -> None:
+@pytest.mark.once
+def test_a_killed_scheduler_is_an_error_that_names_it_and_trials(
+    source: Path, there: Processes, refused: Refused
+) -> None:
     there.worker("stalled")
     threading.Timer(6, there.scheduler.kill).start()
-    (line,) = refused(source, stores, there)
+    (line,) = refused()
     assert line.startswith(f"{source}: trial") and f"scheduler {there.address}: the connection was lost" in line
 
 
-def test_a_worker_that_joins_late_and_does_not_fit_gets_no_unit(source: Path, stores: Path, there: Processes) -> None:
+@pytest.mark.once
+def test_a_worker_that_joins_late_and_does_not_fit_gets_no_unit(there: Processes, refused: Refused) -> None:
     stalled = there.worker("stalled")
 
     def exchange() -> None:
@@ -153,21 +177,25 @@ def test_a_worker_that_joins_late_and_does_not_fit_gets_no_unit(source: Path, st
         there.kill(stalled)
 
     threading.Thread(target=exchange, daemon=True).start()
-    (line,) = refused(source, stores, there)
+    (line,) = refused()
     assert "expected numcodecs" in line and "found 0.0.1" in line
 
 
-def test_a_name_that_another_machine_made_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_another_machine_made_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
     path = tmp_path / "c.0"
+    tally.inject(2)
     threading.Timer(0.3, path.write_bytes, [b"abc"]).start()
     within(PATIENCE, lambda: files.wait_for(path, 3))
     monkeypatch.setattr(files, "VISIBLE_SECONDS", 0.2)
     with pytest.raises(ResourceError, match=r"c\.0: expected 4 bytes, which a worker wrote, found 3 bytes after 0 s"):
         files.wait_for(path, 4)
+    tally.survive(2)
 
 
 def test_a_unit_that_runs_late_changes_nothing(
-    source: Path, stores: Path, there: Processes, monkeypatch: pytest.MonkeyPatch
+    source: Path, stores: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """Of this run, when it is ended; and of one that was given up, with another codec."""
     units = list[Any]()
@@ -179,15 +207,57 @@ def test_a_unit_that_runs_late_changes_nothing(
         run_unit(units[0])
     assert digests(made) == before and sorted(stores.iterdir()) == [made]
     given_up = dataclasses.replace(units[0], stage=Stage(made, "0123"))
+    expected = digests(convert_mouse(source, stores.parent / "here").store)
 
     def late(unit: Any, progress: Any) -> Any:
-        with pytest.raises(FileNotFoundError):
+        record = run_unit(unit, progress)
+        # It is in the midst of its shard when the next run has begun.
+        with contextlib.suppress(FileNotFoundError):
             run_unit(given_up)
-        return run_unit(unit, progress)
+        return record
 
     monkeypatch.setattr(conversion, "run_unit", late)
-    again = convert_mouse(source, stores, replace=True).store
-    assert digests(again) == digests(convert_mouse(source, stores.parent / "here").store)
+    tally.inject(2)
+    assert digests(convert_mouse(source, stores, replace=True).store) == expected
+    tally.survive(2)
+    # Without files of its own, it is the one that is left.
+    monkeypatch.setattr(files, "temporary", lambda path, folder=None: path)
+    with pytest.raises(CorruptStoreError, match="videos/c"):
+        convert_mouse(source, stores, replace=True)
+    tally.notice()
+
+
+@pytest.mark.once
+def test_workers_that_are_killed_change_no_byte(
+    source: Path, stores: Path, there: Processes, size: Callable[[int, int], int], tally: Tally
+) -> None:
+    """Nannies start others in their place."""
+    expected, rng = digests(convert_mouse(source, stores.parent / "here").store), random.Random(0)
+    for _ in range(2):
+        there.worker("slow", nanny=True)
+    with contextlib.closing(client_of(there)) as client:
+        for number in range(size(3, 40)):
+
+            def kill_one(seconds: float = rng.uniform(0.5, 3)) -> None:
+                time.sleep(seconds)
+                os.kill(rng.choice(list(client.run(os.getpid, on_error="ignore").values())), signal.SIGKILL)
+
+            tally.inject()
+            killer = threading.Thread(target=kill_one, daemon=True)
+            killer.start()
+            assert digests(convert(source, stores / str(number), there)) == expected
+            killer.join()
+            tally.survive()
+
+
+@pytest.mark.once
+def test_a_worker_that_is_not_looked_at_takes_part(
+    source: Path, stores: Path, there: Processes, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there.worker("version")
+    monkeypatch.setattr(clusters.Demands, "arguments", ({}, [], None))
+    convert(source, stores, there)
+    tally.notice()
 
 
 def test_tasks_run_apart_from_a_worker(cluster: Any) -> None:
@@ -249,14 +319,19 @@ def test_commands_on_a_cluster_do_what_they_do_here(
     assert wrong.returncode == 1 and str(stores[0]) in wrong.stdout and "responses/c.0.0" in wrong.stderr
 
 
-def test_a_command_that_loses_its_cluster_says_so_in_one_line(source: Path, tmp_path: Path, there: Processes) -> None:
+@pytest.mark.once
+def test_a_command_that_loses_its_cluster_says_so_in_one_line(
+    source: Path, tmp_path: Path, there: Processes, tally: Tally
+) -> None:
     write_sample(source.parent, mouse="S0", trials=8, neurons=6, image_shape=(9, 16))
     there.worker("stalled")
     command = ["convert", source.parent, "--to", tmp_path / "stores", "--scheduler", there.address]
     started = subprocess.Popen(list(map(str, [TRIALPACK, *command])), stderr=subprocess.PIPE, text=True)
     time.sleep(6)
+    tally.inject()
     there.scheduler.kill()
     _, errors = started.communicate(timeout=PATIENCE)
     (line,) = errors.splitlines()
     assert started.returncode == 1 and "the connection was lost" in line
     assert line.endswith("the same command with --skip-existing goes on from here")
+    tally.survive()

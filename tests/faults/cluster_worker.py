@@ -47,6 +47,11 @@ def apply(fault: str | None) -> None:
         change_units(lambda *_: os._exit(9))
     elif fault == "stalled":
         change_units(lambda *_: time.sleep(600))
+    elif fault == "slow":
+        from trialpack.convert import unit
+
+        run_unit = unit.run_unit
+        change_units(lambda *given: time.sleep(0.3) or run_unit(*given))
 
 
 apply(os.environ.get(FAULT))
