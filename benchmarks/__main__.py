@@ -7,7 +7,21 @@ import sys
 import time
 from pathlib import Path
 
-from . import against, codecs, convert, data, document, export, growth, hdf5, precision, reductions, training, verify
+from . import (
+    against,
+    cluster,
+    codecs,
+    convert,
+    data,
+    document,
+    export,
+    growth,
+    hdf5,
+    precision,
+    reductions,
+    training,
+    verify,
+)
 from .gpu import sections as gpu
 from .report import RESULTS, Result, console, machine, show
 from .stream import sections
@@ -25,7 +39,7 @@ BENCHMARKS = {
     "training": training,
 }
 """What `all` runs, in this order."""
-APART = {"against": against, "gpu": gpu}
+APART = {"against": against, "cluster": cluster, "gpu": gpu}
 EXAMPLES = """\
 examples:
   python -m benchmarks all                               everything, a quarter of an hour; then the document
@@ -34,6 +48,7 @@ examples:
   python -m benchmarks convert                           conversion against cp, tar, and a plain zarr-python loop
   python -m benchmarks stream --only windows             the training stream against its peers, of one workload
   python -m benchmarks growth --data /scratch/samples    keep the made-up recordings elsewhere
+  python -m benchmarks cluster                           two workers of a cluster against one
   python -m benchmarks against old/.venv/bin/python      this version against another one, task by task
   python -m benchmarks gpu                               feed a GPU, where there is one: five minutes
 
@@ -46,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("python -m benchmarks", description=__doc__, epilog=EXAMPLES, formatter_class=raw)
     names = top.add_subparsers(dest="name", metavar="NAME", required=True)
-    everything = "Run every benchmark but `against` and `gpu`, and make the document of what they found."
+    everything = "Run every benchmark but `against`, `cluster` and `gpu`, and make the document of what they found."
     _common(names.add_parser("all", help=everything, description=everything, formatter_class=raw))
     for name, module in {**BENCHMARKS, **APART}.items():
         text = module.__doc__ or ""

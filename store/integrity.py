@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .shards import READ_AHEAD, FileRecord, ShardReader
 from .tasks import Progress, Silent, Threads
 
 _BLOCK = 1 << 20
+_SMALL_FILES = 24
 _ADVICE = "copy or convert the mouse again"
 
 
@@ -93,18 +95,18 @@ def check_full(
     Each thread holds one group of trials of one array and one of its chunks, whatever the number of trials.
     """
     index, listener = check_quick(root), progress or Silent()
-    checks = list(_checks(index))
-    listener.start("verifying", index.manifest.nbytes, len(checks))
+    groups = list(_groups(index))
+    listener.start("verifying", index.manifest.nbytes, sum(map(len, groups)))
     fitting = workers if memory is None else max(1, min(workers, memory // _thread_memory(index.arrays.values())))
-    place, names = cluster or Threads(fitting, "trialpack-verify"), [f"{index.root}: {one.path}" for one in checks]
+    place, names = cluster or Threads(fitting, "trialpack-verify"), [f"{index.root}: {one[0].path}" for one in groups]
     if cluster is not None and writers:
-        place = cluster.apart([writers.get(one.path, "") for one in checks])
+        place = cluster.apart([writers.get(one[0].path, "") for one in groups])
 
     def finished(number: int) -> None:
-        listener.advance(checks[number].record.size, 1)
+        listener.advance(sum(one.record.size for one in groups[number]), len(groups[number]))
 
-    found = place.run(checks, finished, names)
-    _raise_if([problem for some in found for problem in some])
+    found = place.run([partial(_check_group, group) for group in groups], finished, names)
+    _raise_if(sorted((problem for some in found for problem in some), key=lambda problem: problem.member or ""))
     return index
 
 
@@ -187,12 +189,22 @@ class _Check:
         return self._compare(digest.hexdigest()) or [_other_values(root, self.path, row) for row in wrong]
 
 
-def _checks(index: StoreIndex) -> Iterator[_Check]:
+def _check_group(group: Sequence[_Check]) -> list[Problem]:
+    return [problem for one in group for problem in one()]
+
+
+def _groups(index: StoreIndex) -> Iterator[list[_Check]]:
+    """Yield the checks of all files: of each shard by itself, of small files by the dozen."""
     owners = {array.shard_path(n): (array, n) for array in index.arrays.values() for n in range(array.files)}
+    small = list[_Check]()
     for path, record in index.manifest.files.items():
         array, number = owners.get(path, (None, 0))
-        values = _row_digests(index, array, number) if array is not None and array.shard else ()
-        yield _Check(index.folder, path, record, array, number, values)
+        if array is not None and array.shard:
+            yield [_Check(index.folder, path, record, array, number, _row_digests(index, array, number))]
+        else:
+            small.append(_Check(index.folder, path, record, array, number, ()))
+    for start in range(0, len(small), _SMALL_FILES):
+        yield small[start : start + _SMALL_FILES]
 
 
 def _row_digests(index: StoreIndex, array: ArrayLayout, number: int) -> tuple[str, ...]:

@@ -271,6 +271,6 @@ class SLURMCluster(LocalCluster):
         options = {"threads_per_worker": cores // processes, "memory_limit": memory, "dashboard_address": None}
         super().__init__(n_workers=0, **options)
 
-    def scale(self, jobs):
-        super().scale(2)
+    def scale(self, n=0, jobs=0):
+        return super().scale(2 if jobs else n)
 """

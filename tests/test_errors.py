@@ -42,7 +42,7 @@ TREE: dict[type[TrialpackError], tuple[type[Exception], ...]] = {
     CorruptStoreError: (OSError,),
     ResourceError: (OSError,),
     AccessError: (PermissionError,),
-    ClusterError: (),
+    ClusterError: (OSError,),
 }
 FULL = Problem("mouse.zip", "truncated (expected 20 bytes, found 19)", "copy the file again", "data/videos/7.npy", 7)
 BARE = Problem("/stores/mouse.zarr", "exists already")
