@@ -373,7 +373,7 @@ class _Conversion:
                 yield threads
             return
         seen = seen_files(self._source_files())
-        demands = Demands(software(self.plan.options.codec), seen, None if stage is None else stage.writing)
+        demands = Demands(software(self.plan.options.codec), seen, None if stage is None else stage.run)
         with connected(scheduler) as cluster, cluster.checked(demands) as checked:
             yield checked
 

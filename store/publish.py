@@ -5,7 +5,8 @@
     lock     <parent>/.<name>.lock       one converter a destination; freed by the system when its process ends
     stage    <parent>/.<name>.partial/   the store while it is made; on the same file system, so that a rename is enough
     journal  <parent>/.<name>.journal/   one small file for each finished unit of work, for a later run to go on from
-    writing  …/<token>.writing/          what units of this run have not finished, in the journal's folder
+    run      …/<token>/                  in the folder of the journal, one run's: what is in it nobody goes on from
+    writing  …/<token>/writing/          what units of this run have not finished
     old      <parent>/.<name>.old/       the store that is being replaced, for the moment of the exchange
 
 A unit is journalled after its shards are durable. The stage gets its name after every file, then every folder, is
@@ -73,7 +74,12 @@ class Stage:
     @property
     def writing(self) -> Path:
         """The folder of what units have not finished."""
-        return self.journal / f"{self.token}{files.TEMPORARY}"
+        return self.run / "writing"
+
+    @property
+    def run(self) -> Path:
+        """The folder of this run, by which workers tell that they see the same."""
+        return self.journal / self.token
 
     @property
     def old(self) -> Path:
@@ -130,7 +136,7 @@ def staged(destination: Path, *, replace: bool) -> Generator[Stage]:
         _check_free(destination, replace=replace)
         files.make_folder(stage.root)
         files.make_folder(stage.journal)
-        for left in stage.journal.glob(f"*{files.TEMPORARY}"):
+        for left in filter(Path.is_dir, list(stage.journal.iterdir())):
             files.end_folder(left, left.with_suffix(".ended"))
         files.make_folder(stage.writing)
         yield stage
@@ -200,7 +206,7 @@ def _digest(entry: dict[str, Any]) -> str:
 
 def end_writing(stage: Stage) -> None:
     """Let no unit add to the stage any more, wherever it still runs."""
-    files.end_folder(stage.writing, stage.writing.with_suffix(".ended"))
+    files.end_folder(stage.writing, stage.run / "ended")
 
 
 def remove_leftovers(stage: Stage, manifest: Manifest) -> None:

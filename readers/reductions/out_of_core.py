@@ -128,7 +128,7 @@ class _OnCluster:
         self._share = limit // self.at_once
 
     def reduce(self, part: Part) -> Iterator[tuple[Part, _Found]]:
-        pieces = cut(part, self._share, 1)
+        pieces = cut(part, self._share, 1, self._threads)
         return zip(pieces, self._run(part, [partial(_reduce_part, piece) for piece in pieces]), strict=True)
 
     def count(self, part: Part, depth: int, prefix: int) -> NDArray[np.int64]:

@@ -124,7 +124,7 @@ def whole(recording: Recording, variable: Variable, rows: NDArray[np.int64]) -> 
     return Part(recording.folder, array, variable, tuple(rows.tolist()), n_frames, tuple(places))
 
 
-def cut(part: Part, limit: int, threads: int) -> list[Part]:
+def cut(part: Part, limit: int, threads: int, least: int = 1) -> list[Part]:
     """Cut a part into parts of all its rows.
 
     Parameters
@@ -133,6 +133,8 @@ def cut(part: Part, limit: int, threads: int) -> list[Part]:
         Bytes that reading and reducing one part holds at most; no less than `least_memory`.
     threads
         Number of threads that work on a part.
+    least
+        Number of parts to cut it into, or more, if it has as many places.
 
     Notes
     -----
@@ -143,7 +145,7 @@ def cut(part: Part, limit: int, threads: int) -> list[Part]:
     if axis is None:
         return [part]
     size = part.sizes[axis]
-    fit = min(size, (limit - threads * part.scratch_nbytes) // _each(part))
+    fit = min(math.ceil(size / least), (limit - threads * part.scratch_nbytes) // _each(part))
     step = math.ceil(size / math.ceil(size / fit))
     return [_along(part, axis, start, min(start + step, size)) for start in range(0, size, step)]
 

@@ -86,7 +86,7 @@ def test_each_worker_that_does_not_fit_is_refused_in_one_line(
         there.worker("without"): r"expected trialpack \S+, found none; install",
         there.worker("version"): r"expected numcodecs \S+, found 0\.0\.1; install",
         there.worker(command=hides(source.parent)): rf"{source}/\S+: expected \d+ bytes, found nothing \(and \d+ more",
-        there.worker(command=hides(stores)): rf"{stores}/\S+\.writing: expected a folder, found nothing; mount",
+        there.worker(command=hides(stores)): rf"{stores}/\S+\.journal/\w+: expected a folder, found nothing; mount",
     }
     there.worker()
     tally.inject(len(faults) + 1)
@@ -236,7 +236,7 @@ def test_workers_that_are_killed_change_no_byte(
     for _ in range(2):
         there.worker("slow", nanny=True)
     with contextlib.closing(client_of(there)) as client:
-        for number in range(size(3, 40)):
+        for number in range(size(2, 12)):
 
             def kill_one(seconds: float = rng.uniform(0.5, 3)) -> None:
                 time.sleep(seconds)
