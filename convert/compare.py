@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def compare_with_source(
         statistics=False,
         schema=None if schema is None else parse_schema(f"{index.root}: {layout.A_SCHEMA}", schema),
     )
-    plan = make_plan(opened.survey(options.schema), index.root.parent, options)
+    plan = make_plan(opened.survey(options.schema), Path(), options)
     listener = progress or Silent()
     listener.start("comparing", plan.survey.nbytes, plan.survey.files)
     comparison = _Comparison(index, opened, plan, listener)
@@ -171,7 +172,7 @@ class _Comparison:
         """Compare the rows of one shard with their trials."""
         ids, problems = self._plan.survey.trial_ids, list[Problem]()
         try:
-            with ShardReader(self._index.folder.place, array, number) as shard:
+            with closing(self._index.place.open()) as files, ShardReader(files, array, number) as shard:
                 part = self._source.part(ids[shard.rows.start : shard.rows.stop])
                 with part.open() as reader:
                     for start, rows in shard.groups():

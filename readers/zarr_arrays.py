@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import Any, cast
 
 import zarr
@@ -16,7 +16,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
 from ..store import CorruptStoreError, Problem, ResourceError, StoreIndex
-from ..store.folder import StoreFolder, open_file
+from ..store.folder import StoreFolder
+from ..store.place import StoreVersion
 
 
 class _ListedFiles(LocalStore):
@@ -27,7 +28,7 @@ class _ListedFiles(LocalStore):
     """
 
     def __init__(self, folder: StoreFolder, listed: frozenset[str]) -> None:
-        super().__init__(folder.place, read_only=True)
+        super().__init__(folder.where, read_only=True)
         self._folder, self._listed = folder, listed
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
@@ -49,8 +50,8 @@ class _ListedFiles(LocalStore):
 
     def _find(self, key: str, prototype: Any, byte_range: Any) -> Any:
         try:
-            with self._folder.opened() as folder:
-                data = _read_part(open_file(self._folder.root, key, folder), byte_range)
+            with closing(self._folder.open()) as files:
+                data = _read_part(files, key, byte_range)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             if key in self._listed:
                 what = "missing (the manifest lists it)"
@@ -62,7 +63,7 @@ class _ListedFiles(LocalStore):
 
 def open_array(index: StoreIndex, path: str) -> zarr.Array[Any]:
     """Open an array of a store for reading."""
-    return zarr.open_array(_ListedFiles(index.folder, frozenset(index.manifest.files)), path=path, mode="r")
+    return zarr.open_array(_ListedFiles(index.place, frozenset(index.manifest.files)), path=path, mode="r")
 
 
 @atexit.register
@@ -81,18 +82,20 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-def _read_part(descriptor: int, part: Any) -> bytes:
-    """Return the part of a file that zarr-python asks for, and close the file."""
-    with open(descriptor, "rb") as file:
-        size = os.fstat(descriptor).st_size
+def _read_part(files: StoreVersion, key: str, part: Any) -> memoryview:
+    """Return the part of a file that zarr-python asks for."""
+    file = files.open(key)
+    try:
+        start, stop = 0, file.size
         if isinstance(part, RangeByteRequest):
-            file.seek(part.start)
-            return file.read(part.end - part.start)
-        if isinstance(part, OffsetByteRequest):
-            file.seek(part.offset)
+            start, stop = part.start, min(part.end, stop)
+        elif isinstance(part, OffsetByteRequest):
+            start = part.offset
         elif isinstance(part, SuffixByteRequest):
-            file.seek(max(0, size - part.suffix))
-        return file.read()
+            start = max(0, stop - part.suffix)
+        return file.part(start, max(0, stop - start), lambda nbytes: memoryview(bytearray(nbytes)))
+    finally:
+        file.close()
 
 
 def _problems(group: BaseExceptionGroup[Any]) -> Iterator[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart, flat_b
 from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
+from .place import StoreFile
 
 _LEAST = 1 << 22
 """Bytes from which on numpy asks the system for huge pages."""
@@ -138,12 +138,12 @@ class ChunkReader:
         self._uncompressed = layout.codec.uncompressed
         self.stored_shape = layout.codec.stored_shape(layout.chunk)
 
-    def read(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> Array:
+    def read(self, file: StoreFile, span: Sequence[int], scratch: Scratch) -> Array:
         """Return a chunk.
 
         Parameters
         ----------
-        descriptor
+        file
             File of the chunk.
         span
             Offset and size in bytes: of a shard from `chunk_spans`; a small array is one chunk, all of its file.
@@ -158,9 +158,9 @@ class ChunkReader:
         ChunkError
             The file ends early, the checksum differs, or the bytes are not exactly such a chunk.
         """
-        return self.decode(self._fetch(descriptor, span, scratch), scratch)
+        return self.decode(self._fetch(file, span, scratch), scratch)
 
-    def read_into(self, descriptor: int, span: Sequence[int], out: Array, scratch: Scratch) -> None:
+    def read_into(self, file: StoreFile, span: Sequence[int], out: Array, scratch: Scratch) -> None:
         """Read a chunk straight into memory; parameters and errors as in `read`.
 
         Parameters
@@ -174,15 +174,13 @@ class ChunkReader:
             # Values are read where they belong, and the checksum that stands behind them beside, in one call.
             values = out.data
             expect(size - CHECKSUM_BYTES, self._nbytes)
-            if os.preadv(descriptor, [values, scratch.checksum], offset) < size:
-                read_exactly(descriptor, flat_bytes(out), offset)
-                read_exactly(descriptor, scratch.checksum, offset + self._nbytes)
+            if file.fill([values, scratch.checksum], offset) < size:
+                read_exactly(file, flat_bytes(out), offset)
+                read_exactly(file, scratch.checksum, offset + self._nbytes)
             read = time.perf_counter()
             check_apart(values, scratch.checksum)
         else:
-            data = scratch.stored(size)
-            if os.preadv(descriptor, [data], offset) < size:
-                read_exactly(descriptor, data, offset)
+            data = file.part(offset, size, scratch.stored)
             read = time.perf_counter()
             self._decode(check(data), out.reshape(self.stored_shape))
         tally.read_seconds += read - begun
@@ -208,11 +206,10 @@ class ChunkReader:
         self._decode(check(data), out.reshape(self.stored_shape))
         _count_decoded(scratch, begun, out.nbytes)
 
-    def _fetch(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> memoryview:
+    def _fetch(self, file: StoreFile, span: Sequence[int], scratch: Scratch) -> memoryview:
         """Return the bytes of a chunk."""
         begun = time.perf_counter()
-        data = scratch.stored(span[1])
-        read_exactly(descriptor, data, span[0])
+        data = file.part(span[0], span[1], scratch.stored)
         scratch.tally.read_seconds += time.perf_counter() - begun
         scratch.tally.bytes_read += span[1]
         return data
@@ -223,12 +220,12 @@ def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:
     scratch.tally.bytes_decoded += nbytes
 
 
-def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
+def chunk_spans(file: StoreFile, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
     """Read where the chunks of a shard are, from its index.
 
     Parameters
     ----------
-    descriptor
+    file
         File of the shard.
     number
         Which shard of the array.
@@ -246,12 +243,12 @@ def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np
     """
     # The index stands behind the chunks: offset and size of each, 8 bytes each, then the checksum of the index. It has
     # a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
-    size, count = os.fstat(descriptor).st_size, math.prod(layout.chunks_per_shard)
+    size, count = file.size, math.prod(layout.chunks_per_shard)
     length = INDEX_ENTRY_BYTES * count + CHECKSUM_BYTES
     if size < length:
         raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
     data = memoryview(bytearray(length))
-    read_exactly(descriptor, data, size - length)
+    read_exactly(file, data, size - length)
     spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
     groups = math.ceil(len(layout.rows_of_shard(number)) / layout.chunk[0])
     return _check_spans(spans, groups * math.prod(layout.chunks_per_shard[1:]), size - length)
@@ -276,7 +273,7 @@ def _check_spans(spans: NDArray[np.uint64], needed: int, end: int) -> NDArray[np
     return sound
 
 
-def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
+def read_exactly(file: StoreFile, out: memoryview, offset: int) -> None:
     """Fill a buffer from a place in a file.
 
     Raises
@@ -286,18 +283,16 @@ def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
     """
     done = 0
     while done < out.nbytes:
-        count = os.preadv(descriptor, [out[done:]], offset + done)
+        count = file.fill([out[done:]], offset + done)
         if count == 0:
             raise ChunkError(f"the file ends early (expected {out.nbytes} bytes at {offset}, found {done})")
         done += count
 
 
-def damaged(
-    root: os.PathLike[str] | str, name: str, error: Exception, trial: int | None = None
-) -> CorruptStoreError | ResourceError:
+def damaged(root: object, name: str, error: Exception, trial: int | None = None) -> CorruptStoreError | ResourceError:
     """Return the error that names the file of a store, and the trial, where chunks could not be read.
 
-    That is one of a damaged store, unless the system refused what may be intact.
+    That is one of a damaged store, unless the system refused what may be intact, or the error says all of it already.
 
     Parameters
     ----------
@@ -306,8 +301,8 @@ def damaged(
     trial
         The trial_id that was asked for.
     """
-    if isinstance(error, ResourceError):
+    if isinstance(error, (ResourceError, CorruptStoreError)):
         return error
     what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
     what = what if trial is None else f"trial {trial}: {what}"
-    return CorruptStoreError(Problem(os.fspath(root), what, "copy or convert the mouse again", name, trial))
+    return CorruptStoreError(Problem(str(root), what, "copy or convert the mouse again", name, trial))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from . import layout
 from .chunk_codecs import ChunkError
 from .chunks import damaged
 from .errors import CorruptStoreError, Problem, explaining_refusals, naming
-from .folder import read_file
+from .folder import as_place
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, read_software, values_digest
 from .metadata import read_array
+from .place import StorePlace, StoreVersion
 from .shards import READ_AHEAD, ShardReader
 from .tasks import Progress, Silent, Threads
 
@@ -26,8 +28,13 @@ _BLOCK = 1 << 20
 _ADVICE = "copy or convert the mouse again"
 
 
-def check_quick(root: Path) -> StoreIndex:
+def check_quick(root: Path | StorePlace) -> StoreIndex:
     """Check the names and sizes of all files, and the content of every metadata file.
+
+    Parameters
+    ----------
+    root
+        Folder of the store, or where else it is.
 
     Raises
     ------
@@ -38,29 +45,35 @@ def check_quick(root: Path) -> StoreIndex:
     ResourceError
         The system does not let it be read: no permission, or too many open files.
     """
-    with explaining_refusals(root):
-        return _check_quick(root)
+    place = as_place(root)
+    with explaining_refusals(place.root):
+        return _check_quick(place)
 
 
-def _check_quick(root: Path) -> StoreIndex:
-    manifest = read_manifest(root)
-    problems = check_names_and_sizes(root, manifest)
+def _check_quick(place: StorePlace) -> StoreIndex:
+    manifest = read_manifest(place)
+    problems = check_names_and_sizes(place, manifest)
     absent = {problem.member for problem in problems}
     names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
     # Read once: what is checked is what is used, also while the store is replaced.
-    documents = {path: read_file(root, path) for path in names}
+    with closing(place.open()) as files:
+        documents = files.read_all(names)
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
-    problems += [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
-    software, wrong = read_software(root)
+    problems += [problem for path in names for problem in _compare_digest(place.root, manifest, path, digests[path])]
+    software, wrong = read_software(place)
     _raise_if(problems + wrong)
-    return read_index(root, manifest, documents, software)
+    return read_index(place, manifest, documents, software)
 
 
-def check_full(root: Path, *, workers: int, memory: int | None = None, progress: Progress | None = None) -> StoreIndex:
+def check_full(
+    root: Path | StorePlace, *, workers: int, memory: int | None = None, progress: Progress | None = None
+) -> StoreIndex:
     """Check every digest, decode every chunk, and compare every trial's values with their digest.
 
     Parameters
     ----------
+    root
+        Folder of the store, or where else it is.
     workers
         Number of threads.
     memory
@@ -81,9 +94,10 @@ def check_full(root: Path, *, workers: int, memory: int | None = None, progress:
     owners = {array.shard_path(n): (array, n) for array in index.arrays.values() for n in range(array.files)}
     files = index.manifest.files
     listener.start("verifying", index.manifest.nbytes, len(files))
-    checks = [partial(_check_file, index, owners, listener, path) for path in files]
     fitting = workers if memory is None else max(1, min(workers, memory // _thread_memory(index.arrays.values())))
-    _raise_if([problem for found in Threads(fitting, "trialpack-verify").run(checks) for problem in found])
+    with closing(index.place.open()) as opened:
+        checks = [partial(_check_file, index, opened, owners, listener, path) for path in files]
+        _raise_if([problem for found in Threads(fitting, "trialpack-verify").run(checks) for problem in found])
     return index
 
 
@@ -109,7 +123,7 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
         The shard is damaged, or holds other values than were packed.
     """
     try:
-        with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
+        with closing(index.place.open()) as files, ShardReader(files, array, number) as shard:
             for row, values, intact in _compared_rows(index, shard):
                 if not intact:
                     raise CorruptStoreError(_other_values(index, array.shard_path(number), row))
@@ -119,20 +133,24 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
 
 
 def _check_file(
-    index: StoreIndex, owners: dict[str, tuple[ArrayLayout, int]], progress: Progress, path: str
+    index: StoreIndex,
+    files: StoreVersion,
+    owners: dict[str, tuple[ArrayLayout, int]],
+    progress: Progress,
+    path: str,
 ) -> list[Problem]:
     array, number = owners.get(path, (None, 0))
     if array is not None and array.shard:
-        problems = _check_shard(index, array, number)
+        problems = _check_shard(index, files, array, number)
     else:
-        problems = _compare_digest(index.root, index.manifest, path, file_digest(index.root / path))
+        problems = _compare_digest(index.root, index.manifest, path, hashlib.sha256(files.read(path)).hexdigest())
         if array is not None and not problems:
-            problems = _check_small(index, array)
+            problems = _check_small(files, array)
     progress.advance(index.manifest.files[path].size, 1)
     return problems
 
 
-def _compare_digest(root: Path, manifest: Manifest, path: str, found: str) -> list[Problem]:
+def _compare_digest(root: object, manifest: Manifest, path: str, found: str) -> list[Problem]:
     expected = manifest.files[path].sha256
     if found == expected:
         return []
@@ -148,11 +166,11 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_shard(index: StoreIndex, array: ArrayLayout, number: int) -> list[Problem]:
+def _check_shard(index: StoreIndex, files: StoreVersion, array: ArrayLayout, number: int) -> list[Problem]:
     """Check every byte and every value of a shard, which is read once."""
     path, digest = array.shard_path(number), hashlib.sha256()
     try:
-        with ShardReader(index.root, array, number, listen=digest.update) as shard:
+        with ShardReader(files, array, number, listen=digest.update) as shard:
             wrong = [row for row, _, intact in _compared_rows(index, shard) if not intact]
     except ChunkError as error:
         return list(damaged(index.root, path, error).problems)
@@ -173,9 +191,9 @@ def _other_values(index: StoreIndex, path: str, row: int) -> Problem:
     return Problem(str(index.root), f"row {row} holds other values than were packed", _ADVICE, path)
 
 
-def _check_small(index: StoreIndex, array: ArrayLayout) -> list[Problem]:
+def _check_small(files: StoreVersion, array: ArrayLayout) -> list[Problem]:
     try:
-        read_array(index.root, array)
+        read_array(files, array)
     except CorruptStoreError as error:
         return list(error.problems)
     return []

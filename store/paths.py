@@ -61,6 +61,33 @@ def read_path(given: str | os.PathLike[str], name: str = "path") -> Path:
 
 
 @dataclass(frozen=True)
+class Address:
+    """The address of a store that is not on this machine, such as ``s3://bucket/mouse.zarr``; nothing secret is in it.
+
+    Attributes
+    ----------
+    url
+        Without a slash at its end.
+
+    Examples
+    --------
+    >>> address = Address("s3://bucket/stores/mouse.zarr")
+    >>> print(address, address.name)
+    s3://bucket/stores/mouse.zarr mouse.zarr
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last part of it."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class Located:
     """What is at a path, and is found there whatever becomes the working folder, from other processes too.
 

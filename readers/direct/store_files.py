@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import threading
 from collections.abc import Generator
 
 from ...store import StoreIndex
-from ...store.folder import open_file
+from ...store.place import StoreFile
 
 _SHARE = 4
 """Of the descriptors that the process may have, stores keep one in so many open between them."""
@@ -27,7 +26,7 @@ class StoreFiles:
     Attributes
     ----------
     kept
-        Name -> descriptor of the files that are open.
+        Name -> file, of those that are open.
 
     Raises
     ------
@@ -36,24 +35,22 @@ class StoreFiles:
 
     Notes
     -----
-    Files are found from the open folder, not by the store's path: when a store is replaced, what is read goes on to be
-    of the store that was opened, or fails; it is never of both. Files stay open up to a quarter of the descriptors
-    that the process may have, in all stores together; those beyond are opened for each use.
+    When a store is replaced, what is read goes on to be of the store that was opened, or fails; it is never of both.
+    Files stay open up to a quarter of the descriptors that the process may have, in all stores together; those beyond
+    are opened for each use.
     """
 
     def __init__(self, index: StoreIndex) -> None:
-        self._root, self._folder = index.root, index.folder.open()
-        self.kept, self._lock = dict[str, int](), threading.Lock()
+        self._files = index.place.open()
+        self.kept, self._lock = dict[str, StoreFile](), threading.Lock()
 
     def close(self) -> None:
         """Close all files."""
-        for descriptor in self.kept.values():
-            os.close(descriptor)
+        for file in self.kept.values():
+            file.close()
             _open.release()
         self.kept.clear()
-        if self._folder >= 0:
-            os.close(self._folder)
-            self._folder = -1
+        self._files.close()
 
     def __del__(self) -> None:
         """Close all files."""
@@ -61,30 +58,30 @@ class StoreFiles:
             self.close()
 
     @contextlib.contextmanager
-    def opened(self, name: str) -> Generator[int]:
-        """Give the descriptor of a file.
+    def opened(self, name: str) -> Generator[StoreFile]:
+        """Give a file.
 
         Raises
         ------
         OSError
             It cannot be opened.
         """
-        descriptor = self.kept.get(name)
-        if descriptor is not None:
-            yield descriptor
+        file = self.kept.get(name)
+        if file is not None:
+            yield file
             return
-        descriptor = open_file(self._root, name, self._folder)
+        file = self._files.open(name)
         kept = False
         try:
-            kept = self._keep(name, descriptor)
-            yield descriptor
+            kept = self._keep(name, file)
+            yield file
         finally:
             if not kept:
-                os.close(descriptor)
+                file.close()
 
-    def _keep(self, name: str, descriptor: int) -> bool:
+    def _keep(self, name: str, file: StoreFile) -> bool:
         with self._lock:
             if name in self.kept or not _open.acquire(blocking=False):
                 return False
-            self.kept[name] = descriptor
+            self.kept[name] = file
             return True

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...store import Problem, StoreFormatError, layout
 from ...store.chunk_codecs import ChunkError
 from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
+from ...store.place import StoreFile
 from ..recording import Recording
 from .copying import BFLOAT16, Affine, copy_reordered, copy_rounded, copy_values, cut, is_narrow, rounding_nbytes
 from .store_files import StoreFiles
@@ -217,49 +218,49 @@ class StreamedVariable:
             if kept is not None:
                 read(kept, rows, frames, outs, scratch)
             else:
-                with self._files.opened(name) as descriptor:
-                    read(descriptor, rows, frames, outs, scratch)
+                with self._files.opened(name) as file:
+                    read(file, rows, frames, outs, scratch)
         except (ChunkError, FileNotFoundError) as error:
             trial = int(self._recording.trial_ids[rows[0]])
-            raise damaged(self._recording.root, name, error, trial) from None
+            raise damaged(self._recording.label, name, error, trial) from None
         except OSError as error:
             error.add_note(f"while reading {name} of {self._recording.label}")
             raise
 
     def _read_reordered(
-        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         """Read samples as chunks are, then reorder their axes; those that share chunks, being small, directly."""
         assert self._moved is not None
         arranged = [out.transpose(self._moved) for out in outs]
         if self.rows_per_chunk > 1:
-            self._read_blocks(descriptor, rows, frames, arranged, scratch)
+            self._read_blocks(file, rows, frames, arranged, scratch)
             return
         sample = scratch.sample(arranged[0].shape, self.dtype)
-        self._read_blocks(descriptor, rows, frames, [sample], scratch)
+        self._read_blocks(file, rows, frames, [sample], scratch)
         with scratch.tally.timed("copy_seconds"):
             copy_reordered(sample.transpose(self._back), outs[0], scratch)
 
     def _read_whole(
-        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         """Read a sample that is one chunk straight into memory: an image or its responses, and quickly many of them."""
         if outs[0].flags.c_contiguous:
-            self._chunks.read_into(descriptor, self._spans[rows[0]], outs[0], scratch)
+            self._chunks.read_into(file, self._spans[rows[0]], outs[0], scratch)
         else:
-            self._read_blocks(descriptor, rows, frames, outs, scratch)
+            self._read_blocks(file, rows, frames, outs, scratch)
 
     def _read_blocks(
-        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         group = rows[0] // self.rows_per_chunk
         for block in self._blocks(frames):
             span = self._spans[group * self._per_group + block.number]
             target = cut(outs[0], self._frame_axis, block.place)
             if self._in_place and block.whole and target.flags.c_contiguous:
-                self._chunks.read_into(descriptor, span, target, scratch)
+                self._chunks.read_into(file, span, target, scratch)
             else:
-                chunk = self._chunks.read(descriptor, span, scratch)
+                chunk = self._chunks.read(file, span, scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
             if self._affine is not None and not self._rounds:
                 self._normalize(self._affine, block, outs, scratch)
@@ -289,10 +290,10 @@ class StreamedVariable:
     def _read_spans(self, number: int) -> NDArray[np.int64]:
         name = self._names[number]
         try:
-            with self._files.opened(name) as descriptor:
-                return chunk_spans(descriptor, self.array, number)
+            with self._files.opened(name) as file:
+                return chunk_spans(file, self.array, number)
         except (ChunkError, OSError) as error:
-            raise damaged(self._recording.root, name, error) from None
+            raise damaged(self._recording.label, name, error) from None
 
 
 def _frame_axis(axes: Sequence[str]) -> int | None:
