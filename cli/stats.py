@@ -16,6 +16,7 @@ from ..readers.statistics_files import Difference, check_format, compare_with_pu
 from ..readers.trial_statistics import has_statistics
 from ..store import files
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
+from ..store.paths import Address
 from . import options
 from .display import noting_shortfalls, progress_bar, shape_text, show, show_json, table
 from .interrupts import cleaning
@@ -51,7 +52,9 @@ Examples:
     help="Memory of the whole process.",
 )
 @options.json_output
-def stats(store: Path, tier: str, output: Path | None, workers: int | None, max_memory: int, as_json: bool) -> None:
+def stats(
+    store: Path | Address, tier: str, output: Path | None, workers: int | None, max_memory: int, as_json: bool
+) -> None:
     """Show minimum, maximum, mean, median and standard deviation of STORE's trials.
 
     Those of the train tier are in the store, unless it was converted with --no-statistics; all others are computed.
@@ -127,7 +130,9 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2g}"
 
 
-def _document(store: Path, found: Statistics, differences: list[Difference], output: Path | None) -> dict[str, Any]:
+def _document(
+    store: Path | Address, found: Statistics, differences: list[Difference], output: Path | None
+) -> dict[str, Any]:
     statistics = {
         variable: {
             name: {"shape": list(one.shape), **{key: list(map(_plain, ends)) for key, ends in one.ranges().items()}}

@@ -12,6 +12,7 @@ from ..convert import Verification, verify_mouse
 from ..convert.formats.registry import expected
 from ..store import CorruptStoreError, TrialpackError
 from ..store.layout import short_name
+from ..store.paths import Address
 from . import options
 from .display import IN_JSON, bound_texts, complain, lines, problems_of, progress_bar, show_documents, size
 from .options import named_sources
@@ -31,7 +32,9 @@ Examples:
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
 @options.json_output
-def verify(stores: tuple[Path, ...], source: Path | None, quick: bool, workers: int | None, as_json: bool) -> None:
+def verify(
+    stores: tuple[Path | Address, ...], source: Path | None, quick: bool, workers: int | None, as_json: bool
+) -> None:
     """Check that each STORE is what its manifest says.
 
     In full: the SHA-256 of every file, every chunk decoded, every trial's values against the digest taken when they
@@ -68,7 +71,7 @@ class _Outcome:
         Why it is not intact, or not equal to the source, or why they could not be compared.
     """
 
-    store: Path
+    store: Path | Address
     source: Path | None
     found: Verification | None = None
     error: TrialpackError | OSError | None = None
@@ -83,7 +86,7 @@ class _Outcome:
         return False if isinstance(self.error, CorruptStoreError) else None
 
 
-def _verify(store: Path, source: Path | None, *, quick: bool, workers: int | None) -> _Outcome:
+def _verify(store: Path | Address, source: Path | None, *, quick: bool, workers: int | None) -> _Outcome:
     """Verify the store by itself first: that it is intact is worth knowing where the source differs."""
     found = None
     try:

@@ -15,7 +15,7 @@ from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_q
 from ..store.arguments import check_threads
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
-from ..store.paths import read_path
+from ..store.locate import Given, locate
 from ..store.shards import ShardReader
 from ..store.tasks import Progress, Silent, Threads
 from .bounds import add_trial, largest_errors, limits_of
@@ -34,14 +34,14 @@ _SUMMING = 1e-9
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str | Source, *, workers: int, progress: Progress | None = None
+    store: Given, source: Path | str | Source, *, workers: int, progress: Progress | None = None
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
     Parameters
     ----------
     store
-        The store.
+        As the path of `open_mouse`.
     source
         The mouse, in any format; or an opened source.
     workers
@@ -65,7 +65,7 @@ def compare_with_source(
     of trials of one variable.
     """
     threads = check_threads("workers", workers)
-    index, opened = check_quick(read_path(store, "store")), open_source(source)
+    index, opened = check_quick(locate(store, name="store")), open_source(source)
     settings = index.attributes
     schema = settings[layout.A_SCHEMA]
     options = Options(

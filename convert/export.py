@@ -18,6 +18,7 @@ from ..readers import open_mouse
 from ..readers.recording import recording_of
 from ..store import OptionError, Problem, StoreBusyError, StoreExistsError, StoreIndex, files, layout, locks
 from ..store.arguments import check_choice, check_flag, check_progress, check_threads, check_type
+from ..store.locate import Given, locate
 from ..store.paths import read_path
 from ..store.publish import check_place
 from ..store.space import Space, measure_space
@@ -119,7 +120,7 @@ class Exported:
 
 
 def export_mouse(
-    store: Path | str,
+    store: Given,
     to: Path | str,
     *,
     format: str = "npy",  # noqa: A002
@@ -132,7 +133,7 @@ def export_mouse(
     Parameters
     ----------
     store
-        The store.
+        As the path of `open_mouse`.
     to
         The folder that is to hold ``<mouse>``, ``<mouse>.zip``, ``<mouse>.tar`` or ``<mouse>.h5``; made if missing.
     format
@@ -170,13 +171,13 @@ def export_mouse(
     float32. The bounds of the latter stand in ``rounded.json`` beside them, or in the attributes of the HDF5 file.
     Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
-    begun, store, to = time.perf_counter(), read_path(store, "store"), read_path(to, "to")
+    begun, place, to = time.perf_counter(), locate(store, name="store"), read_path(to, "to")
     threads = check_threads("workers", workers)
     check_type("format", format, str, "the name of a format")
     check_progress(progress)
     form, write = _writer(format)
     given = _checked_options(form, options)
-    mouse, heard = open_mouse(store), _Counting(progress or Silent())
+    mouse, heard = open_mouse(place), _Counting(progress or Silent())
     form.check(mouse, given)
     destination = exported_path(mouse.index, to, format).absolute()
     space = export_space(mouse.index, to, format)

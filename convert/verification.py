@@ -10,7 +10,8 @@ from typing import Any
 
 from ..store import StoreFormatError, check_full, check_quick, layout
 from ..store.arguments import check_flag, check_progress, check_threads
-from ..store.paths import read_path
+from ..store.locate import Given, locate
+from ..store.paths import Address
 from ..store.tasks import Progress
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
@@ -24,7 +25,7 @@ class Verification:
     Attributes
     ----------
     store
-        Folder of the store.
+        Folder of the store, or its address.
     files, nbytes
         Number of its files, and their bytes on disk, manifest and record of software included.
     every_value
@@ -37,7 +38,7 @@ class Verification:
         Duration of the verification.
     """
 
-    store: Path
+    store: Path | Address
     files: int
     nbytes: int
     every_value: bool
@@ -61,7 +62,7 @@ class Verification:
 
 
 def verify_mouse(
-    store: Path | str,
+    store: Given,
     source: Path | str | Source | None = None,
     quick: bool = False,
     *,
@@ -73,7 +74,7 @@ def verify_mouse(
     Parameters
     ----------
     store
-        Folder of the store.
+        As the path of `open_mouse`.
     source
         Folder, zip or HDF5 file of the mouse, to compare every array with: bit for bit, or within the bounds that the
         store was made with.
@@ -105,16 +106,16 @@ def verify_mouse(
     --------
     trialpack.convert.compare_with_source : The comparison with a source alone.
     """
-    begun, root, threads = time.perf_counter(), read_path(store, "store"), check_threads("workers", workers)
+    begun, place, threads = time.perf_counter(), locate(store, name="store"), check_threads("workers", workers)
     quick = check_flag("quick", quick)
     check_progress(progress)
     opened = None if source is None else open_source(source)
     try:
-        index = check_quick(root) if quick else check_full(root, workers=threads, progress=progress)
+        index = check_quick(place) if quick else check_full(place, workers=threads, progress=progress)
     except StoreFormatError as error:
         raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:
-        compare_with_source(index.root, opened, workers=threads, progress=progress)
+        compare_with_source(place, opened, workers=threads, progress=progress)
     return Verification(
         store=index.root,
         files=index.n_files,

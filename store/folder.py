@@ -112,6 +112,8 @@ class LocalFile:
         Closed with the file.
     """
 
+    together = 0
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self.fill = partial(os.preadv, descriptor)

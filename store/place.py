@@ -21,6 +21,11 @@ class StoreFile(Protocol):
         """Bytes of the file."""
         ...
 
+    @property
+    def together(self) -> int:
+        """Bytes that are best read at once of what is needed anyway; 0 where each read may be as small as it is."""
+        ...
+
     def fill(self, buffers: Sequence[memoryview], offset: int, /) -> int:
         """Fill buffers, one behind another, from a place in the file; return how many bytes that were, as `preadv`."""
         ...

@@ -169,7 +169,7 @@ class ShardReader:
         """
         step, blocks = self.layout.chunk[0], list(self.layout.blocks())
         out = np.empty((step, *self.layout.shape[1:]), self.layout.numpy_dtype)
-        self._ahead = READ_AHEAD
+        self._ahead = max(READ_AHEAD, self._file.together)
         for first, start in enumerate(range(self.rows.start, self.rows.stop, step)):
             rows = out[: min(step, self.rows.stop - start)]
             for place, block in enumerate(blocks, first * len(blocks)):
@@ -192,11 +192,16 @@ class ShardReader:
         """
         blocks = list(self.layout.blocks())
         first = (start - self.rows.start) // self.layout.chunk[0] * len(blocks)
-        for place, block in enumerate(blocks, first):
-            common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(part, block, strict=True)]
-            if all(one.start < one.stop for one in common):
-                target = out[:, *(_shifted(one, whole.start) for one, whole in zip(common, part, strict=True))]
-                self._decode(place, target, [_shifted(one, b.start) for one, b in zip(common, block, strict=True)])
+        needed = [(place, block, _common(part, block)) for place, block in enumerate(blocks, first)]
+        needed = [one for one in needed if all(along.start < along.stop for along in one[2])]
+        # Bytes from the first chunk to the last one: they are neighbours.
+        self._ahead = min(self._file.together, self._extent([place for place, _, _ in needed]))
+        for place, block, common in needed:
+            target = out[:, *(_shifted(one, whole.start) for one, whole in zip(common, part, strict=True))]
+            self._decode(place, target, [_shifted(one, b.start) for one, b in zip(common, block, strict=True)])
+
+    def _extent(self, places: Sequence[int]) -> int:
+        return sum(self._spans[places[-1]]) - self._spans[places[0]][0] if places else 0
 
     def _decode(self, number: int, out: NDArray[Any], inside: Sequence[slice]) -> None:
         data = self._read(*self._spans[number])
@@ -222,6 +227,10 @@ class ShardReader:
         self._begin, self._end = offset, offset + size
         if self._listen is not None:
             self._listen(window[heard - offset :])
+
+
+def _common(part: Sequence[slice], block: Sequence[slice]) -> list[slice]:
+    return [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(part, block, strict=True)]
 
 
 def _shifted(one: slice, by: int) -> slice:
