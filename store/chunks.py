@@ -220,6 +220,14 @@ def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:
     scratch.tally.bytes_decoded += nbytes
 
 
+def index_nbytes(layout: ArrayLayout) -> int:
+    """Return the bytes of the index at the end of a shard.
+
+    It has offset and size of each chunk, 8 bytes each, then its own checksum.
+    """
+    return INDEX_ENTRY_BYTES * math.prod(layout.chunks_per_shard) + CHECKSUM_BYTES
+
+
 def chunk_spans(file: StoreFile, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
     """Read where the chunks of a shard are, from its index.
 
@@ -241,15 +249,13 @@ def chunk_spans(file: StoreFile, layout: ArrayLayout, number: int) -> NDArray[np
     ChunkError
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
-    # The index stands behind the chunks: offset and size of each, 8 bytes each, then the checksum of the index. It has
-    # a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
-    size, count = file.size, math.prod(layout.chunks_per_shard)
-    length = INDEX_ENTRY_BYTES * count + CHECKSUM_BYTES
+    # It has a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
+    size, length = file.size, index_nbytes(layout)
     if size < length:
         raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
     data = memoryview(bytearray(length))
     read_exactly(file, data, size - length)
-    spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
+    spans = np.frombuffer(check(data), "<u8").reshape(-1, 2)
     groups = math.ceil(len(layout.rows_of_shard(number)) / layout.chunk[0])
     return _check_spans(spans, groups * math.prod(layout.chunks_per_shard[1:]), size - length)
 

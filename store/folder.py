@@ -137,6 +137,8 @@ class LocalFile:
 class _OpenFolder:
     """The files that are found from an open folder."""
 
+    ahead = None
+
     def __init__(self, root: Path, descriptor: int) -> None:
         self.root, self._folder = root, descriptor
 

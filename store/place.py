@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from .ahead import Ahead
 from .errors import Problem
 from .paths import Address
 
@@ -51,6 +52,11 @@ class StoreVersion(Protocol):
     @property
     def root(self) -> Path | Address:
         """Where the store is, as a person gave it, for messages."""
+        ...
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """Takes requests for chunks before they are read; None where reads take no time worth waiting for."""
         ...
 
     def open(self, name: str) -> StoreFile:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import resource
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from ...store import StoreIndex
+from ...store.ahead import Ahead, Span
+from ...store.bucket import IN_FLIGHT
 from ...store.place import StoreFile
+from ...store.tasks import Threads
 
 _SHARE = 4
 """Of the descriptors that the process may have, stores keep one in so many open between them."""
@@ -43,6 +46,24 @@ class StoreFiles:
     def __init__(self, index: StoreIndex) -> None:
         self._files = index.place.open()
         self.kept, self._lock = dict[str, StoreFile](), threading.Lock()
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """Takes requests for chunks before they are read; None where they are on disk."""
+        return self._files.ahead
+
+    @contextlib.contextmanager
+    def asking_for(self, spans: Iterable[Span], in_flight: int = IN_FLIGHT) -> Generator[None]:
+        """Have some chunks on their way while in the block, where they are not on disk."""
+        if self.ahead is None:
+            yield
+            return
+        with Threads(in_flight).executor() as executor:
+            ranges = self.ahead.request(spans, executor)
+            try:
+                yield
+            finally:
+                self.ahead.release(ranges)
 
     def close(self) -> None:
         """Close all files."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import Problem, StoreFormatError, layout
+from ...store import Problem, StoreFormatError, StoreIndex, layout
+from ...store.ahead import Span
 from ...store.chunk_codecs import ChunkError
-from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
+from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, index_nbytes, scratch_nbytes
 from ...store.place import StoreFile
 from ..recording import Recording
 from .copying import BFLOAT16, Affine, copy_reordered, copy_rounded, copy_values, cut, is_narrow, rounding_nbytes
@@ -65,6 +66,10 @@ class VariableReader(Protocol):
         scratch
             Memory of the thread that reads.
         """
+        ...
+
+    def chunks(self, row: int, frames: Frames) -> Iterator[Span]:
+        """Yield the chunks that have to be read for a sample: file, and offset and size in it."""
         ...
 
 
@@ -167,6 +172,11 @@ class StreamedVariable:
         rounding = rounding_nbytes(self._shape(self._stored_axes, self.chunk_frames)) if self._rounds else 0
         return scratch_nbytes(largest, self.array.chunk_nbytes, *sample) + rounding
 
+    def stored_nbytes(self, covered: int) -> int:
+        """Return the most bytes that the chunks of one sample take in a file, given how many frames it covers."""
+        blocks = 1 if self._frame_axis is None else 1 + -(-(covered - 1) // self.chunk_frames)
+        return min(blocks, self._per_group) * max((size for _, size in self._spans), default=0)
+
     @property
     def held_nbytes(self) -> int:
         """Bytes that are held in any case: where the chunks are, and what values are normalized by."""
@@ -191,6 +201,13 @@ class StreamedVariable:
         for place, (row, wanted) in enumerate(zip(rows, frames, strict=True)):
             # An array also where a sample is one number.
             self.read_group([row], wanted, [out[place, ...]], scratch)
+
+    def chunks(self, row: int, frames: Frames) -> Iterator[Span]:
+        """Yield the chunks that have to be read for a sample; see `VariableReader`."""
+        name, first = self._names[row // self._rows_per_shard], row // self.rows_per_chunk * self._per_group
+        for block in self._blocks(frames):
+            offset, size = self._spans[first + block.number]
+            yield name, offset, size
 
     def read_group(self, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch) -> None:
         """Read the same frames of trials that share chunks.
@@ -323,3 +340,12 @@ def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
             inside, place = slice(low - first, end - first, stride), slice(at, at + count)
             found.append(_Block(block, inside, place, slice(low, end, stride), count == length))
     return tuple(found)
+
+
+def shard_indexes(index: StoreIndex, names: Sequence[str]) -> Iterator[Span]:
+    """Yield where the indexes of the shards of some variables are: file, offset and size."""
+    for name in names:
+        array = index.arrays[name]
+        for path in map(array.shard_path, range(array.files)):
+            nbytes = index_nbytes(array)
+            yield path, index.manifest.files[path].size - nbytes, nbytes

@@ -106,13 +106,22 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
     streams = [MouseStream(mouse, one) for mouse, one in zip(mice, target.selections, strict=True)]
     slot = mapped(max(_slot_nbytes(stream, one) for stream, one in zip(streams, sampler.mice, strict=True)))
     threads = resources.threads
-    budget = plan_memory(resources.memory, streams, slot, threads, resources.cache, target.in_transfer)
+    ahead = max(_ahead_nbytes(stream, one) for stream, one in zip(streams, sampler.mice, strict=True))
+    budget = plan_memory(resources.memory, streams, slot, ahead, threads, resources.cache, target.in_transfer)
     for stream, kept in zip(streams, budget.kept, strict=True):
         stream.keep(kept)
-    return Pipeline(streams, BufferPool(slot, budget.ahead + 1, target.allocate), threads, budget.ahead)
+    pool = BufferPool(slot, budget.ahead + 1, target.allocate)
+    return Pipeline(streams, pool, threads, budget.ahead, resources.in_flight)
 
 
 def _slot_nbytes(stream: MouseStream, batches: MouseBatches) -> int:
     """Return the bytes of the largest batch of a mouse."""
     lengths = batches.windows.lengths(batches.trials)
     return stream.slot_nbytes(min(batches.batch_size, len(lengths)), int(lengths.max()))
+
+
+def _ahead_nbytes(stream: MouseStream, batches: MouseBatches) -> int:
+    """Return the most bytes of a batch of a mouse that are on their way from an object store."""
+    lengths, windows = batches.windows.lengths(batches.trials), batches.windows
+    covered = (int(lengths.max()) - 1) * windows.stride + 1
+    return stream.ahead_nbytes(min(batches.batch_size, len(lengths)), covered)
