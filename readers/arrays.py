@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from ..store import Problem, ResourceError, StoreIndex, layout
 from ..store.space import bytes_text
 from ..store.tasks import Threads, available_cores, available_memory
-from .direct import MAX_THREADS, Frames, Scratch, StoreFiles, StreamedVariable, shard_indexes
+from .direct import MAX_THREADS, Frames, Scratch, StoreFiles, StreamedVariable
 from .recording import Recording
-
-_IN_FLIGHT = 16
-"""Requests to an object store at the same time, of each thread."""
 
 
 def read_array(
@@ -46,7 +43,7 @@ def read_array(
     """
     array = recording.arrays[name]
     files = StoreFiles(index)
-    with files.asking_for(shard_indexes(index, [name])):
+    with files.asking_for_indexes([name]):
         source = StreamedVariable(recording, name, files, neurons, dtype=array.numpy_dtype)
     sizes = dict(zip(array.dimensions, array.shape, strict=True))
     frames = Frames(0, sizes.get(layout.FRAME, 1))
@@ -76,7 +73,7 @@ def _read(
 ) -> None:
     scratch = Scratch()
     wanted = (span for places in groups for span in source.chunks(int(rows[places[0]]), frames))
-    with files.asking_for(wanted, _IN_FLIGHT):
+    with files.asking_for(wanted):
         for places in groups:
             source.read_group(rows[places].tolist(), frames, [out[place, ...] for place in places], scratch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,19 +24,29 @@ from ..store import (
     check_quick,
     layout,
 )
-from ..store.arguments import check_choice
+from ..store.arguments import check_bytes, check_choice
 from ..store.locate import Given, Options, locate, locate_all
 from ..store.manifest import VALUES_ALGORITHM
+from ..store.paths import read_path
 from ..store.place import StorePlace
+from ..store.shard_cache import ShardCache
 from ..store.tasks import available_cores
 from .leaks import describe_leaks, find_leaks
 from .mouse import Mouse
 from .recording import Recording, recording_of
 
 Check = Literal["quick", "full"]
+DEFAULT_CACHE_LIMIT = "100GiB"
 
 
-def open_mouse(path: Given, check: Check = "quick", *, storage_options: Options = None) -> Mouse:
+def open_mouse(
+    path: Given,
+    check: Check = "quick",
+    *,
+    storage_options: Options = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_limit: int | str = DEFAULT_CACHE_LIMIT,
+) -> Mouse:
     """Open a store.
 
     Parameters
@@ -49,6 +60,11 @@ def open_mouse(path: Given, check: Check = "quick", *, storage_options: Options 
     storage_options
         How an address is reached, as `obstore.store.from_url` takes it; what is not given comes from the environment.
         Secrets stay in this process.
+    cache_dir
+        Folder on a local disk in which shards of addresses are kept, whole, as they are first needed; processes share
+        it.
+    cache_limit
+        Bytes of all files in it; those that were used least lately make room.
 
     Raises
     ------
@@ -75,7 +91,12 @@ def open_mouse(path: Given, check: Check = "quick", *, storage_options: Options 
     trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
     """
     check_choice("check", check, get_args(Check))
-    return _open(locate(path, storage_options), check)
+    return _open(locate(path, storage_options, cache=_cache(cache_dir, cache_limit)), check)
+
+
+def _cache(folder: str | os.PathLike[str] | None, limit: int | str) -> ShardCache | None:
+    nbytes = check_bytes("cache_limit", limit)
+    return None if folder is None else ShardCache(read_path(folder, "cache_dir").absolute(), nbytes)
 
 
 def _open(place: StorePlace, check: Check) -> Mouse:
@@ -87,7 +108,12 @@ def _open(place: StorePlace, check: Check) -> Mouse:
 
 
 def open_mice(
-    paths: Given | Sequence[Given], check: Check = "quick", *, storage_options: Options = None
+    paths: Given | Sequence[Given],
+    check: Check = "quick",
+    *,
+    storage_options: Options = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_limit: int | str = DEFAULT_CACHE_LIMIT,
 ) -> list[Mouse]:
     """Open several stores.
 
@@ -95,7 +121,7 @@ def open_mice(
     ----------
     paths
         Stores, or one folder or address that holds them.
-    check, storage_options
+    check, storage_options, cache_dir, cache_limit
         As in `open_mouse`.
 
     Returns
@@ -111,7 +137,7 @@ def open_mice(
         As `open_mouse`, with the problems of all stores; of the type of the first.
     """
     check_choice("check", check, get_args(Check))
-    stores = _places(paths, storage_options)
+    stores = _places(paths, storage_options, _cache(cache_dir, cache_limit))
     if not stores:
         raise OptionError(Problem("open_mice", "no stores are given", "give at least one, or a folder of them"))
     mice, errors = list[Mouse](), list[TrialpackError]()
@@ -125,10 +151,10 @@ def open_mice(
     return mice
 
 
-def _places(paths: Any, options: Options) -> list[StorePlace]:
+def _places(paths: Any, options: Options, cache: ShardCache | None) -> list[StorePlace]:
     if isinstance(paths, Iterable) and not isinstance(paths, str):
-        return [locate(path, options, "paths") for path in cast("Iterable[Given]", paths)]
-    return locate_all(paths, options)
+        return [locate(path, options, "paths", cache) for path in cast("Iterable[Given]", paths)]
+    return locate_all(paths, options, cache=cache)
 
 
 def summarize(store: Given) -> dict[str, Any]:

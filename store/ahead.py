@@ -50,13 +50,21 @@ class Ahead:
     ----------
     fetch
         Reads a part of an object, and counts what that took.
+    comes
+        Returns whether a file comes to the disk as a whole, and asks for it.
     """
 
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch, self._lock = fetch, threading.Lock()
-        self._ranges = dict[tuple[str, int], Range]()
+    def __init__(self, fetch: Fetch, comes: Callable[[str, Executor], bool]) -> None:
+        self._fetch, self._comes, self._lock = fetch, comes, threading.Lock()
+        self._ranges, self._whole = dict[tuple[str, int], Range](), Requests()
 
     def request(self, wanted: Iterable[Span], executor: Executor) -> list[Range]:
+        """Ask for chunks as `request_ranges` does, but for whole files where these come to the disk."""
+        spans = list(wanted)
+        whole = {name for name in {span[0] for span in spans} if self._comes(name, executor)}
+        return self.request_ranges((span for span in spans if span[0] not in whole), executor)
+
+    def request_ranges(self, wanted: Iterable[Span], executor: Executor) -> list[Range]:
         """Ask for chunks, neighbours together, unless they are on their way already.
 
         Returns
@@ -72,18 +80,18 @@ class Ahead:
                     new.append(span)
                 else:
                     used[id(known)] = known
-            for spans in joined(new):
-                one = Range(spans, self._fetch, executor)
+            for near in joined(new):
+                one = Range(near, self._fetch, executor)
                 used[id(one)] = one
-                self._ranges |= {span[:2]: one for span in spans}
+                self._ranges |= {span[:2]: one for span in near}
             for one in used.values():
                 one.users += 1
         return list(used.values())
 
     def release(self, ranges: Sequence[Range]) -> Requests:
-        """Let go of ranges, and return what those took that nobody uses any more."""
-        total = Requests()
+        """Let go of ranges, and return what those took that nobody uses any more, and whole files since then."""
         with self._lock:
+            total, self._whole = self._whole, Requests()
             for one in ranges:
                 one.users -= 1
                 if not one.users:
@@ -92,6 +100,11 @@ class Ahead:
                     for span in one.spans:
                         del self._ranges[span[:2]]
         return total
+
+    def count(self, requests: Requests) -> None:
+        """Count what a part of a whole file took."""
+        with self._lock:
+            self._whole.add(requests)
 
     def find(self, name: str, offset: int, size: int) -> memoryview | None:
         """Return a chunk that was asked for, as soon as it is there; None of one that was not."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -13,13 +15,18 @@ from . import layout, objects
 from .ahead import Ahead
 from .chunk_codecs import ChunkError
 from .errors import Problem
+from .folder import LocalFile
 from .manifest import UNLISTED
 from .objects import Connection, Pin, Requests
 from .paths import Address
+from .shard_cache import CachedShard, Fetch, ShardCache
+from .shards import FileRecord
 from .tasks import Threads
 
 IN_FLIGHT = 64
 """Requests for small files at the same time."""
+_CHUNK = re.compile(r"(^|/)c(\.\d+)*$")
+"""Names of files that hold chunks."""
 TOGETHER = 1 << 23
 """Bytes that are asked for at once of a shard that is read whole, or of a trial."""
 
@@ -31,6 +38,8 @@ class Bucket:
     ----------
     connection
         How to reach it.
+    cache
+        Where its shards are kept on disk.
 
     Attributes
     ----------
@@ -38,8 +47,9 @@ class Bucket:
         Name -> what each object was when the store was opened. Objects that are others by now are errors.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.pins = connection, dict[str, Pin]()
+    def __init__(self, connection: Connection, cache: ShardCache | None = None) -> None:
+        self.connection, self.pins, self._cache = connection, dict[str, Pin](), cache
+        self._shards: Mapping[str, FileRecord] = {}
         self._listed, self._unlisted = False, dict[str, bytes | None]()
 
     @property
@@ -49,13 +59,21 @@ class Bucket:
 
     where = root
 
-    def at(self, version: str) -> Bucket:
+    def at(self, records: Mapping[str, FileRecord]) -> Bucket:
         """Return the same place: its version is known by the pins."""
+        if self._cache is not None:
+            self._shards = {name: one for name, one in records.items() if _CHUNK.search(name)}
+            self._cache.check(max(one.size for one in self._shards.values()))
         return self
 
     def open(self) -> _Objects:
         """Return the files; see `StorePlace`."""
         return _Objects(self)
+
+    def cached(self, name: str, fetch: Fetch) -> CachedShard | None:
+        """Return a shard on disk, or on its way there; None of what is not kept."""
+        record = self._shards.get(name)
+        return None if self._cache is None or record is None else self._cache.find(record, fetch)
 
     def find(self, name: str) -> bytes | None:
         """Return all bytes of a file that no manifest lists; None if it is not there."""
@@ -115,7 +133,8 @@ class _Objects:
     """The objects of a store, all of the version that was opened."""
 
     def __init__(self, bucket: Bucket) -> None:
-        self._bucket, self.ahead = bucket, Ahead(self._fetch)
+        self._bucket, self.ahead = bucket, Ahead(self._fetch, self._comes)
+        self._shards, self._lock = dict[str, CachedShard | None](), threading.Lock()
 
     @property
     def root(self) -> Address:
@@ -132,16 +151,42 @@ class _Objects:
         return bytes(data)
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        # Not more threads than files, which may be none.
         found = Threads(min(IN_FLIGHT, len(names))).run(partial(self.read, name) for name in names)
         return dict(zip(names, found, strict=True))
 
-    def part(self, name: str, offset: int, size: int) -> memoryview:
-        """Return a part of an object: one that was asked for before, or by a request."""
-        found = self.ahead.find(name, offset, size)
-        return self._fetch(name, (offset, size), Requests()) if found is None else found
+    def cached(self, name: str) -> CachedShard | None:
+        """Return a shard on disk, or on its way there; None of what is not kept."""
+        with self._lock:
+            if name not in self._shards:
+                self._shards[name] = self._bucket.cached(name, partial(self._fetch_counted, name))
+            return self._shards[name]
 
     def close(self) -> None:
-        """Close nothing: connections are the client's."""
+        """Close the shards on disk; connections are the client's."""
+        with self._lock:
+            for one in self._shards.values():
+                if one is not None:
+                    one.close()
+            self._shards.clear()
+
+    def _comes(self, name: str, executor: Executor) -> bool:
+        """Return whether a file is on disk or comes there, and ask for it."""
+        shard = self.cached(name)
+        if shard is not None:
+            shard.request(executor)
+        return shard is not None
+
+    def fetch(self, name: str, offset: int, size: int) -> memoryview:
+        """Return a part of an object."""
+        return self._fetch(name, (offset, size), Requests())
+
+    def _fetch_counted(self, name: str, offset: int, size: int) -> memoryview:
+        count = Requests()
+        try:
+            return self._fetch(name, (offset, size), count)
+        finally:
+            self.ahead.count(count)
 
     def _fetch(self, name: str, span: tuple[int, int], count: Requests) -> memoryview:
         return objects.read(self._bucket.connection, name, self._bucket.pins.get(name), span, count)[0]
@@ -154,12 +199,28 @@ class ObjectFile:
 
     def __init__(self, files: _Objects, name: str, size: int) -> None:
         self._files, self._name, self.size = files, name, size
+        self.fill, self.part = self._fill, self._part
 
-    def fill(self, buffers: Sequence[memoryview], offset: int) -> int:
+    def _on_disk(self) -> LocalFile | None:
+        """Return the same file on disk, if it is kept there: from now on it is read as any other."""
+        shard = self._files.cached(self._name)
+        if shard is None:
+            return None
+        with Threads(IN_FLIGHT).executor() as executor:
+            shard.request(executor)
+            file = shard.file()
+        self.fill, self.part = file.fill, file.part  # pyright: ignore[reportAttributeAccessIssue]
+        return file
+
+    def _fill(self, buffers: Sequence[memoryview], offset: int) -> int:
         """Fill buffers from a place in the object; see `StoreFile`."""
-        wanted = sum(buffer.nbytes for buffer in buffers)
+        wanted, done = sum(buffer.nbytes for buffer in buffers), 0
         size = max(0, min(wanted, self.size - offset))
-        data, done = self._files.part(self._name, offset, size) if size else memoryview(b""), 0
+        data = self._files.ahead.find(self._name, offset, size)
+        if data is None:
+            if file := self._on_disk():
+                return file.fill(buffers, offset)
+            data = self._files.fetch(self._name, offset, size) if size else memoryview(b"")
         for buffer in buffers:
             part = np.frombuffer(data[done : done + buffer.nbytes], np.uint8)
             # Other threads go on meanwhile.
@@ -167,11 +228,16 @@ class ObjectFile:
             done += len(part)
         return size
 
-    def part(self, offset: int, size: int, memory: Callable[[int], Any]) -> memoryview:
+    def _part(self, offset: int, size: int, memory: Callable[[int], memoryview]) -> memoryview:
         """Return bytes of the object: where they came; see `StoreFile`."""
         if offset + size > self.size:
             raise ChunkError(f"the file ends early (expected {size} bytes at {offset}, found {self.size - offset})")
-        return self._files.part(self._name, offset, size) if size else memoryview(b"")
+        data = self._files.ahead.find(self._name, offset, size)
+        if data is None:
+            if file := self._on_disk():
+                return file.part(offset, size, memory)
+            data = self._files.fetch(self._name, offset, size) if size else memoryview(b"")
+        return data
 
     def close(self) -> None:
         """Close nothing."""

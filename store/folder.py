@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import layout
 from .chunks import read_exactly
 from .errors import Code, CorruptStoreError, Problem, ResourceError, refusal
 from .place import StorePlace, StoreVersion
 from .pointers import find_pointer
+
+if TYPE_CHECKING:
+    from .shards import FileRecord
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -27,7 +31,8 @@ class StoreFolder:
     root
         The path as a person gave it, for messages.
     version
-        As in `StorePlace.at`; empty of a store that is being made, or whose version is not known yet.
+        SHA-256 (hex) of the metadata of its root group, which has the digest of all its content in it; empty of a
+        store that is being made, or whose version is not known yet.
     where
         The path from the root of the file system: by this it is opened, whatever becomes the working folder.
     """
@@ -40,9 +45,9 @@ class StoreFolder:
         """Find the place."""
         object.__setattr__(self, "where", self.root.absolute())
 
-    def at(self, version: str) -> StoreFolder:
-        """Return the same folder in a version."""
-        return StoreFolder(self.root, version)
+    def at(self, records: Mapping[str, FileRecord]) -> StoreFolder:
+        """Return the same folder in a version; see `StorePlace`."""
+        return StoreFolder(self.root, records[layout.METADATA].sha256)
 
     def open(self) -> StoreVersion:
         """Return the files: those that are found from a descriptor of the folder are of one version; see `StorePlace`.

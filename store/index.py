@@ -91,6 +91,7 @@ class StoreIndex:
 
     def smalls(self, paths: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Read small arrays, at the same time where that is quicker; see `read_array`."""
+        paths = list(paths)
         arrays = [self.arrays[path] for path in paths]
         with closing(self.place.open()) as files:
             return dict(zip(paths, read_arrays(files, arrays), strict=True))
@@ -135,8 +136,9 @@ def read_index(
             arrays[path] = array
     if problems or attributes is None:
         raise StoreFormatError(problems)
-    version = manifest.files[layout.METADATA].sha256
-    index = StoreIndex(place.at(version), manifest, read_only(attributes), read_only(arrays), read_only(software))
+    index = StoreIndex(
+        place.at(manifest.files), manifest, read_only(attributes), read_only(arrays), read_only(software)
+    )
     contradictions = list(_contradictions(index))
     if contradictions:
         raise CorruptStoreError(contradictions)

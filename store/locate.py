@@ -17,6 +17,7 @@ from .layout import SUFFIX
 from .objects import Connection, can_list, connect, connection_of, folders
 from .paths import Address, address_in, read_path
 from .place import StorePlace
+from .shard_cache import ShardCache
 
 Given = Path | Address | str | Any
 """A folder, an address, or a store of obstore."""
@@ -24,7 +25,7 @@ Options = Mapping[str, Any] | None
 """How an address is reached, in the names of obstore."""
 
 
-def locate(given: Given, options: Options = None, name: str = "path") -> StorePlace:
+def locate(given: Given, options: Options = None, name: str = "path", cache: ShardCache | None = None) -> StorePlace:
     """Return where a store is.
 
     Parameters
@@ -36,6 +37,8 @@ def locate(given: Given, options: Options = None, name: str = "path") -> StorePl
         How an address is reached, in the names of obstore.
     name
         Name of the argument, for the error.
+    cache
+        Where shards are kept on disk, of what is not there anyway.
 
     Raises
     ------
@@ -45,10 +48,12 @@ def locate(given: Given, options: Options = None, name: str = "path") -> StorePl
     if isinstance(given, (StoreFolder, Bucket)):
         return given
     found = _find(given, options, name)
-    return StoreFolder(found) if isinstance(found, Path) else Bucket(found)
+    return StoreFolder(found) if isinstance(found, Path) else Bucket(found, cache)
 
 
-def locate_all(given: Given, options: Options = None, name: str = "paths") -> list[StorePlace]:
+def locate_all(
+    given: Given, options: Options = None, name: str = "paths", cache: ShardCache | None = None
+) -> list[StorePlace]:
     """Return the stores in a folder or below an address, by name; of a store, that alone. Parameters as in `locate`.
 
     Raises
@@ -60,14 +65,14 @@ def locate_all(given: Given, options: Options = None, name: str = "paths") -> li
     if isinstance(found, Path):
         return [StoreFolder(path) for path in _stores_in(found)]
     if found.address.name.endswith(SUFFIX):
-        return [Bucket(found)]
+        return [Bucket(found, cache)]
     label = str(found.address)
     if not can_list(found):
         raise OptionError(Problem(label, "web servers do not say which stores there are", "give the address of each"))
     names = [one for one in folders(found) if one.endswith(SUFFIX)]
     if not names:
         raise OptionError(Problem(label, f"no stores (expected names that end in {SUFFIX})", "check the address"))
-    return [Bucket(found.below(one)) for one in names]
+    return [Bucket(found.below(one), cache) for one in names]
 
 
 def read_store(given: str | os.PathLike[str], name: str = "store") -> Path | Address:

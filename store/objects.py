@@ -223,9 +223,9 @@ class Pin:
     def fits(self, meta: Any) -> bool:
         """Return whether an object with such metadata is still the same."""
         found = Pin.of(meta)
-        same = _bare(found.e_tag) == _bare(self.e_tag) if self.e_tag and found.e_tag else True
-        older = self.modified is None or found.modified is None or found.modified == self.modified
-        return found.size == self.size and same and older
+        if self.e_tag and found.e_tag:
+            return _bare(found.e_tag) == _bare(self.e_tag)
+        return found.size == self.size and (self.modified is None or found.modified in (None, self.modified))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -304,7 +304,7 @@ def read(
         if pin and not pin.fits(result.meta):
             raise _replaced(connection, name)
         data = memoryview(result.bytes())
-        expected = result.meta["size"] if span is None else span[1]
+        expected = span[1] if span else pin.size if pin else result.meta["size"]
         if data.nbytes != expected:
             raise ChunkError(f"the answer ends early (expected {expected} bytes, found {data.nbytes})")
         return data, Pin.of(result.meta)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .ahead import Ahead
 from .errors import Problem
 from .paths import Address
+
+if TYPE_CHECKING:
+    from .shards import FileRecord
 
 
 class StoreFile(Protocol):
@@ -99,13 +102,13 @@ class StorePlace(Protocol):
         """The same, whatever becomes the working folder."""
         ...
 
-    def at(self, version: str) -> StorePlace:
-        """Return the same place in a version.
+    def at(self, records: Mapping[str, FileRecord]) -> StorePlace:
+        """Return the same place in the version that has some files.
 
         Parameters
         ----------
-        version
-            SHA-256 (hex) of the metadata of its root group, which has the digest of all its content in it.
+        records
+            Name -> size and digest, of every file that the manifest lists.
         """
         ...
 

@@ -9,7 +9,7 @@ from ...store.chunks import Scratch, Tally
 from .cached import CachedVariable, cached_nbytes
 from .copying import BFLOAT16, Affine, assign, is_narrow
 from .store_files import StoreFiles
-from .variable import FLOAT32, MAX_THREADS, Frames, StreamedVariable, VariableReader, shard_indexes
+from .variable import FLOAT32, MAX_THREADS, Frames, StreamedVariable, VariableReader
 
 __all__ = [
     "BFLOAT16",
@@ -26,5 +26,4 @@ __all__ = [
     "assign",
     "cached_nbytes",
     "is_narrow",
-    "shard_indexes",
 ]

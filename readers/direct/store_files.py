@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import resource
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 
 from ...store import StoreIndex
-from ...store.ahead import Ahead, Span
+from ...store.ahead import Ahead, Range, Span
 from ...store.bucket import IN_FLIGHT
+from ...store.chunks import index_nbytes
 from ...store.place import StoreFile
 from ...store.tasks import Threads
 
+_IN_FLIGHT = 16
+"""Requests for chunks at the same time, of one thread that reads."""
 _SHARE = 4
 """Of the descriptors that the process may have, stores keep one in so many open between them."""
 _open = threading.Semaphore(max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE))
@@ -44,7 +47,7 @@ class StoreFiles:
     """
 
     def __init__(self, index: StoreIndex) -> None:
-        self._files = index.place.open()
+        self._index, self._files = index, index.place.open()
         self.kept, self._lock = dict[str, StoreFile](), threading.Lock()
 
     @property
@@ -53,16 +56,30 @@ class StoreFiles:
         return self._files.ahead
 
     @contextlib.contextmanager
-    def asking_for(self, spans: Iterable[Span], in_flight: int = IN_FLIGHT) -> Generator[None]:
+    def asking_for(self, spans: Iterable[Span]) -> Generator[None]:
         """Have some chunks on their way while in the block, where they are not on disk."""
         if self.ahead is None:
             yield
             return
-        with Threads(in_flight).executor() as executor:
-            ranges = self.ahead.request(spans, executor)
-            try:
-                yield
-            finally:
+        with Threads(_IN_FLIGHT).executor() as executor, self._released(self.ahead.request(spans, executor)):
+            yield
+
+    @contextlib.contextmanager
+    def asking_for_indexes(self, names: Iterable[str]) -> Generator[None]:
+        """Have the indexes of the shards of some variables on their way while in the block, likewise."""
+        if self.ahead is None:
+            yield
+            return
+        spans = (span for name in names for span in _indexes(self._index, name))
+        with Threads(IN_FLIGHT).executor() as executor, self._released(self.ahead.request_ranges(spans, executor)):
+            yield
+
+    @contextlib.contextmanager
+    def _released(self, ranges: list[Range]) -> Generator[None]:
+        try:
+            yield
+        finally:
+            if self.ahead is not None:
                 self.ahead.release(ranges)
 
     def close(self) -> None:
@@ -106,3 +123,11 @@ class StoreFiles:
                 return False
             self.kept[name] = file
             return True
+
+
+def _indexes(index: StoreIndex, name: str) -> Iterator[Span]:
+    """Yield where the indexes of the shards of a variable are."""
+    array = index.arrays[name]
+    for path in map(array.shard_path, range(array.files)):
+        nbytes = index_nbytes(array)
+        yield path, index.manifest.files[path].size - nbytes, nbytes

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store import Problem, StoreFormatError, StoreIndex, layout
+from ...store import Problem, StoreFormatError, layout
 from ...store.ahead import Span
 from ...store.chunk_codecs import ChunkError
-from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, index_nbytes, scratch_nbytes
+from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
 from ...store.place import StoreFile
 from ..recording import Recording
 from .copying import BFLOAT16, Affine, copy_reordered, copy_rounded, copy_values, cut, is_narrow, rounding_nbytes
@@ -340,12 +340,3 @@ def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
             inside, place = slice(low - first, end - first, stride), slice(at, at + count)
             found.append(_Block(block, inside, place, slice(low, end, stride), count == length))
     return tuple(found)
-
-
-def shard_indexes(index: StoreIndex, names: Sequence[str]) -> Iterator[Span]:
-    """Yield where the indexes of the shards of some variables are: file, offset and size."""
-    for name in names:
-        array = index.arrays[name]
-        for path in map(array.shard_path, range(array.files)):
-            nbytes = index_nbytes(array)
-            yield path, index.manifest.files[path].size - nbytes, nbytes

@@ -27,7 +27,6 @@ from ..direct import (
     VariableReader,
     assign,
     cached_nbytes,
-    shard_indexes,
 )
 from ..mouse import Mouse
 from ..sampling import BatchPlan
@@ -102,7 +101,7 @@ class MouseStream:
         self.mouse, self._selection = mouse, replace(selection, affines={})
         self._files, recording = StoreFiles(mouse.index), mouse.recording
         self._stimulus = recording.stimulus
-        with self._files.asking_for(shard_indexes(mouse.index, selection.read)):
+        with self._files.asking_for_indexes(selection.read):
             self._streamed = {
                 name: StreamedVariable(
                     recording,
