@@ -37,7 +37,7 @@ _REFUSED = re.compile(
     r"status code: 40[13]|ExpiredToken|token has expired|InvalidToken|InvalidAccessKeyId|SignatureDoesNotMatch"
     r"|AuthenticationFailed|InvalidAuthenticationInfo|169\.254\.169\.254|MissingCredential"
 )
-_WHOLE = re.compile(r"non-partial|Range request not supported|UnexpectedRange|Requested \d")
+_WHOLE, _SHORT = re.compile(r"non-partial|Range request not supported"), re.compile(r"Requested \d+\.\.\d+, got")
 _LASTING = re.compile(r"status code: (4(?!08|29)\d\d [A-Za-z ]*)")
 _STATUS = re.compile(r"status code: (\d{3} [A-Za-z ]*[A-Za-z])")
 _secret: dict[str, dict[str, Any]] = {}
@@ -388,7 +388,9 @@ def _explained(connection: Connection, name: str, error: Exception) -> Exception
         advice = "check them, and whether they may read this; of public buckets give skip_signature"
         return AccessError(Problem(label, what, advice, name or None))
     if _WHOLE.search(text) or kind == "NotImplementedError":
-        return ChunkError("the server does not send the part that was asked for")
+        return ChunkError("the server sends the whole file in place of the part that was asked for")
+    if _SHORT.search(text):
+        return _Passing(ChunkError("the server sends another part than was asked for"))
     status = _STATUS.search(text)
     why = status[1] if status else "timed out" if "timed out" in text.lower() else "no connection"
     final = ResourceError(Problem(label, f"cannot be read ({why})", "check address and network", name or None))

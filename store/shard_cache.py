@@ -14,12 +14,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import files
+from . import files, locks
 from .chunk_codecs import ChunkError
 from .errors import Argument, OptionError, Problem, ResourceError
 from .errors import naming as naming_file
 from .folder import LocalFile
-from .locks import locked
 from .shards import FileRecord
 from .space import bytes_text
 
@@ -88,7 +87,7 @@ class ShardCache:
     def _reserve(self, path: Path, size: int) -> int | None:
         """Return a descriptor of a file of the size, in which a shard can be written; None if there is no room."""
         hidden = unfinished(path)
-        with self._locked() as held:
+        with self.locked() as held:
             if not held or (hidden.exists() and not _free(hidden)) or not self._make_room(size):
                 return None
             descriptor = files.create(hidden, os.O_RDWR)
@@ -103,8 +102,10 @@ class ShardCache:
 
     def _make_room(self, size: int) -> bool:
         """Remove what was used least lately and is not open, as long as there is too much; return whether it fits."""
-        with os.scandir(self.folder) as entries:
-            found = [(one.stat(), Path(one.path)) for one in entries if one.name != _LOCK and one.is_file()]
+        found = list[tuple[os.stat_result, Path]]()
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # removed by whoever had it open and was not through
+                found += [(path.stat(), path)] if path.name != _LOCK else []
         excess = sum(status.st_size for status, _ in found) + size - self.limit
         for status, path in sorted(found, key=lambda one: one[0].st_mtime_ns):
             if excess <= 0:
@@ -114,10 +115,10 @@ class ShardCache:
         return excess <= 0
 
     @contextlib.contextmanager
-    def _locked(self) -> Generator[bool]:
+    def locked(self) -> Generator[bool]:
         """Hold the lock of the folder; give False if that takes too long."""
         for _ in range(_WAITS):
-            with locked(self.folder / _LOCK) as held:
+            with locks.locked(self.folder / _LOCK) as held:
                 if held:
                     yield True
                     return
@@ -207,7 +208,9 @@ class CachedShard:
         with self._cache.naming():
             # What a power cut leaves under the name is whole.
             files.sync(self._descriptor)
-            files.rename(unfinished(self._path), self._path)
+            # Not while the files are counted.
+            with self._cache.locked():
+                files.rename(unfinished(self._path), self._path)
         return file
 
     def __del__(self) -> None:

@@ -316,10 +316,11 @@ def test_wrong_bodies_are_named_with_the_trial(kind: str, server: ObjectServer, 
 
 @pytest.mark.parametrize("kind", ["403", "expired"])
 def test_refused_access_is_said_at_once(kind: str, server: ObjectServer, mouse: Mouse, made: dict[str, Path]) -> None:
+    trial = int(mouse.trials.index[0])
     server.fault = lambda key, number: kind
     server.asked.clear()
     with pytest.raises(AccessError, match="access is refused") as raised:
-        mouse.trial(int(mouse.trials.index[0]))
+        mouse.trial(trial)
     assert len(server.asked) == 1 and "known" not in str(raised.value)
     with pytest.raises(AccessError, match="access is refused"):
         by_s3(server, made["dynamic"].name)
