@@ -29,6 +29,7 @@ PROMISES = {
     19: "hostile input runs no code and writes nothing elsewhere",
     20: "a copy of a store is verified where it lies",
     21: "what a file system does not offer is said, and costs no work",
+    22: "no epoch from an object store has a wrong or a missing batch",
 }
 """By the numbers of the rows of docs/reliability.md."""
 
