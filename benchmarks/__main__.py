@@ -7,7 +7,21 @@ import sys
 import time
 from pathlib import Path
 
-from . import against, codecs, convert, data, document, export, growth, hdf5, precision, reductions, training, verify
+from . import (
+    against,
+    codecs,
+    convert,
+    data,
+    document,
+    export,
+    growth,
+    hdf5,
+    precision,
+    reductions,
+    remote,
+    training,
+    verify,
+)
 from .report import RESULTS, Result, console, machine, show
 from .stream import sections
 
@@ -24,7 +38,7 @@ BENCHMARKS = {
     "training": training,
 }
 """What `all` runs, in this order."""
-APART = {"against": against}
+APART = {"against": against, "remote": remote}
 EXAMPLES = """\
 examples:
   python -m benchmarks all                               everything, a quarter of an hour; then the document

@@ -143,25 +143,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_part(path, fault)
 
     def _send_part(self, path: Path, fault: str | None) -> None:
-        data = path.read_bytes()
-        size, part = len(data), re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        size, part = path.stat().st_size, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         start, stop = (int(part[1]), min(int(part[2]) + 1, size)) if part else (0, size)
-        body = bytearray(data[start:stop])
+        if fault == "whole":
+            part, start, stop = None, 0, size
+        body = _read(path, start, stop - start)
         if fault == "flip":
             body[len(body) // 2] ^= 0x10
         elif fault == "swap":
             other = (start + max(1, size // 3)) % max(1, size - len(body) + 1)
-            body = bytearray(data[other : other + len(body)]) if len(body) < size else body[::-1]
+            body = _read(path, other, len(body)) if len(body) < size else body[::-1]
         elif fault == "short":
             stop -= max(1, len(body) // 3)
             del body[stop - start :]
         elif fault == "zeros":
             body = bytearray(len(body))
         headers = {"ETag": _e_tag(path), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Accept-Ranges": "bytes"}
-        if part and fault != "whole":
-            self._send(206, body, {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, cut=fault == "cut")
-        else:
-            self._send(200, data if fault == "whole" else body, headers, cut=fault == "cut")
+        if part:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        self._send(206 if part else 200, body, headers, cut=fault == "cut")
 
     def _send(
         self, code: int, body: bytes | bytearray, headers: dict[str, str] | None = None, cut: bool = False
@@ -173,14 +173,23 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         rate, view = self.server.rate, memoryview(body)[: len(body) // 2 if cut else len(body)]
-        for start in range(0, len(view), _BLOCK):
-            block = view[start : start + _BLOCK]
-            self.wfile.write(block)
+        begun = time.perf_counter()
+        for start in range(0, len(view), _BLOCK if rate else len(view) or 1):
+            block = view[start : start + (_BLOCK if rate else len(view))]
+            self.wfile.flush()
+            self.connection.sendall(block)
             if rate:
-                self.wfile.flush()
-                time.sleep(len(block) / rate)
+                time.sleep(max(0.0, begun + (start + len(block)) / rate - time.perf_counter()))
         self.wfile.flush()
         self.close_connection = self.close_connection or cut
+
+
+def _read(path: Path, start: int, size: int) -> bytearray:
+    body = bytearray(size)
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        file.readinto(body)
+    return body
 
 
 def _e_tag(path: Path) -> str:
