@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from types import NoneType
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..store import (
     check_quick,
     layout,
 )
-from ..store.arguments import check_bytes, check_choice
+from ..store.arguments import check_bytes, check_choice, check_type
 from ..store.locate import Given, Options, locate, locate_all
 from ..store.manifest import VALUES_ALGORITHM
 from ..store.paths import read_path
@@ -46,6 +47,7 @@ def open_mouse(
     storage_options: Options = None,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_limit: int | str = DEFAULT_CACHE_LIMIT,
+    digest: str | None = None,
 ) -> Mouse:
     """Open a store.
 
@@ -65,6 +67,9 @@ def open_mouse(
         it.
     cache_limit
         Bytes of all files in it; those that were used least lately make room.
+    digest
+        ``mouse.index.manifest.digest`` of the same store, as another process opened it: it has to be of that version,
+        whose names and sizes are then not checked again. Saves time on network file systems.
 
     Raises
     ------
@@ -91,7 +96,8 @@ def open_mouse(
     trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
     """
     check_choice("check", check, get_args(Check))
-    return _open(locate(path, storage_options, cache=_cache(cache_dir, cache_limit)), check)
+    check_type("digest", digest, (str, NoneType), "the digest of a manifest")
+    return _open(locate(path, storage_options, cache=_cache(cache_dir, cache_limit)), check, digest)
 
 
 def _cache(folder: str | os.PathLike[str] | None, limit: int | str) -> ShardCache | None:
@@ -99,8 +105,8 @@ def _cache(folder: str | os.PathLike[str] | None, limit: int | str) -> ShardCach
     return None if folder is None else ShardCache(read_path(folder, "cache_dir").absolute(), nbytes)
 
 
-def _open(place: StorePlace, check: Check) -> Mouse:
-    index = check_quick(place) if check == "quick" else check_full(place, workers=available_cores())
+def _open(place: StorePlace, check: Check, digest: str | None = None) -> Mouse:
+    index = check_quick(place, digest) if check == "quick" else check_full(place, workers=available_cores())
     if slow := [array.path for array in index.recorded if array.codec.compressor == "other"]:
         what = "has codecs that trialpack leaves to zarr-python: right, but slow"
         warnings.warn(f"{place.root}: {', '.join(slow)} {what}", stacklevel=3)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from .chunks import read_exactly
 from .errors import Code, CorruptStoreError, Problem, ResourceError, refusal
 from .place import StorePlace, StoreVersion
 from .pointers import find_pointer
+from .tasks import Threads
 
 if TYPE_CHECKING:
     from .shards import FileRecord
@@ -74,7 +76,14 @@ class StoreFolder:
 
     def sizes(self, listed: Iterable[str]) -> dict[str, int | None]:
         """Return the size of every file, by one walk; see `StorePlace`."""
-        return dict(_walk(os.fspath(self.root), ""))
+        found, prefixes, begun = dict[str, int | None](), [""], time.perf_counter()
+        while prefixes:
+            threads = Threads(_at_once(time.perf_counter() - begun, len(found)))
+            scans = threads.run([partial(scan, self.root, prefix) for prefix in prefixes])
+            prefixes = [prefix for below, _ in scans for prefix in below]
+            for _, files in scans:
+                found |= files
+        return found
 
     def find_pointer(self, name: str) -> tuple[str, str] | None:
         """Return what is wrong, and what to do, if something stands in place of a file that was not fetched."""
@@ -155,7 +164,9 @@ class _OpenFolder:
             return file.read()
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
-        return {name: self.read(name) for name in names}
+        begun, first = time.perf_counter(), {name: self.read(name) for name in names[:_TRIED]}
+        threads, rest = Threads(_at_once(time.perf_counter() - begun, len(first))), names[_TRIED:]
+        return first | dict(zip(rest, threads.run([partial(self.read, name) for name in rest]), strict=True))
 
     def close(self) -> None:
         descriptor, self._folder = self._folder, -1
@@ -171,15 +182,26 @@ class _OpenFolder:
             raise
 
 
-def _walk(root: str, prefix: str) -> Iterator[tuple[str, int | None]]:
-    """Yield path and size of everything that is not a folder; None for what is not a regular file."""
+_TRIED, _SLOW, _AT_ONCE = 4, 0.0005, 64
+"""Files are tried one by one; where each takes so many seconds, as on a network, so many are asked for at once."""
+
+
+def _at_once(seconds: float, number: int) -> int:
+    """Return how many threads to use for files, given how long some took; none where threads would take longer."""
+    return _AT_ONCE if seconds > _SLOW * max(1, number) else 0
+
+
+def scan(root: Path, prefix: str) -> tuple[list[str], dict[str, int | None]]:
+    """Return the folders in a folder, and size by path of everything else; None for what is not a regular file."""
+    folders, found = list[str](), dict[str, int | None]()
     with os.scandir(f"{root}/{prefix}") as entries:
         for entry in entries:
             path = f"{prefix}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{path}/")
+                folders.append(f"{path}/")
             else:
-                yield path, entry.stat().st_size if entry.is_file(follow_symlinks=False) else None
+                found[path] = entry.stat().st_size if entry.is_file(follow_symlinks=False) else None
+    return folders, found
 
 
 def stores_in(folder: Path) -> list[Path]:

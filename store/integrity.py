@@ -15,7 +15,7 @@ from . import layout
 from .chunk_codecs import ChunkError
 from .chunks import damaged
 from .errors import CorruptStoreError, Problem, explaining_refusals, naming
-from .folder import as_place
+from .folder import StoreFolder, as_place
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import Manifest, check_names_and_sizes, read_manifest, read_software, values_digest
@@ -28,13 +28,16 @@ _BLOCK = 1 << 20
 _ADVICE = "copy or convert the mouse again"
 
 
-def check_quick(root: Path | StorePlace) -> StoreIndex:
+def check_quick(root: Path | StorePlace, digest: str | None = None) -> StoreIndex:
     """Check the names and sizes of all files, and the content of every metadata file.
 
     Parameters
     ----------
     root
         Folder of the store, or where else it is.
+    digest
+        Of the manifest (`Manifest.digest`) of the version that it has to be, whose names and sizes were checked before,
+        as by another process: those of a folder are not checked again.
 
     Raises
     ------
@@ -47,12 +50,16 @@ def check_quick(root: Path | StorePlace) -> StoreIndex:
     """
     place = as_place(root)
     with explaining_refusals(place.root):
-        return _check_quick(place)
+        return _check_quick(place, digest)
 
 
-def _check_quick(place: StorePlace) -> StoreIndex:
+def _check_quick(place: StorePlace, digest: str | None) -> StoreIndex:
     manifest = read_manifest(place)
-    problems = check_names_and_sizes(place, manifest)
+    if digest is not None and manifest.digest != digest:
+        what = f"is of another version (expected {digest[:16]}…, found {manifest.digest[:16]}…)"
+        raise CorruptStoreError(Problem(str(place.root), what, "open the same store everywhere", layout.MANIFEST))
+    known = digest is not None and isinstance(place, StoreFolder)
+    problems = [] if known else check_names_and_sizes(place, manifest)
     absent = {problem.member for problem in problems}
     names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
     # Read once: what is checked is what is used, also while the store is replaced.

@@ -5,6 +5,7 @@ Whatever is secret stays in the process to which it was given: it is in no objec
 
 from __future__ import annotations
 
+import hmac
 import os
 import random
 import re
@@ -12,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from configparser import ConfigParser, Error
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ _PUBLIC = frozenset(
     }
 )
 """Names of options that another process is told; none of them is secret."""
+_BUCKET = re.compile(r"((?:s3|s3a|gs)://[^/]+)/?(.*)")
 _PREFIX = re.compile(r"^(aws|google|azure|azure_storage|aws_s3)_")
 _REFUSED = re.compile(
     r"status code: 40[13]|ExpiredToken|token has expired|InvalidToken|InvalidAccessKeyId|SignatureDoesNotMatch"
@@ -52,6 +54,10 @@ class Connection:
     ----------
     address
         Where it is.
+    prefix
+        What the names of objects begin with, for the client.
+    root
+        What the client is for: a bucket, where several stores may be; else the address.
     settings
         The options that are not secret, for other processes, which take the secret ones from their own environment.
     token
@@ -59,12 +65,14 @@ class Connection:
     """
 
     address: Address
+    prefix: str
+    root: str
     settings: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
     token: str = field(default="", repr=False)
 
     def below(self, name: str) -> Connection:
         """Return how to reach a prefix below this one."""
-        return Connection(Address(f"{self.address}/{name}"), self.settings, self.token)
+        return replace(self, address=Address(f"{self.address}/{name}"), prefix=f"{self.prefix}{name}/")
 
 
 def connect(address: Address, options: Mapping[str, Any] | None) -> Connection:
@@ -80,10 +88,21 @@ def connect(address: Address, options: Mapping[str, Any] | None) -> Connection:
     OptionError
         obstore is not installed, or has no such address or option.
     """
-    found = Connection(address, _public(options or {}), secrets.token_hex(8))
-    _secret[found.token] = dict(options or {})
+    bucket = _BUCKET.match(str(address))
+    root, prefix = (bucket[1], f"{bucket[2]}/" if bucket[2] else "") if bucket else (str(address), "")
+    given = dict(options or {})
+    found = Connection(address, prefix, root, _public(given), _token(given))
+    _secret[found.token] = given
     _client(found)
     return found
+
+
+_OF_PROCESS = secrets.token_bytes(32)
+
+
+def _token(options: Mapping[str, Any]) -> str:
+    """Return what is equal for equal options, within this process, and says nothing of them to anybody else."""
+    return hmac.new(_OF_PROCESS, repr(sorted(options.items())).encode(), "sha256").hexdigest()
 
 
 def connection_of(store: Any) -> Connection:
@@ -94,7 +113,7 @@ def connection_of(store: Any) -> Connection:
     url = f"{scheme}://{'/'.join(part for part in (place, prefix) if part)}"
     options = {**config, "client_options": getattr(store, "client_options", None) or {}}
     address = Address(_without_secrets(str(store.url).rstrip("/")) if scheme == "https" else url)
-    found = Connection(address, _public(options), secrets.token_hex(8))
+    found = Connection(address, "", str(address), _public(options), secrets.token_hex(8))
     _secret[found.token] = {"store": store}
     return found
 
@@ -120,7 +139,8 @@ def _without_secrets(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 
-_clients = dict[Connection, Any]()
+_clients = dict[tuple[str, str], Any]()
+"""Root and token of connections -> client of this process."""
 _forked = False
 
 
@@ -134,19 +154,19 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _client(connection: Connection, below: str = "") -> Any:
+def _client(connection: Connection) -> Any:
     """Return this process's client."""
     if _forked:
         what = "cannot be read in a process that was forked after its parent had read an object store"
         raise ResourceError(Problem(str(connection.address), what, "start processes by spawn, or fork them first"))
-    client = _clients.get(connection)
-    if client is None:
-        client = _clients[connection] = _make_client(connection)
-    return client
+    key = connection.root, connection.token
+    if key not in _clients:
+        _clients[key] = _make_client(connection)
+    return _clients[key]
 
 
 def _make_client(connection: Connection) -> Any:
-    options, url = dict(_secret.get(connection.token, connection.settings)), str(connection.address)
+    options, url, label = dict(_secret.get(connection.token, connection.settings)), connection.root, connection.address
     if "store" in options:
         return options["store"]
     try:
@@ -154,9 +174,11 @@ def _make_client(connection: Connection) -> Any:
         from obstore.store import from_url
     except ImportError:
         what = "reading from an address needs the package obstore"
-        raise OptionError(Problem(url, what, "pip install obstore")) from None
+        raise OptionError(Problem(str(label), what, "pip install obstore")) from None
     own = dict(options.pop("client_options", ()))
     own.setdefault("allow_http", url.startswith("http://") or "http://" in str(_endpoint(options)))
+    # Stores in many buckets would keep many connections open.
+    own = {"pool_idle_timeout": "10s", **own}
     # Here they are counted, and made as often as is said.
     options |= {"client_options": own, "retry_config": {"max_retries": 0}}
     if url.startswith("s3") and not _has_credentials(options):
@@ -168,7 +190,7 @@ def _make_client(connection: Connection) -> Any:
         name = next((name for name in options if f"'{name}'" in str(error) or f'"{name}"' in str(error)), "")
         what = f"no option {name!r} of such a store" if name else "no address of a store that can be read"
         advice = "give s3://bucket/…, gs://bucket/…, az://account/container/… or https://…, and obstore's options"
-        raise OptionError(Problem(url, what, advice, argument=Argument("storage_options"))) from None
+        raise OptionError(Problem(str(label), what, advice, argument=Argument("storage_options"))) from None
 
 
 def _endpoint(options: Mapping[str, Any]) -> Any:
@@ -300,7 +322,7 @@ def read(
         options["range"] = (span[0], span[0] + span[1])
 
     def once() -> tuple[memoryview, Pin]:
-        result = obstore.get(_client(connection), name, options=options)
+        result = obstore.get(_client(connection), connection.prefix + name, options=options)
         if pin and not pin.fits(result.meta):
             raise _replaced(connection, name)
         data = memoryview(result.bytes())
@@ -319,7 +341,9 @@ def look(connection: Connection, name: str) -> Pin:
     """Return what an object is, without its bytes; errors as in `read`."""
     import obstore
 
-    return _insist(connection, name, lambda: Pin.of(obstore.head(_client(connection), name)), Requests())
+    return _insist(
+        connection, name, lambda: Pin.of(obstore.head(_client(connection), connection.prefix + name)), Requests()
+    )
 
 
 def names(connection: Connection) -> dict[str, Pin]:
@@ -327,8 +351,8 @@ def names(connection: Connection) -> dict[str, Pin]:
     import obstore
 
     def once() -> dict[str, Pin]:
-        batches: Iterable[Any] = obstore.list(_client(connection), chunk_size=1000)
-        return {meta["path"]: Pin.of(meta) for batch in batches for meta in batch}
+        batches: Iterable[Any] = obstore.list(_client(connection), connection.prefix or None, chunk_size=1000)
+        return {meta["path"].removeprefix(connection.prefix): Pin.of(meta) for batch in batches for meta in batch}
 
     return _insist(connection, "", once, Requests())
 
@@ -338,8 +362,8 @@ def folders(connection: Connection) -> list[str]:
     import obstore
 
     def once() -> list[str]:
-        found: Any = obstore.list_with_delimiter(_client(connection))
-        return sorted(found["common_prefixes"])
+        found: Any = obstore.list_with_delimiter(_client(connection), connection.prefix or None)
+        return sorted(one.removeprefix(connection.prefix) for one in found["common_prefixes"])
 
     return _insist(connection, "", once, Requests())
 
