@@ -19,6 +19,7 @@ from .paths import Address, address_in, read_path
 from .place import StorePlace
 from .shard_cache import ShardCache
 
+_SCHEMES = re.compile(r"(s3a?|gs|az|azure|abfss?|https?):/", re.IGNORECASE)
 Given = Path | Address | str | Any
 """A folder, an address, or a store of obstore."""
 Options = Mapping[str, Any] | None
@@ -78,7 +79,8 @@ def locate_all(
 def read_store(given: str | os.PathLike[str], name: str = "store") -> Path | Address:
     """Return the folder or the address of a store that a person means; errors as in `locate`."""
     text = os.fspath(given)
-    return Address(_checked(text.rstrip("/"))) if address_in(text) else read_path(given, name)
+    known = _SCHEMES.match(text) and address_in(text)
+    return Address(_checked(text.rstrip("/"))) if known else read_path(given, name)
 
 
 def _find(given: Given, options: Options, name: str) -> Path | Connection:
