@@ -11,7 +11,7 @@ from typing import Any
 
 from .arguments import check_type, refuse
 from .bucket import Bucket
-from .errors import Argument, OptionError, Problem
+from .errors import OptionError, Problem
 from .folder import StoreFolder, stores_in
 from .layout import SUFFIX
 from .objects import Connection, can_list, connect, connection_of, folders
@@ -91,8 +91,7 @@ def _find(given: Given, options: Options, name: str) -> Path | Connection:
     if isinstance(place, Address):
         return connect(place, options)
     if options:
-        what = "is for addresses, and this is a folder"
-        raise OptionError(Problem(str(place), what, argument=Argument("storage_options")))
+        raise OptionError(Problem(str(place), "storage_options are for addresses, and this is a folder"))
     return place
 
 
@@ -106,7 +105,7 @@ def _checked(url: str) -> str:
     plain = re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url)[0])
     if plain != url:
         what = "an address with a user, a query or a fragment in it, which would be shown"
-        raise OptionError(Problem(plain, what, ("give what is secret as ", Argument("storage_options"))))
+        raise OptionError(Problem(plain, what, "give what is secret as storage_options"))
     if not re.match(r"[A-Za-z0-9+.-]+://[^/]", url):
         refuse("path", "an address such as 's3://bucket/mouse.zarr'", url)
     return url

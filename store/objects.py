@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .chunk_codecs import ChunkError
-from .errors import AccessError, Argument, CorruptStoreError, OptionError, Problem, ResourceError
+from .errors import AccessError, CorruptStoreError, OptionError, Problem, ResourceError
 from .paths import Address
 
 _T = TypeVar("_T")
@@ -188,9 +188,9 @@ def _make_client(connection: Connection) -> Any:
     except (BaseError, ValueError, TypeError) as error:
         # The text of the error may have the value of an option in it.
         name = next((name for name in options if f"'{name}'" in str(error) or f'"{name}"' in str(error)), "")
-        what = f"no option {name!r} of such a store" if name else "no address of a store that can be read"
+        what = f"storage_options: no {name!r} of such a store" if name else "no address of a store that can be read"
         advice = "give s3://bucket/…, gs://bucket/…, az://account/container/… or https://…, and obstore's options"
-        raise OptionError(Problem(str(label), what, advice, argument=Argument("storage_options"))) from None
+        raise OptionError(Problem(str(label), what, advice)) from None
 
 
 def _endpoint(options: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import files, locks
 from .chunk_codecs import ChunkError
-from .errors import Argument, OptionError, Problem, ResourceError
+from .errors import OptionError, Problem, ResourceError
 from .errors import naming as naming_file
 from .folder import LocalFile
 from .shards import FileRecord
@@ -60,9 +60,8 @@ class ShardCache:
             Nothing can be written there.
         """
         if self.limit < largest:
-            what = f"holds not one shard: the largest has {bytes_text(largest)}"
-            argument = Argument("cache_limit", bytes_text(self.limit))
-            raise OptionError(Problem(str(self.folder), what, "give more", argument=argument))
+            what = f"a cache_limit of {bytes_text(self.limit)} is less than one shard, {bytes_text(largest)}"
+            raise OptionError(Problem(str(self.folder), what, "give more"))
         with self.naming():
             files.make_folder(self.folder)
             if not os.access(self.folder, os.W_OK | os.X_OK):
@@ -135,7 +134,7 @@ class ShardCache:
             if isinstance(error, ResourceError):
                 raise
             full = error.errno in _NO_SPACE
-            advice = ("give a smaller ", Argument("cache_limit")) if full else ("give another ", Argument("cache_dir"))
+            advice = "give a smaller cache_limit" if full else "give another cache_dir"
             what = f"shards cannot be kept here ({os.strerror(error.errno or 0)})"
             raise ResourceError(Problem(str(self.folder), what, advice)) from None
 

@@ -448,11 +448,11 @@ def test_addresses_with_secrets_are_refused(address: str) -> None:
 
 
 def test_options_are_checked(made: dict[str, Path]) -> None:
-    with pytest.raises(OptionError, match="is for addresses"):
+    with pytest.raises(OptionError, match="storage_options are for addresses"):
         open_mouse(made["static"], storage_options={"region": "x"})
     with pytest.raises(OptionError, match="storage_options: expected a mapping"):
         open_mouse("s3://mice/x.zarr", storage_options="x")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="storage_options: s3://mice/x.zarr: no option 'rogion'") as raised:
+    with pytest.raises(OptionError, match="s3://mice/x.zarr: storage_options: no 'rogion'") as raised:
         open_mouse("s3://mice/x.zarr", storage_options={"rogion": "hush"})
     assert "hush" not in str(raised.value)
     with pytest.raises(OptionError, match="ftp://mice/x.zarr: an address, not a path on this machine"):
@@ -503,7 +503,7 @@ if number:
 def test_without_obstore_one_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(OptionError, match="needs the package obstore; pip install obstore"):
-        open_mouse("s3://mice/x.zarr")
+        open_mouse("s3://not-asked-for-before/x.zarr")
 
 
 # A real implementation of S3
