@@ -19,6 +19,7 @@ from . import (
     hdf5,
     precision,
     reductions,
+    remote,
     training,
     verify,
 )
@@ -39,7 +40,7 @@ BENCHMARKS = {
     "training": training,
 }
 """What `all` runs, in this order."""
-APART = {"against": against, "cluster": cluster, "gpu": gpu}
+APART = {"against": against, "cluster": cluster, "gpu": gpu, "remote": remote}
 EXAMPLES = """\
 examples:
   python -m benchmarks all                               everything, a quarter of an hour; then the document
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("python -m benchmarks", description=__doc__, epilog=EXAMPLES, formatter_class=raw)
     names = top.add_subparsers(dest="name", metavar="NAME", required=True)
-    everything = "Run every benchmark but `against`, `cluster` and `gpu`, and make the document of what they found."
+    everything = "Run every benchmark but those that stand apart, and make the document of what they found."
     _common(names.add_parser("all", help=everything, description=everything, formatter_class=raw))
     for name, module in {**BENCHMARKS, **APART}.items():
         text = module.__doc__ or ""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from trialpack.store.chunk_codecs import ChunkCodec, Compressor, check, seal
 from trialpack.store.chunks import read_exactly
 from trialpack.store.compressors import COMPRESSORS, PCODEC_LEVEL, Blosc
+from trialpack.store.folder import LocalFile
 
 Array = NDArray[Any]
 Shuffle = Literal["", "byte", "bit"]
@@ -150,6 +151,7 @@ class ChunkFile:
                 self._spans[name].append((self._file.tell(), len(chunk)))
                 self._file.write(chunk)
         self._file.flush()
+        self._opened = LocalFile(self._file.fileno())
 
     def __enter__(self) -> ChunkFile:
         return self
@@ -173,7 +175,7 @@ class ChunkFile:
     def _bytes(self, name: str, number: int) -> memoryview:
         offset, size = self._spans[name][number]
         chunk = self._scratch("bytes", (self._longest,), np.dtype(np.uint8)).data[:size]
-        read_exactly(self._file.fileno(), chunk, offset)
+        read_exactly(self._opened, chunk, offset)
         return chunk
 
     def _scratch(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

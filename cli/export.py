@@ -14,6 +14,8 @@ from ..convert.export import export_space, exported_path, hidden_beside
 from ..convert.formats import Option
 from ..convert.formats.registry import writable
 from ..store import check_quick, layout
+from ..store.locate import locate
+from ..store.paths import Address
 from . import options
 from .display import bound_texts, note, progress_bar, rate, show, show_json, size, with_space
 from .interrupts import advising
@@ -61,7 +63,7 @@ def _options_of_formats(command: _Command) -> _Command:
 @options.scheduler
 @options.json_output
 def export(
-    store: Path,
+    store: Path | Address,
     to: Path,
     form: str,
     workers: int | None,
@@ -75,7 +77,7 @@ def export(
     precision or with bounds on errors; rounded.json, or the attributes of the HDF5 file, then have the bounds. Each
     value is checked before it is written; DIR/<mouse> is there complete, or not at all.
     """
-    index = check_quick(store)
+    index = check_quick(locate(store))
     unfinished, space = hidden_beside(exported_path(index, to, form)), export_space(index, to, form)
     if space.shortage:
         note(space.shortage)

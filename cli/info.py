@@ -11,7 +11,8 @@ from rich.table import Table
 from ..readers.leaks import LeakedTrial, between_mice, describe_leaks, find_leaks, leak_text
 from ..readers.opening import describe_store
 from ..store import StoreIndex, TrialpackError, check_quick
-from ..store.paths import read_path
+from ..store.locate import locate
+from ..store.paths import Address
 from . import options
 from .display import (
     IN_JSON,
@@ -43,7 +44,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @options.existing_stores
 @options.json_output
-def info(stores: tuple[Path, ...], as_json: bool) -> None:
+def info(stores: tuple[Path | Address, ...], as_json: bool) -> None:
     """Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.
 
     Of each variable: its dimensions in the store, the unit of its values or of each channel, and how many trials have
@@ -53,7 +54,7 @@ def info(stores: tuple[Path, ...], as_json: bool) -> None:
     documents, indexes = list[dict[str, Any]](), list[StoreIndex]()
     for store in stores:
         try:
-            index = check_quick(read_path(store))
+            index = check_quick(locate(store))
             documents.append(describe_store(index))
         except (TrialpackError, OSError) as error:
             complain(error, IN_JSON)

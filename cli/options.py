@@ -18,7 +18,8 @@ from ..store.arguments import check_bytes
 from ..store.cluster import connected
 from ..store.errors import Code
 from ..store.folder import stores_in
-from ..store.paths import read_path
+from ..store.locate import read_store
+from ..store.paths import Address, read_path
 from ..store.publish import check_place, is_store
 
 _OPTIONS: dict[tuple[str, object], str] = {
@@ -56,8 +57,20 @@ class GivenPath(click.Path):  # pyright: ignore[reportMissingTypeArgument, repor
         return super().convert(read_path(value), param, ctx)
 
 
-existing_store = click.argument("store", type=GivenPath())
-existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=GivenPath())
+class GivenStore(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
+    """A folder or an address as `read_store` reads it; what it refuses is named as it was typed."""
+
+    name = "store"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | Address:
+        """Return the folder or address."""
+        if not value:
+            self.fail("a path or an address is expected, not nothing", param, ctx)
+        return read_store(value)
+
+
+existing_store = click.argument("store", type=GivenStore())
+existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=GivenStore())
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"

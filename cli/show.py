@@ -12,6 +12,7 @@ import numpy as np
 from ..readers import Mouse, open_mouse, trial_figure
 from ..readers.figure import picture_formats
 from ..store import OptionError, Problem, files, layout
+from ..store.paths import Address
 from . import options
 from .display import noting_shortfalls
 from .interrupts import cleaning
@@ -38,7 +39,7 @@ Examples:
     help="Where to; the suffix says the format: png, pdf, svg, … Replaces PICTURE. "
     "[default: <mouse>-trial-<ID>.png in the current folder]",
 )
-def show(store: Path, trial: int | None, output: Path | None) -> None:
+def show(store: Path | Address, trial: int | None, output: Path | None) -> None:
     """Draw one trial of STORE: every variable, by what it is; those that do not fit are named.
 
     Needs matplotlib: pip install matplotlib.

@@ -16,6 +16,7 @@ from ..readers.statistics_files import Difference, check_format, compare_with_pu
 from ..readers.trial_statistics import has_statistics
 from ..store import files
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
+from ..store.paths import Address
 from . import options
 from .display import noting_shortfalls, progress_bar, shape_text, show, show_json, table
 from .interrupts import cleaning
@@ -53,7 +54,7 @@ Examples:
 )
 @options.json_output
 def stats(
-    store: Path,
+    store: Path | Address,
     tier: str,
     output: Path | None,
     workers: int | None,
@@ -136,7 +137,9 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2g}"
 
 
-def _document(store: Path, found: Statistics, differences: list[Difference], output: Path | None) -> dict[str, Any]:
+def _document(
+    store: Path | Address, found: Statistics, differences: list[Difference], output: Path | None
+) -> dict[str, Any]:
     statistics = {
         variable: {
             name: {"shape": list(one.shape), **{key: list(map(_plain, ends)) for key, ends in one.ranges().items()}}

@@ -13,6 +13,7 @@ from ..convert import Verification, verify_mouse
 from ..convert.formats.registry import expected
 from ..store import CorruptStoreError, TrialpackError
 from ..store.layout import short_name
+from ..store.paths import Address
 from ..store.tasks import HERE, Threads
 from . import options
 from .display import IN_JSON, BarOf, bound_texts, complain, lines, problems_of, progress_bars, show_documents, size
@@ -36,7 +37,7 @@ _AT_ONCE = 8
 @options.scheduler
 @options.json_output
 def verify(
-    stores: tuple[Path, ...],
+    stores: tuple[Path | Address, ...],
     source: Path | None,
     quick: bool,
     workers: int | None,
@@ -83,7 +84,7 @@ class _Outcome:
         Why it is not intact, or not equal to the source, or why they could not be compared.
     """
 
-    store: Path
+    store: Path | Address
     source: Path | None
     found: Verification | None = None
     error: TrialpackError | OSError | None = None
@@ -99,7 +100,7 @@ class _Outcome:
 
 
 def _verify(
-    store: Path, source: Path | None, bar_of: BarOf, *, quick: bool, workers: int | None, client: Any
+    store: Path | Address, source: Path | None, bar_of: BarOf, *, quick: bool, workers: int | None, client: Any
 ) -> _Outcome:
     """Verify the store by itself first: that it is intact is worth knowing where the source differs."""
     found = None

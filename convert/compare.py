@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_q
 from ..store.arguments import check_threads
 from ..store.chunk_codecs import ChunkError
 from ..store.layout import ArrayLayout, Variable
-from ..store.paths import read_path
+from ..store.locate import Given, locate
 from ..store.shards import ShardReader
 from ..store.tasks import Progress, Silent, Threads
 from .bounds import add_trial, largest_errors, limits_of
@@ -33,14 +34,14 @@ _SUMMING = 1e-9
 
 
 def compare_with_source(
-    store: Path | str, source: Path | str | Source, *, workers: int, progress: Progress | None = None
+    store: Given, source: Path | str | Source, *, workers: int, progress: Progress | None = None
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
     Parameters
     ----------
     store
-        The store.
+        As the path of `open_mouse`.
     source
         The mouse, in any format; or an opened source.
     workers
@@ -64,7 +65,7 @@ def compare_with_source(
     of trials of one variable.
     """
     threads = check_threads("workers", workers)
-    index, opened = check_quick(read_path(store, "store")), open_source(source)
+    index, opened = check_quick(locate(store, name="store")), open_source(source)
     settings = index.attributes
     schema = settings[layout.A_SCHEMA]
     options = Options(
@@ -74,7 +75,7 @@ def compare_with_source(
         statistics=False,
         schema=None if schema is None else parse_schema(f"{index.root}: {layout.A_SCHEMA}", schema),
     )
-    plan = make_plan(opened.survey(options.schema), index.root.parent, options)
+    plan = make_plan(opened.survey(options.schema), Path(), options)
     listener = progress or Silent()
     listener.start("comparing", plan.survey.nbytes, plan.survey.files)
     comparison = _Comparison(index, opened, plan, listener)
@@ -171,7 +172,7 @@ class _Comparison:
         """Compare the rows of one shard with their trials."""
         ids, problems = self._plan.survey.trial_ids, list[Problem]()
         try:
-            with ShardReader(self._index.folder.place, array, number) as shard:
+            with closing(self._index.place.open()) as files, ShardReader(files, array, number) as shard:
                 part = self._source.part(ids[shard.rows.start : shard.rows.stop])
                 with part.open() as reader:
                     for start, rows in shard.groups():

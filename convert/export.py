@@ -20,6 +20,7 @@ from ..store import Argument, OptionError, Problem, StoreBusyError, StoreExistsE
 from ..store.arguments import check_choice, check_flag, check_progress, check_threads, check_type
 from ..store.cluster import Cluster, check_scheduler, connected
 from ..store.integrity import reading
+from ..store.locate import Given, locate
 from ..store.paths import read_path
 from ..store.publish import check_place
 from ..store.space import Space, measure_space
@@ -121,7 +122,7 @@ class Exported:
 
 
 def export_mouse(
-    store: Path | str,
+    store: Given,
     to: Path | str,
     *,
     format: str = "npy",  # noqa: A002
@@ -135,7 +136,7 @@ def export_mouse(
     Parameters
     ----------
     store
-        The store.
+        As the path of `open_mouse`.
     to
         The folder that is to hold ``<mouse>``, ``<mouse>.zip``, ``<mouse>.tar`` or ``<mouse>.h5``; made if missing.
     format
@@ -177,14 +178,14 @@ def export_mouse(
     float32. The bounds of the latter stand in ``rounded.json`` beside them, or in the attributes of the HDF5 file.
     Memory: of each worker `PublishedTree.worker_memory`, whatever the number of trials; for HDF5 see `Hdf5File`.
     """
-    begun, store, to = time.perf_counter(), read_path(store, "store"), read_path(to, "to")
+    begun, place, to = time.perf_counter(), locate(store, name="store"), read_path(to, "to")
     threads = check_threads("workers", workers)
     check_type("format", format, str, "the name of a format")
     check_scheduler(scheduler)
     check_progress(progress)
     form, write = _writer(format)
     given = _checked_options(form, options)
-    mouse, heard = open_mouse(store), _Counting(progress or Silent())
+    mouse, heard = open_mouse(place), _Counting(progress or Silent())
     form.check(mouse, given)
     if scheduler is not None and not form.shared:
         what = f"the format {form.name} is written by one process"

@@ -15,6 +15,7 @@ from ..readers.recording import Recording
 from ..readers.reductions import needed_memory
 from ..store import OptionError, Problem, SourceError, layout
 from ..store.bounds import Bound
+from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, CodecName, Precision, Variable
 from ..store.manifest import UNLISTED
 from ..store.publish import Stage
@@ -208,7 +209,7 @@ class Plan:
         """Return the recorded variables as readers know them, given what is known of each trial once it was read."""
         survey = self.survey
         return Recording(
-            root=root,
+            place=StoreFolder(root),
             variables=self.variables,
             arrays={array.path: array for array in self.recorded},
             trial_ids=np.array(survey.trial_ids, np.int64),

@@ -12,7 +12,8 @@ from ..store import StoreFormatError, check_full, check_quick, layout
 from ..store.arguments import check_flag, check_progress, check_threads
 from ..store.cluster import check_scheduler, connected
 from ..store.integrity import reading
-from ..store.paths import read_path
+from ..store.locate import Given, locate
+from ..store.paths import Address
 from ..store.tasks import Progress
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
@@ -26,7 +27,7 @@ class Verification:
     Attributes
     ----------
     store
-        Folder of the store.
+        Folder of the store, or its address.
     files, nbytes
         Number of its files, and their bytes on disk, manifest and record of software included.
     every_value
@@ -39,7 +40,7 @@ class Verification:
         Duration of the verification.
     """
 
-    store: Path
+    store: Path | Address
     files: int
     nbytes: int
     every_value: bool
@@ -63,7 +64,7 @@ class Verification:
 
 
 def verify_mouse(
-    store: Path | str,
+    store: Given,
     source: Path | str | Source | None = None,
     quick: bool = False,
     *,
@@ -76,7 +77,7 @@ def verify_mouse(
     Parameters
     ----------
     store
-        Folder of the store.
+        As the path of `open_mouse`.
     source
         Folder, zip or HDF5 file of the mouse, to compare every array with: bit for bit, or within the bounds that the
         store was made with.
@@ -113,23 +114,23 @@ def verify_mouse(
     --------
     trialpack.convert.compare_with_source : The comparison with a source alone.
     """
-    begun, root, threads = time.perf_counter(), read_path(store, "store"), check_threads("workers", workers)
+    begun, place, threads = time.perf_counter(), locate(store, name="store"), check_threads("workers", workers)
     quick = check_flag("quick", quick)
     check_scheduler(scheduler)
     check_progress(progress)
     opened = None if source is None else open_source(source)
     try:
         if quick:
-            index = check_quick(root)
+            index = check_quick(place)
         elif scheduler is None:
-            index = check_full(root, workers=threads, progress=progress)
+            index = check_full(place, workers=threads, progress=progress)
         else:
-            with connected(scheduler) as found, found.checked(reading(check_quick(root))) as cluster:
-                index = check_full(root, workers=threads, cluster=cluster, progress=progress)
+            with connected(scheduler) as found, found.checked(reading(check_quick(place))) as cluster:
+                index = check_full(place, workers=threads, cluster=cluster, progress=progress)
     except StoreFormatError as error:
         raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:
-        compare_with_source(index.root, opened, workers=threads, progress=progress)
+        compare_with_source(place, opened, workers=threads, progress=progress)
     return Verification(
         store=index.root,
         files=index.n_files,

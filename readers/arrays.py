@@ -42,12 +42,14 @@ def read_array(
         What is needed is damaged or missing, or the store was replaced since it was opened.
     """
     array = recording.arrays[name]
-    source = StreamedVariable(recording, name, StoreFiles(index), neurons, dtype=array.numpy_dtype)
+    files = StoreFiles(index)
+    with files.asking_for_indexes([name]):
+        source = StreamedVariable(recording, name, files, neurons, dtype=array.numpy_dtype)
     sizes = dict(zip(array.dimensions, array.shape, strict=True))
     frames = Frames(0, sizes.get(layout.FRAME, 1))
     out = _allocate(recording, name, (len(rows), *source.shape(frames.number)), array.numpy_dtype)
     threads, groups = Threads(min(MAX_THREADS, available_cores())), _groups(rows, source.rows_per_chunk)
-    threads.run(partial(_read, source, rows, groups[part], frames, out) for part in threads.split(len(groups)))
+    threads.run(partial(_read, files, source, rows, groups[part], frames, out) for part in threads.split(len(groups)))
     return out.transpose(0, *(1 + source.axes.index(axis) for axis in array.dimensions[1:]))
 
 
@@ -62,11 +64,18 @@ def _groups(rows: NDArray[np.int64], step: int) -> list[list[int]]:
 
 
 def _read(
-    source: StreamedVariable, rows: NDArray[np.int64], groups: Sequence[list[int]], frames: Frames, out: NDArray[Any]
+    files: StoreFiles,
+    source: StreamedVariable,
+    rows: NDArray[np.int64],
+    groups: Sequence[list[int]],
+    frames: Frames,
+    out: NDArray[Any],
 ) -> None:
     scratch = Scratch()
-    for places in groups:
-        source.read_group(rows[places].tolist(), frames, [out[place, ...] for place in places], scratch)
+    wanted = (span for places in groups for span in source.chunks(int(rows[places[0]]), frames))
+    with files.asking_for(wanted):
+        for places in groups:
+            source.read_group(rows[places].tolist(), frames, [out[place, ...] for place in places], scratch)
 
 
 def _allocate(recording: Recording, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from ..store.arguments import check_type
+from ..store.paths import Address
 from ..store.variables import frame_rate_of
 from .recording import Trial, recording_of
 from .rows import dask_array, read_trial
@@ -61,9 +62,9 @@ class Mouse:
         return self.recording.kind
 
     @property
-    def path(self) -> Path:
-        """Folder of the store, from the root of the file system."""
-        return self.index.folder.place
+    def path(self) -> Path | Address:
+        """Folder of the store, from the root of the file system; or its address."""
+        return self.index.place.where
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -238,7 +239,7 @@ class Mouse:
             positions = self._positions_of(name, neurons)
             taken = (array.dimensions.index(layout.NEURON), positions)
         token = tokenize(str(self.path), self.index.manifest.store_id, rows, taken)
-        return dask_array(self.index.folder, array, rows, taken, token)
+        return dask_array(self.index.place, array, rows, taken, token)
 
     def array(
         self, name: str, *, tier: Tier = None, trials: Choice | None = None, neurons: Choice | None = None

@@ -87,7 +87,7 @@ def affines(
         texts = ", ".join(f"{name} ({where})" if where != name else name for name, where in wrong.items() if where)
         reason = "the standard deviation is 0 (of what does not vary), none, or infinite"
         advice = f"choose normalize={kept}, or do not read it"
-        raise OptionError(Problem(str(index.folder.place), f"no normalization of {texts}: {reason}", advice))
+        raise OptionError(Problem(str(index.place.where), f"no normalization of {texts}: {reason}", advice))
     return found
 
 
@@ -133,7 +133,7 @@ class _Fit:
 
     @property
     def label(self) -> str:
-        return str(self.index.folder.place)
+        return str(self.index.place.where)
 
     def affine(self, transform: Transform) -> tuple[Affine, str]:
         """Return what becomes of the variable, and where there is no number to divide by; nothing if nowhere."""

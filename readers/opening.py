@@ -8,8 +8,8 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, get_args
+from types import NoneType
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,12 @@ from ..store import (
     check_quick,
     layout,
 )
-from ..store.arguments import check_choice, check_type
-from ..store.folder import stores_in
+from ..store.arguments import check_bytes, check_choice, check_type
+from ..store.locate import Given, Options, locate, locate_all
 from ..store.manifest import VALUES_ALGORITHM
 from ..store.paths import read_path
+from ..store.place import StorePlace
+from ..store.shard_cache import ShardCache
 from ..store.tasks import Threads, available_cores
 from .leaks import describe_leaks, find_leaks
 from .mouse import Mouse
@@ -38,18 +40,39 @@ from .recording import Recording, recording_of
 Check = Literal["quick", "full"]
 _AT_ONCE = 8
 """Stores that are opened at once: where files are far away, most of the time is waiting."""
+DEFAULT_CACHE_LIMIT = "100GiB"
 
 
-def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
+def open_mouse(
+    path: Given,
+    check: Check = "quick",
+    *,
+    storage_options: Options = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_limit: int | str = DEFAULT_CACHE_LIMIT,
+    digest: str | None = None,
+) -> Mouse:
     """Open a store.
 
     Parameters
     ----------
     path
-        Folder of the store, ``<mouse>.zarr``.
+        Folder of the store, ``<mouse>.zarr``; its address, such as ``s3://bucket/<mouse>.zarr`` (``gs://``, ``az://``,
+        ``https://``); or a store of obstore whose prefix it is. See ``docs/remote.md``.
     check
         ``quick``: names and sizes of all files, and the content of all metadata; milliseconds. ``full``: every byte
         and every value.
+    storage_options
+        How an address is reached, as `obstore.store.from_url` takes it; what is not given comes from the environment.
+        Secrets stay in this process.
+    cache_dir
+        Folder on a local disk in which shards of addresses are kept, whole, as they are first needed; processes share
+        it.
+    cache_limit
+        Bytes of all files in it; those that were used least lately make room.
+    digest
+        ``mouse.index.manifest.digest`` of the same store, as another process opened it: it has to be of that version,
+        whose names and sizes are then not checked again. Saves time on network file systems.
 
     Raises
     ------
@@ -58,9 +81,9 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
     CorruptStoreError
         Its files are not what its manifest says; every problem is named.
     ResourceError
-        The system does not let it be read: no permission, or too many open files.
+        The system does not let it be read: no permission, or too many open files; or it cannot be reached.
     OptionError
-        There is no such check; or the path is an address, such as of a bucket: stores are read as files.
+        There is no such check; or no such address or option.
 
     Warns
     -----
@@ -75,23 +98,39 @@ def open_mouse(path: Path | str, check: Check = "quick") -> Mouse:
         ...
     trialpack.store.errors.StoreFormatError: no/such.zarr: no such store; check the path
     """
-    root = read_path(path)
     check_choice("check", check, get_args(Check))
-    index = check_quick(root) if check == "quick" else check_full(root, workers=available_cores())
+    check_type("digest", digest, (str, NoneType), "the digest of a manifest")
+    return _open(locate(path, storage_options, cache=_cache(cache_dir, cache_limit)), check, digest)
+
+
+def _cache(folder: str | os.PathLike[str] | None, limit: int | str) -> ShardCache | None:
+    nbytes = check_bytes("cache_limit", limit)
+    return None if folder is None else ShardCache(read_path(folder, "cache_dir").absolute(), nbytes)
+
+
+def _open(place: StorePlace, check: Check, digest: str | None = None) -> Mouse:
+    index = check_quick(place, digest) if check == "quick" else check_full(place, workers=available_cores())
     if slow := [array.path for array in index.recorded if array.codec.compressor == "other"]:
         what = "has codecs that trialpack leaves to zarr-python: right, but slow"
-        warnings.warn(f"{path}: {', '.join(slow)} {what}", stacklevel=2)
+        warnings.warn(f"{place.root}: {', '.join(slow)} {what}", stacklevel=3)
     return Mouse(index)
 
 
-def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") -> list[Mouse]:
+def open_mice(
+    paths: Given | Sequence[Given],
+    check: Check = "quick",
+    *,
+    storage_options: Options = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_limit: int | str = DEFAULT_CACHE_LIMIT,
+) -> list[Mouse]:
     """Open several stores.
 
     Parameters
     ----------
     paths
-        Stores, or one folder that holds them.
-    check
+        Stores, or one folder or address that holds them.
+    check, storage_options, cache_dir, cache_limit
         As in `open_mouse`.
 
     Returns
@@ -107,8 +146,7 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
         As `open_mouse`, with the problems of all stores; of the type of the first.
     """
     check_choice("check", check, get_args(Check))
-    check_type("paths", paths, (str, os.PathLike, Iterable), "stores, or a folder of them")
-    stores = _stores(read_path(paths)) if isinstance(paths, (str, os.PathLike)) else list(map(read_path, paths))
+    stores = _places(paths, storage_options, _cache(cache_dir, cache_limit))
     if not stores:
         raise OptionError(Problem("open_mice", "no stores are given", "give at least one, or a folder of them"))
     # To check one store in full takes all cores.
@@ -120,33 +158,27 @@ def open_mice(paths: Path | str | Sequence[Path | str], check: Check = "quick") 
     return [one for one in found if isinstance(one, Mouse)]
 
 
-def _opened(store: Path, check: Check) -> Mouse | TrialpackError:
+def _opened(store: StorePlace, check: Check) -> Mouse | TrialpackError:
     """Return a mouse, or what is wrong with its store."""
     try:
-        return open_mouse(store, check)
+        return _open(store, check)
     except (StoreFormatError, CorruptStoreError, ResourceError) as error:
         return error
 
 
-def _stores(folder: Path) -> list[Path]:
-    if folder.suffix == layout.SUFFIX:
-        return [folder]
-    if not folder.is_dir():
-        raise OptionError(Problem(str(folder), "no such folder", "check the path"))
-    found = stores_in(folder)
-    if not found:
-        problem = Problem(str(folder), f"no stores (expected folders named *{layout.SUFFIX})", "check the path")
-        raise OptionError(problem)
-    return found
+def _places(paths: Any, options: Options, cache: ShardCache | None) -> list[StorePlace]:
+    if isinstance(paths, Iterable) and not isinstance(paths, str):
+        return [locate(path, options, "paths", cache) for path in cast("Iterable[Given]", paths)]
+    return locate_all(paths, options, cache=cache)
 
 
-def summarize(store: Path | str) -> dict[str, Any]:
+def summarize(store: Given) -> dict[str, Any]:
     """Return what is in a store as a JSON document.
 
     Parameters
     ----------
     store
-        Folder of the store.
+        As the path of `open_mouse`.
 
     Returns
     -------
@@ -160,7 +192,7 @@ def summarize(store: Path | str) -> dict[str, Any]:
     StoreFormatError, CorruptStoreError
         It is not a store, or its files are not what its manifest says.
     """
-    return describe_store(check_quick(read_path(store, "store")))
+    return describe_store(check_quick(locate(store, name="store")))
 
 
 def describe_store(index: StoreIndex) -> dict[str, Any]:

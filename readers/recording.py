@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, StoreIndex, layout
 from ..store.arguments import check_type
 from ..store.errors import lookup
-from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout, Variable
+from ..store.place import StorePlace
 from ..store.read_only import read_only
 from ..store.schema import is_unpadded
 from ..store.variables import kind_of, stimulus_of
@@ -27,10 +26,8 @@ class Recording:
 
     Attributes
     ----------
-    root
-        Where the store is, as a person gave it, for messages.
-    folder
-        The same in the version that was opened: by this it is read.
+    place
+        Where the store is, in the version that was opened: by this it is read.
     variables
         The recorded variables, stimulus first.
     arrays
@@ -47,11 +44,9 @@ class Recording:
         Name of an optional variable -> (n_trials,) bool, the trials that lack it.
     n_file_frames
         (n_trials,) int32, frames of the trials' files; None where all have as many.
-    version
-        Version of the store that was opened; see `StoreFolder`.
     """
 
-    root: Path
+    place: StorePlace
     variables: tuple[Variable, ...]
     arrays: Mapping[str, ArrayLayout]
     trial_ids: NDArray[np.int64]
@@ -60,12 +55,10 @@ class Recording:
     withheld: NDArray[np.bool_]
     lacking: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     n_file_frames: NDArray[np.int32] | None = None
-    version: str = ""
-    folder: StoreFolder = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the folder, whatever becomes the working folder; make all of it read-only."""
-        self.__setstate__({**vars(self), "folder": StoreFolder(self.root, self.version)})
+        """Make all of it read-only."""
+        self.__setstate__(dict(vars(self)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take it over from another process: pickled arrays can be written to."""
@@ -74,7 +67,7 @@ class Recording:
     @property
     def label(self) -> str:
         """The store, for messages."""
-        return str(self.root)
+        return str(self.place.root)
 
     @property
     def kind(self) -> layout.Kind:
@@ -150,9 +143,10 @@ def recording_of(index: StoreIndex) -> Recording:
     names = [layout.TRIAL_ID, layout.TIER, layout.WITHHELD, *(f"{layout.HAS}{name}" for name in optional)]
     names += [layout.N_FRAMES] if kind_of(variables) == "dynamic" else []
     names += [layout.N_FILE_FRAMES] if is_unpadded(index.arrays) else []
-    known = {name: index.small(f"{layout.TRIALS}/{name}") for name in names}
+    paths = [f"{layout.TRIALS}/{name}" for name in names]
+    known = dict(zip(names, index.smalls(paths).values(), strict=True))
     return Recording(
-        root=index.root,
+        place=index.place,
         variables=variables,
         arrays={array.path: array for array in index.recorded},
         trial_ids=known[layout.TRIAL_ID],
@@ -161,7 +155,6 @@ def recording_of(index: StoreIndex) -> Recording:
         withheld=known[layout.WITHHELD],
         n_file_frames=known.get(layout.N_FILE_FRAMES),
         lacking={name: ~known[f"{layout.HAS}{name}"] for name in optional},
-        version=index.folder.version,
     )
 
 

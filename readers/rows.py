@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import groupby
 from typing import Any, cast
@@ -12,21 +13,21 @@ from numpy.typing import NDArray
 
 from ..store.chunk_codecs import ChunkError
 from ..store.chunks import damaged
-from ..store.folder import StoreFolder
 from ..store.layout import ArrayLayout
+from ..store.place import StorePlace
 from ..store.shards import ShardReader
 from .recording import Recording
 
 
 def read_rows(
-    folder: StoreFolder, array: ArrayLayout, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice] | None = None
+    place: StorePlace, array: ArrayLayout, rows: Sequence[int], out: NDArray[Any], part: Sequence[slice] | None = None
 ) -> None:
     """Decode some rows of a recorded variable.
 
     Parameters
     ----------
-    folder
-        Folder of the store.
+    place
+        Where the store is.
     array
         Layout of the variable.
     rows
@@ -49,13 +50,13 @@ def read_rows(
     """
     part = part or [slice(0, size) for size in array.shape[1:]]
     assert array.shard is not None
-    with folder.opened() as descriptor:
+    with closing(place.open()) as files:
         for number, places in _grouped(rows, array.shard[0]):
             try:
-                with ShardReader(folder.root, array, number, descriptor) as shard:
+                with ShardReader(files, array, number) as shard:
                     _read_shard(shard, [rows[place] for place in places], out[places.start : places.stop], part)
             except (ChunkError, OSError) as error:
-                raise damaged(folder.root, array.shard_path(number), error) from None
+                raise damaged(place.root, array.shard_path(number), error) from None
 
 
 def read_trial(recording: Recording, name: str, row: int) -> NDArray[Any]:
@@ -65,7 +66,7 @@ def read_trial(recording: Recording, name: str, row: int) -> NDArray[Any]:
     if axis is not None and recording.n_frames is not None:
         sizes[axis] = int(recording.n_frames[row])
     out = np.empty((1, *sizes), array.numpy_dtype)
-    read_rows(recording.folder, array, [row], out, [slice(0, size) for size in sizes])
+    read_rows(recording.place, array, [row], out, [slice(0, size) for size in sizes])
     return out[0]
 
 
@@ -95,7 +96,7 @@ BLOCK_BYTES = 32 << 20
 
 
 def dask_array(
-    folder: StoreFolder,
+    place: StorePlace,
     array: ArrayLayout,
     rows: NDArray[np.int64],
     taken: tuple[int, NDArray[np.int64]] | None,
@@ -127,7 +128,7 @@ def dask_array(
     blocks = list(_blocks(array, rows.tolist()))
     origin = (0,) * len(shape)
     graph = {
-        (name, number, *origin): (partial(_read_block, folder, array, block, taken),)
+        (name, number, *origin): (partial(_read_block, place, array, block, taken),)
         for number, block in enumerate(blocks)
     }
     chunks = (tuple(len(block) for block in blocks), *((size,) for size in shape))
@@ -148,10 +149,10 @@ def _blocks(array: ArrayLayout, rows: list[int]) -> Iterator[list[int]]:
 
 
 def _read_block(
-    folder: StoreFolder, array: ArrayLayout, rows: list[int], taken: tuple[int, NDArray[np.int64]] | None
+    place: StorePlace, array: ArrayLayout, rows: list[int], taken: tuple[int, NDArray[np.int64]] | None
 ) -> NDArray[Any]:
     ascending, places = np.unique(rows, return_inverse=True)
     out = np.empty((len(ascending), *array.shape[1:]), array.numpy_dtype)
-    read_rows(folder, array, ascending.tolist(), out)
+    read_rows(place, array, ascending.tolist(), out)
     found = out if taken is None else np.take(out, taken[1], axis=taken[0])
     return found if np.array_equal(ascending, rows) else found[places]

@@ -41,16 +41,16 @@ def trial_columns(index: StoreIndex, recording: Recording) -> dict[str, NDArray[
         STIMULUS_ID: stimulus_ids(index, recording),
     }
     columns = {name: values for name, values in own.items() if values is not None}
-    for name, path in source_paths(index, layout.TRIALS, layout.FILE_NUMBER).items():
-        _add(columns, name, source_array(index, path)[recording.trial_ids])
+    for name, values in _source_arrays(index, layout.TRIALS, layout.FILE_NUMBER).items():
+        _add(columns, name, values[recording.trial_ids])
     return columns
 
 
 def neuron_columns(index: StoreIndex, n_neurons: int) -> dict[str, NDArray[Any]]:
     """Return the columns of the table of neurons, each (n_neurons,), in the order of the neuron axis."""
     columns: dict[str, NDArray[Any]] = {POSITION: np.arange(n_neurons)}
-    for name, path in source_paths(index, layout.NEURONS, layout.NEURON).items():
-        _add(columns, name, source_array(index, path))
+    for name, values in _source_arrays(index, layout.NEURONS, layout.NEURON).items():
+        _add(columns, name, values)
     return columns
 
 
@@ -65,6 +65,13 @@ def source_paths(index: StoreIndex, group: str, dimension: str) -> dict[str, str
     """Return name and path of the source's arrays in a group whose first axis is a dimension, in alphabetical order."""
     own = [array for path, array in sorted(index.arrays.items()) if path.startswith(f"{group}/")]
     return {array.path.removeprefix(f"{group}/"): array.path for array in own if array.dimensions[:1] == (dimension,)}
+
+
+def _source_arrays(index: StoreIndex, group: str, dimension: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of `source_paths`, with the dtype that they have in the source."""
+    paths = source_paths(index, group, dimension)
+    read = index.smalls(paths.values())
+    return {name: with_source_dtype(read[path], index.arrays[path].attributes) for name, path in paths.items()}
 
 
 def source_array(index: StoreIndex, path: str) -> NDArray[Any]:

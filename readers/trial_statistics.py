@@ -116,5 +116,6 @@ def has_statistics(index: StoreIndex) -> bool:
 
 def _read(index: StoreIndex, variable: Variable) -> Iterator[tuple[Reduction, Summary]]:
     for reduction in variable.reductions:
-        paths = {name: layout.statistic_path(variable.name, reduction, name) for name in STATISTIC_NAMES}
-        yield reduction, Summary(**{name: read_only(index.small(path)) for name, path in paths.items()})
+        paths = [layout.statistic_path(variable.name, reduction, name) for name in STATISTIC_NAMES]
+        found = index.smalls(paths).values()
+        yield reduction, Summary(**dict(zip(STATISTIC_NAMES, map(read_only, found), strict=True)))

@@ -5,30 +5,30 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import Any, cast
 
 import zarr
 import zarr.core.sync
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, MemoryStore
 
 from ..store import CorruptStoreError, Problem, ResourceError, StoreIndex
-from ..store.folder import StoreFolder, open_file
+from ..store.folder import StoreFolder
+from ..store.place import StorePlace, StoreVersion
 
 
-class _ListedFiles(LocalStore):
+class _Listed:
     """Files of a store in one version. One that the manifest lists and that is not there is an error.
 
     By itself zarr-python reads what is missing as the fill value, and looks for each file by the store's path: what it
     reads of a store that is being replaced is of both.
     """
 
-    def __init__(self, folder: StoreFolder, listed: frozenset[str]) -> None:
-        super().__init__(folder.place, read_only=True)
-        self._folder, self._listed = folder, listed
+    _place: StorePlace
+    _listed: frozenset[str]
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         return await asyncio.to_thread(self._find, key, prototype, byte_range)
@@ -49,20 +49,44 @@ class _ListedFiles(LocalStore):
 
     def _find(self, key: str, prototype: Any, byte_range: Any) -> Any:
         try:
-            with self._folder.opened() as folder:
-                data = _read_part(open_file(self._folder.root, key, folder), byte_range)
+            with closing(self._place.open()) as files:
+                data = _read_part(files, key, byte_range)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             if key in self._listed:
                 what = "missing (the manifest lists it)"
-                label, advice = str(self._folder.root), "copy or convert the mouse again"
+                label, advice = str(self._place.root), "copy or convert the mouse again"
                 raise CorruptStoreError(Problem(label, what, advice, key)) from None
             return None
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
 
+class _ListedFiles(_Listed, LocalStore):
+    """Those of a folder, which other pipelines of codecs find by its path."""
+
+    def __init__(self, folder: StoreFolder, listed: frozenset[str]) -> None:
+        super().__init__(folder.where, read_only=True)
+        self._place, self._listed = folder, listed
+
+
+class _ListedObjects(_Listed, MemoryStore):
+    """Those of an object store; nothing is in memory."""
+
+    def __init__(self, place: StorePlace, listed: frozenset[str]) -> None:
+        super().__init__(read_only=True)
+        self._place, self._listed = place, listed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ListedObjects) and other._place.where == self._place.where
+
+    def __str__(self) -> str:
+        return str(self._place.root)
+
+
 def open_array(index: StoreIndex, path: str) -> zarr.Array[Any]:
     """Open an array of a store for reading."""
-    return zarr.open_array(_ListedFiles(index.folder, frozenset(index.manifest.files)), path=path, mode="r")
+    place, listed = index.place, frozenset(index.manifest.files)
+    files = _ListedFiles(place, listed) if isinstance(place, StoreFolder) else _ListedObjects(place, listed)
+    return zarr.open_array(files, path=path, mode="r")
 
 
 @atexit.register
@@ -81,18 +105,20 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-def _read_part(descriptor: int, part: Any) -> bytes:
-    """Return the part of a file that zarr-python asks for, and close the file."""
-    with open(descriptor, "rb") as file:
-        size = os.fstat(descriptor).st_size
+def _read_part(files: StoreVersion, key: str, part: Any) -> memoryview:
+    """Return the part of a file that zarr-python asks for."""
+    file = files.open(key)
+    try:
+        start, stop = 0, file.size
         if isinstance(part, RangeByteRequest):
-            file.seek(part.start)
-            return file.read(part.end - part.start)
-        if isinstance(part, OffsetByteRequest):
-            file.seek(part.offset)
+            start, stop = part.start, min(part.end, stop)
+        elif isinstance(part, OffsetByteRequest):
+            start = part.offset
         elif isinstance(part, SuffixByteRequest):
-            file.seek(max(0, size - part.suffix))
-        return file.read()
+            start = max(0, stop - part.suffix)
+        return file.part(start, max(0, stop - start), lambda nbytes: memoryview(bytearray(nbytes)))
+    finally:
+        file.close()
 
 
 def _problems(group: BaseExceptionGroup[Any]) -> Iterator[Problem]:

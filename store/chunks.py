@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
 from .memory import allocate
+from .place import StoreFile
 
 _LEAST = 1 << 22
 """Bytes that are worth a mapping, and twice a huge page."""
@@ -142,12 +142,12 @@ class ChunkReader:
         self.uncompressed = layout.codec.uncompressed
         self.stored_shape = layout.codec.stored_shape(layout.chunk)
 
-    def read(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> Array:
+    def read(self, file: StoreFile, span: Sequence[int], scratch: Scratch) -> Array:
         """Return a chunk.
 
         Parameters
         ----------
-        descriptor
+        file
             File of the chunk.
         span
             Offset and size in bytes: of a shard from `chunk_spans`; a small array is one chunk, all of its file.
@@ -162,9 +162,9 @@ class ChunkReader:
         ChunkError
             The file ends early, the checksum differs, or the bytes are not exactly such a chunk.
         """
-        return self.decode(self._fetch(descriptor, span, scratch), scratch)
+        return self.decode(self._fetch(file, span, scratch), scratch)
 
-    def read_into(self, descriptor: int, span: Sequence[int], out: Array, scratch: Scratch) -> None:
+    def read_into(self, file: StoreFile, span: Sequence[int], out: Array, scratch: Scratch) -> None:
         """Read a chunk straight into memory; parameters and errors as in `read`.
 
         Parameters
@@ -174,17 +174,15 @@ class ChunkReader:
         """
         # For each image of a batch: nothing is done here that could be left out.
         if self.uncompressed:
-            self.read_parts(descriptor, span, (out.data,), scratch)
+            self.read_parts(file, span, (out.data,), scratch)
             return
         begun, (offset, size) = time.perf_counter(), span
-        data = scratch.stored(size)
-        if os.preadv(descriptor, [data], offset) < size:
-            read_exactly(descriptor, data, offset)
+        data = file.part(offset, size, scratch.stored)
         read = time.perf_counter()
         self._decode(check(data), out.reshape(self.stored_shape))
         self._count(scratch.tally, begun, read, size)
 
-    def read_parts(self, descriptor: int, span: Sequence[int], parts: Sequence[memoryview], scratch: Scratch) -> None:
+    def read_parts(self, file: StoreFile, span: Sequence[int], parts: Sequence[memoryview], scratch: Scratch) -> None:
         """Read an uncompressed chunk, each part of it where it belongs; other parameters and errors as in `read`.
 
         Parameters
@@ -195,10 +193,10 @@ class ChunkReader:
         begun, (offset, size) = time.perf_counter(), span
         expect(size - CHECKSUM_BYTES, self._nbytes)
         # Values and the checksum that stands behind them are read in one call.
-        if os.preadv(descriptor, [*parts, scratch.checksum], offset) < size:
+        if file.fill([*parts, scratch.checksum], offset) < size:
             for part in (*parts, scratch.checksum):
                 if part.nbytes:
-                    read_exactly(descriptor, part.cast("B"), offset)
+                    read_exactly(file, part.cast("B"), offset)
                 offset += part.nbytes
         read = time.perf_counter()
         check_apart(parts, scratch.checksum)
@@ -228,11 +226,10 @@ class ChunkReader:
         self._decode(check(data), out.reshape(self.stored_shape))
         _count_decoded(scratch, begun, out.nbytes)
 
-    def _fetch(self, descriptor: int, span: Sequence[int], scratch: Scratch) -> memoryview:
+    def _fetch(self, file: StoreFile, span: Sequence[int], scratch: Scratch) -> memoryview:
         """Return the bytes of a chunk."""
         begun = time.perf_counter()
-        data = scratch.stored(span[1])
-        read_exactly(descriptor, data, span[0])
+        data = file.part(span[0], span[1], scratch.stored)
         scratch.tally.read_seconds += time.perf_counter() - begun
         scratch.tally.bytes_read += span[1]
         return data
@@ -243,12 +240,20 @@ def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:
     scratch.tally.bytes_decoded += nbytes
 
 
-def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
+def index_nbytes(layout: ArrayLayout) -> int:
+    """Return the bytes of the index at the end of a shard.
+
+    It has offset and size of each chunk, 8 bytes each, then its own checksum.
+    """
+    return INDEX_ENTRY_BYTES * math.prod(layout.chunks_per_shard) + CHECKSUM_BYTES
+
+
+def chunk_spans(file: StoreFile, layout: ArrayLayout, number: int) -> NDArray[np.int64]:
     """Read where the chunks of a shard are, from its index.
 
     Parameters
     ----------
-    descriptor
+    file
         File of the shard.
     number
         Which shard of the array.
@@ -264,15 +269,13 @@ def chunk_spans(descriptor: int, layout: ArrayLayout, number: int) -> NDArray[np
     ChunkError
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
-    # The index stands behind the chunks: offset and size of each, 8 bytes each, then the checksum of the index. It has
-    # a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
-    size, count = os.fstat(descriptor).st_size, math.prod(layout.chunks_per_shard)
-    length = INDEX_ENTRY_BYTES * count + CHECKSUM_BYTES
+    # It has a place for every chunk of a full shard; those of rows beyond the last trial are marked as empty.
+    size, length = file.size, index_nbytes(layout)
     if size < length:
         raise ChunkError(f"the file is shorter than its index (expected {length} bytes or more, found {size})")
     data = memoryview(bytearray(length))
-    read_exactly(descriptor, data, size - length)
-    spans = np.frombuffer(check(data), "<u8").reshape(count, 2)
+    read_exactly(file, data, size - length)
+    spans = np.frombuffer(check(data), "<u8").reshape(-1, 2)
     groups = math.ceil(len(layout.rows_of_shard(number)) / layout.chunk[0])
     return _check_spans(spans, groups * math.prod(layout.chunks_per_shard[1:]), size - length)
 
@@ -296,7 +299,7 @@ def _check_spans(spans: NDArray[np.uint64], needed: int, end: int) -> NDArray[np
     return sound
 
 
-def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
+def read_exactly(file: StoreFile, out: memoryview, offset: int) -> None:
     """Fill a buffer from a place in a file.
 
     Raises
@@ -306,18 +309,16 @@ def read_exactly(descriptor: int, out: memoryview, offset: int) -> None:
     """
     done = 0
     while done < out.nbytes:
-        count = os.preadv(descriptor, [out[done:]], offset + done)
+        count = file.fill([out[done:]], offset + done)
         if count == 0:
             raise ChunkError(f"the file ends early (expected {out.nbytes} bytes at {offset}, found {done})")
         done += count
 
 
-def damaged(
-    root: os.PathLike[str] | str, name: str, error: Exception, trial: int | None = None
-) -> CorruptStoreError | ResourceError:
+def damaged(root: object, name: str, error: Exception, trial: int | None = None) -> CorruptStoreError | ResourceError:
     """Return the error that names the file of a store, and the trial, where chunks could not be read.
 
-    That is one of a damaged store, unless the system refused what may be intact.
+    That is one of a damaged store, unless the system refused what may be intact, or the error says all of it already.
 
     Parameters
     ----------
@@ -326,8 +327,8 @@ def damaged(
     trial
         The trial_id that was asked for.
     """
-    if isinstance(error, ResourceError):
+    if isinstance(error, (ResourceError, CorruptStoreError)):
         return error
     what = "missing (the manifest lists it)" if isinstance(error, FileNotFoundError) else str(error)
     what = what if trial is None else f"trial {trial}: {what}"
-    return CorruptStoreError(Problem(os.fspath(root), what, "copy or convert the mouse again", name, trial))
+    return CorruptStoreError(Problem(str(root), what, "copy or convert the mouse again", name, trial))

@@ -299,12 +299,12 @@ def refusal(error: OSError, path: str, member: str | None = None, trial: int | N
 
 
 @contextlib.contextmanager
-def explaining_refusals(path: Path) -> Generator[None]:
+def explaining_refusals(path: object) -> Generator[None]:
     """Add advice to errors of the system that refuse access to a file, or to the path."""
     try:
         yield
     except OSError as error:
-        if refused := refusal(error, os.fspath(error.filename or path)):
+        if refused := refusal(error, str(error.filename or path)):
             raise refused from None
         raise
 

@@ -2,77 +2,103 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import layout
+from .chunks import read_exactly
 from .errors import Code, CorruptStoreError, Problem, ResourceError, refusal
+from .place import StorePlace, StoreVersion
+from .pointers import find_pointer
+from .tasks import Threads
+
+if TYPE_CHECKING:
+    from .shards import FileRecord
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
 class StoreFolder:
-    """Path and version of a store. Only a path and a digest: workers in other processes use it too.
+    """A store in a folder. Only a path and a digest.
 
     Attributes
     ----------
     root
-        The store's path as a person gave it, for messages.
-    place
-        The same, from the root of the file system: by this it is opened, whatever becomes the working folder.
+        The path as a person gave it, for messages.
     version
         SHA-256 (hex) of the metadata of its root group, which has the digest of all its content in it; empty of a
-        store that is being made.
+        store that is being made, or whose version is not known yet.
+    where
+        The path from the root of the file system: by this it is opened, whatever becomes the working folder.
     """
 
     root: Path
     version: str = ""
-    place: Path = field(init=False, repr=False, compare=False)
+    where: Path = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Find the place."""
-        object.__setattr__(self, "place", self.root.absolute())
+        object.__setattr__(self, "where", self.root.absolute())
 
-    @contextlib.contextmanager
-    def opened(self) -> Generator[int]:
-        """Give a descriptor of the folder; see `open`."""
-        descriptor = self.open()
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def at(self, records: Mapping[str, FileRecord]) -> StoreFolder:
+        """Return the same folder in a version; see `StorePlace`."""
+        return StoreFolder(self.root, records[layout.METADATA].sha256)
 
-    def open(self) -> int:
-        """Return a descriptor of the folder: files that are found from it are all of this version, or missing.
+    def open(self) -> StoreVersion:
+        """Return the files: those that are found from a descriptor of the folder are of one version; see `StorePlace`.
 
-        Raises
-        ------
-        CorruptStoreError
-            The store was replaced, changed or removed since it was opened.
-        ResourceError
-            It may not be read, or too many files are open.
+        Every file of a store that takes the place of this one is in another folder, of the same name.
         """
         try:
-            descriptor = os.open(self.place, _FLAGS | os.O_DIRECTORY)
+            descriptor = os.open(self.where, _FLAGS | os.O_DIRECTORY)
         except OSError as error:
             raise self._error(error) from None
+        files = _OpenFolder(self.root, descriptor)
         try:
-            self._check_version(descriptor)
+            self._check_version(files)
         except BaseException:
-            os.close(descriptor)
+            files.close()
             raise
-        return descriptor
+        return files
 
-    def _check_version(self, descriptor: int) -> None:
+    def find(self, name: str) -> bytes | None:
+        """Return all bytes of a file that no manifest lists; None if it is not there, or not a file."""
+        path = self.root / name
+        # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
+        return None if path.is_symlink() or not path.is_file() else path.read_bytes()
+
+    def sizes(self, listed: Iterable[str]) -> dict[str, int | None]:
+        """Return the size of every file, by one walk; see `StorePlace`."""
+        found, prefixes, begun = dict[str, int | None](), [""], time.perf_counter()
+        while prefixes:
+            threads = Threads(_at_once(time.perf_counter() - begun, len(found)))
+            scans = threads.run([partial(scan, self.root, prefix) for prefix in prefixes])
+            prefixes = [prefix for below, _ in scans for prefix in below]
+            for _, files in scans:
+                found |= files
+        return found
+
+    def find_pointer(self, name: str) -> tuple[str, str] | None:
+        """Return what is wrong, and what to do, if something stands in place of a file that was not fetched."""
+        return find_pointer(self.root / name)
+
+    def explain(self) -> Problem:
+        """Return what the path seems to be, and what to do with it."""
+        what, advice = _folder(self.root) if self.root.is_dir() else _file(self.root)
+        return Problem(str(self.root), what, advice)
+
+    def _check_version(self, files: StoreVersion) -> None:
         if not self.version:
             return
         try:
-            found = hashlib.sha256(read_file(self.root, layout.METADATA, descriptor)).hexdigest()
+            found = hashlib.sha256(files.read(layout.METADATA)).hexdigest()
         except OSError as error:
             raise self._error(error, layout.METADATA) from None
         if found != self.version:
@@ -86,31 +112,96 @@ class StoreFolder:
         return Problem(str(self.root), what, "open it again", name)
 
 
-def open_file(root: Path, name: str, folder: int | None = None) -> int:
-    """Return a descriptor of a file of a store, for reading.
+def as_place(root: Path | StorePlace) -> StorePlace:
+    """Return where a store is, given its folder or that."""
+    return StoreFolder(root) if isinstance(root, Path) else root
+
+
+class LocalFile:
+    """A file on disk, of which each read is one call of the system, straight into the reader's memory.
 
     Parameters
     ----------
-    folder
-        A descriptor of the store's folder, from which to find the file; by default that is done by the path.
-
-    Raises
-    ------
-    ResourceError
-        The file may not be read, or too many files are open.
+    descriptor
+        Closed with the file.
     """
-    try:
-        return os.open(f"{root}/{name}", _FLAGS) if folder is None else os.open(name, _FLAGS, dir_fd=folder)
-    except OSError as error:
-        if refused := refusal(error, str(root), name):
-            raise refused from None
-        raise
+
+    together = 0
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.fill = partial(os.preadv, descriptor)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._descriptor).st_size
+
+    def part(self, offset: int, size: int, memory: Callable[[int], memoryview]) -> memoryview:
+        """Read bytes of the file; see `StoreFile`."""
+        data = memory(size)
+        read_exactly(self, data, offset)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
 
 
-def read_file(root: Path, name: str, folder: int | None = None) -> bytes:
-    """Return all bytes of a file of a store; parameters as in `open_file`."""
-    with open(open_file(root, name, folder), "rb", buffering=0) as file:
-        return file.read()
+class _OpenFolder:
+    """The files that are found from an open folder."""
+
+    ahead = None
+
+    def __init__(self, root: Path, descriptor: int) -> None:
+        self.root, self._folder = root, descriptor
+
+    def open(self, name: str) -> LocalFile:
+        return LocalFile(self._descriptor_of(name))
+
+    def read(self, name: str) -> bytes:
+        with open(self._descriptor_of(name), "rb", buffering=0) as file:
+            return file.read()
+
+    def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        begun, first = time.perf_counter(), {name: self.read(name) for name in names[:_TRIED]}
+        threads, rest = Threads(_at_once(time.perf_counter() - begun, len(first))), names[_TRIED:]
+        return first | dict(zip(rest, threads.run([partial(self.read, name) for name in rest]), strict=True))
+
+    def close(self) -> None:
+        descriptor, self._folder = self._folder, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _descriptor_of(self, name: str) -> int:
+        try:
+            return os.open(name, _FLAGS, dir_fd=self._folder)
+        except OSError as error:
+            if refused := refusal(error, str(self.root), name):
+                raise refused from None
+            raise
+
+
+_TRIED, _SLOW, _AT_ONCE = 4, 0.0005, 64
+"""Files are tried one by one; where each takes so many seconds, as on a network, so many are asked for at once."""
+
+
+def _at_once(seconds: float, number: int) -> int:
+    """Return how many threads to use for files, given how long some took; none where threads would take longer."""
+    return _AT_ONCE if seconds > _SLOW * max(1, number) else 0
+
+
+def scan(root: Path, prefix: str) -> tuple[list[str], dict[str, int | None]]:
+    """Return the folders in a folder, and size by path of everything else; None for what is not a regular file."""
+    folders, found = list[str](), dict[str, int | None]()
+    with os.scandir(f"{root}/{prefix}") as entries:
+        for entry in entries:
+            path = f"{prefix}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{path}/")
+            else:
+                found[path] = entry.stat().st_size if entry.is_file(follow_symlinks=False) else None
+    return folders, found
 
 
 def stores_in(folder: Path) -> list[Path]:
@@ -136,12 +227,6 @@ def is_junk(name: str) -> bool:
 
 _NAMED = 3
 _Advice = str | tuple[str | Code, ...]
-
-
-def explain_not_a_store(path: Path) -> Problem:
-    """Return what a path without a manifest seems to be, and what to do with it."""
-    what, advice = _file(path) if not path.is_dir() else _folder(path)
-    return Problem(str(path), what, advice)
 
 
 def _file(path: Path) -> tuple[str, _Advice]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from . import layout
 from .bounds import Bound, parse_bound
 from .errors import CorruptStoreError, Problem, StoreFormatError
-from .folder import StoreFolder
 from .layout import ArrayLayout
 from .manifest import Manifest, software_record
-from .metadata import is_group, parse_array, read_array
+from .metadata import is_group, parse_array, read_arrays
+from .paths import Address
+from .place import StorePlace
 from .read_only import read_only
 from .schema import are_root_attributes, parse_variables, schema_violations
 from .variables import Variable
@@ -29,10 +31,8 @@ class StoreIndex:
 
     Attributes
     ----------
-    root
-        The store's folder, as a person gave it, for messages.
-    folder
-        The same in the version that was opened: by this it is read.
+    place
+        Where the store is, in the version that was opened: by this it is read.
     attributes
         Attributes of the root group; keys are the ``A_…`` of `layout`.
     arrays
@@ -41,17 +41,16 @@ class StoreIndex:
         Name of a package -> its version that made the store.
     """
 
-    root: Path
+    place: StorePlace
     manifest: Manifest
     attributes: Mapping[str, Any]
     arrays: Mapping[str, ArrayLayout]
     software: Mapping[str, str]
-    folder: StoreFolder = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Find the folder, whatever becomes the working folder."""
-        root = self.manifest.files.get(layout.METADATA)
-        object.__setattr__(self, "folder", StoreFolder(self.root, root.sha256 if root else ""))
+    @property
+    def root(self) -> Path | Address:
+        """Where the store is, as a person gave it, for messages."""
+        return self.place.root
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -88,12 +87,18 @@ class StoreIndex:
 
     def small(self, path: str) -> NDArray[Any]:
         """Read a small array whole; see `read_array`."""
-        with self.folder.opened() as descriptor:
-            return read_array(self.root, self.arrays[path], descriptor)
+        return self.smalls([path])[path]
+
+    def smalls(self, paths: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Read small arrays, at the same time where that is quicker; see `read_array`."""
+        paths = list(paths)
+        arrays = [self.arrays[path] for path in paths]
+        with closing(self.place.open()) as files:
+            return dict(zip(paths, read_arrays(files, arrays), strict=True))
 
 
 def read_index(
-    root: Path, manifest: Manifest, documents: Mapping[str, bytes], software: Mapping[str, str]
+    place: StorePlace, manifest: Manifest, documents: Mapping[str, bytes], software: Mapping[str, str]
 ) -> StoreIndex:
     """Read what the metadata documents of a store say.
 
@@ -112,7 +117,7 @@ def read_index(
         The documents and the manifest contradict one another.
     """
     found = {name: _parse(data) for name, data in documents.items()}
-    attributes = _attributes(found.get(layout.METADATA))
+    root, attributes = place.root, _attributes(found.get(layout.METADATA))
     arrays, problems = dict[str, ArrayLayout](), list[Problem]()
     if attributes is None or attributes[layout.A_FORMAT] != manifest.version:
         problems.append(_unknown(root, layout.METADATA, "describes a store"))
@@ -131,7 +136,9 @@ def read_index(
             arrays[path] = array
     if problems or attributes is None:
         raise StoreFormatError(problems)
-    index = StoreIndex(root, manifest, read_only(attributes), read_only(arrays), read_only(software))
+    index = StoreIndex(
+        place.at(manifest.files), manifest, read_only(attributes), read_only(arrays), read_only(software)
+    )
     contradictions = list(_contradictions(index))
     if contradictions:
         raise CorruptStoreError(contradictions)
@@ -186,7 +193,7 @@ def _unequal_bounds(index: StoreIndex, names: set[str]) -> Iterator[Problem]:
             yield Problem(str(index.root), what, "copy or convert the mouse again", layout.bound_path(name))
 
 
-def _sizes(root: Path, arrays: Iterable[ArrayLayout]) -> Iterator[Problem]:
+def _sizes(root: object, arrays: Iterable[ArrayLayout]) -> Iterator[Problem]:
     known = dict[str, int]()
     for array in arrays:
         for dimension, size in zip(array.dimensions, array.shape, strict=True):
@@ -195,6 +202,6 @@ def _sizes(root: Path, arrays: Iterable[ArrayLayout]) -> Iterator[Problem]:
                 yield Problem(str(root), what, "copy or convert the mouse again", array.path)
 
 
-def _unknown(root: Path, name: str, what: str) -> Problem:
+def _unknown(root: object, name: str, what: str) -> Problem:
     text = f"{what} that format version {layout.FORMAT_VERSION} does not have"
     return Problem(str(root), text, "install the trialpack that wrote it", name)

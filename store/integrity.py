@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,12 @@ from .chunk_codecs import ChunkError
 from .chunks import damaged
 from .cluster import Cluster, Demands, seen_files
 from .errors import CorruptStoreError, Problem, explaining_refusals, naming
-from .folder import StoreFolder, read_file
+from .folder import StoreFolder, as_place
 from .index import StoreIndex, read_index
 from .layout import ArrayLayout
 from .manifest import check_names_and_sizes, read_manifest, read_software, software, values_digest
 from .metadata import read_array
+from .place import StorePlace, StoreVersion
 from .shards import READ_AHEAD, FileRecord, ShardReader
 from .tasks import Progress, Silent, Threads
 
@@ -29,8 +31,16 @@ _SMALL_FILES = 24
 _ADVICE = "copy or convert the mouse again"
 
 
-def check_quick(root: Path) -> StoreIndex:
+def check_quick(root: Path | StorePlace, digest: str | None = None) -> StoreIndex:
     """Check the names and sizes of all files, and the content of every metadata file.
+
+    Parameters
+    ----------
+    root
+        Folder of the store, or where else it is.
+    digest
+        Of the manifest (`Manifest.digest`) of the version that it has to be, whose names and sizes were checked before,
+        as by another process: those of a folder are not checked again.
 
     Raises
     ------
@@ -41,28 +51,34 @@ def check_quick(root: Path) -> StoreIndex:
     ResourceError
         The system does not let it be read: no permission, or too many open files.
     """
-    with explaining_refusals(root):
-        return _check_quick(root)
+    place = as_place(root)
+    with explaining_refusals(place.root):
+        return _check_quick(place, digest)
 
 
-def _check_quick(root: Path) -> StoreIndex:
-    manifest = read_manifest(root)
-    problems = check_names_and_sizes(root, manifest)
+def _check_quick(place: StorePlace, digest: str | None) -> StoreIndex:
+    manifest = read_manifest(place)
+    if digest is not None and manifest.digest != digest:
+        what = f"is of another version (expected {digest[:16]}…, found {manifest.digest[:16]}…)"
+        raise CorruptStoreError(Problem(str(place.root), what, "open the same store everywhere", layout.MANIFEST))
+    known = digest is not None and isinstance(place, StoreFolder)
+    problems = [] if known else check_names_and_sizes(place, manifest)
     absent = {problem.member for problem in problems}
     names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
     # Read once: what is checked is what is used, also while the store is replaced.
-    documents = {path: read_file(root, path) for path in names}
+    with closing(place.open()) as files:
+        documents = files.read_all(names)
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
     problems += [
-        problem for path in names for problem in _compare_digest(root, path, manifest.files[path], digests[path])
+        problem for path in names for problem in _compare_digest(place.root, path, manifest.files[path], digests[path])
     ]
-    software, wrong = read_software(root)
+    software, wrong = read_software(place)
     _raise_if(problems + wrong)
-    return read_index(root, manifest, documents, software)
+    return read_index(place, manifest, documents, software)
 
 
 def check_full(
-    root: Path,
+    root: Path | StorePlace,
     *,
     workers: int,
     memory: int | None = None,
@@ -74,6 +90,8 @@ def check_full(
 
     Parameters
     ----------
+    root
+        Folder of the store, or where else it is.
     workers
         Number of threads.
     memory
@@ -111,9 +129,9 @@ def check_full(
 
 
 def reading(index: StoreIndex) -> Demands:
-    """Return what the workers of a cluster must have and see to read a store."""
-    names = [name for name in index.manifest.files if not name.endswith(layout.METADATA)]
-    return Demands(software("fast"), seen_files(index.folder.place / name for name in names))
+    """Return what the workers of a cluster must have and see to read a store; any may reach an address."""
+    where, names = index.place.where, [name for name in index.manifest.files if not name.endswith(layout.METADATA)]
+    return Demands(software("fast"), seen_files(where / name for name in names) if isinstance(where, Path) else ())
 
 
 def _thread_memory(arrays: Iterable[ArrayLayout]) -> int:
@@ -138,7 +156,7 @@ def intact_rows(index: StoreIndex, array: ArrayLayout, number: int) -> Iterator[
         The shard is damaged, or holds other values than were packed.
     """
     try:
-        with index.folder.opened() as folder, ShardReader(index.root, array, number, folder) as shard:
+        with closing(index.place.open()) as files, ShardReader(files, array, number) as shard:
             for row, values, intact in _compared_rows(shard, _row_digests(index, array, number)):
                 if not intact:
                     raise CorruptStoreError(_other_values(index.root, array.shard_path(number), row))
@@ -153,7 +171,7 @@ class _Check:
 
     Attributes
     ----------
-    folder
+    place
         The store.
     array, number
         The array, and which of its files it is; None of any other file.
@@ -161,28 +179,28 @@ class _Check:
         Digests of the rows of a shard.
     """
 
-    folder: StoreFolder
+    place: StorePlace
     path: str
     record: FileRecord
     array: ArrayLayout | None
     number: int
     values: tuple[str, ...]
 
-    def __call__(self) -> list[Problem]:
+    def find(self, files: StoreVersion) -> list[Problem]:
         """Return what is wrong with the file."""
         if self.array is not None and self.array.shard:
-            return self._shard(self.array)
-        problems = self._compare(file_digest(self.folder.place / self.path))
-        return problems or ([] if self.array is None else _check_small(self.folder, self.array))
+            return self._shard(files, self.array)
+        problems = self._compare(hashlib.sha256(files.read(self.path)).hexdigest())
+        return problems or ([] if self.array is None else _check_small(files, self.array))
 
     def _compare(self, found: str) -> list[Problem]:
-        return _compare_digest(self.folder.root, self.path, self.record, found)
+        return _compare_digest(self.place.root, self.path, self.record, found)
 
-    def _shard(self, array: ArrayLayout) -> list[Problem]:
+    def _shard(self, files: StoreVersion, array: ArrayLayout) -> list[Problem]:
         """Check every byte and every value of a shard, which is read once."""
-        root, digest = self.folder.root, hashlib.sha256()
+        root, digest = self.place.root, hashlib.sha256()
         try:
-            with self.folder.opened() as folder, ShardReader(root, array, self.number, folder, digest.update) as shard:
+            with ShardReader(files, array, self.number, listen=digest.update) as shard:
                 wrong = [row for row, _, intact in _compared_rows(shard, self.values) if not intact]
         except ChunkError as error:
             return list(damaged(root, self.path, error).problems)
@@ -190,7 +208,8 @@ class _Check:
 
 
 def _check_group(group: Sequence[_Check]) -> list[Problem]:
-    return [problem for one in group for problem in one()]
+    with closing(group[0].place.open()) as files:
+        return [problem for one in group for problem in one.find(files)]
 
 
 def _groups(index: StoreIndex) -> Iterator[list[_Check]]:
@@ -200,9 +219,9 @@ def _groups(index: StoreIndex) -> Iterator[list[_Check]]:
     for path, record in index.manifest.files.items():
         array, number = owners.get(path, (None, 0))
         if array is not None and array.shard:
-            yield [_Check(index.folder, path, record, array, number, _row_digests(index, array, number))]
+            yield [_Check(index.place, path, record, array, number, _row_digests(index, array, number))]
         else:
-            small.append(_Check(index.folder, path, record, array, number, ()))
+            small.append(_Check(index.place, path, record, array, number, ()))
     for start in range(0, len(small), _SMALL_FILES):
         yield small[start : start + _SMALL_FILES]
 
@@ -212,7 +231,7 @@ def _row_digests(index: StoreIndex, array: ArrayLayout, number: int) -> tuple[st
     return index.manifest.values[array.path][rows.start : rows.stop]
 
 
-def _compare_digest(root: Path, path: str, record: FileRecord, found: str) -> list[Problem]:
+def _compare_digest(root: object, path: str, record: FileRecord, found: str) -> list[Problem]:
     expected = record.sha256
     if found == expected:
         return []
@@ -235,14 +254,13 @@ def _compared_rows(shard: ShardReader, expected: Sequence[str]) -> Iterator[tupl
             yield row, values, values_digest(values) == expected[row - shard.rows.start]
 
 
-def _other_values(root: Path, path: str, row: int) -> Problem:
+def _other_values(root: object, path: str, row: int) -> Problem:
     return Problem(str(root), f"row {row} holds other values than were packed", _ADVICE, path)
 
 
-def _check_small(folder: StoreFolder, array: ArrayLayout) -> list[Problem]:
+def _check_small(files: StoreVersion, array: ArrayLayout) -> list[Problem]:
     try:
-        with folder.opened() as descriptor:
-            read_array(folder.root, array, descriptor)
+        read_array(files, array)
     except CorruptStoreError as error:
         return list(error.problems)
     return []

@@ -6,9 +6,8 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from . import layout
 from .chunk_codecs import flat_bytes
 from .errors import CorruptStoreError, Problem, StoreFormatError
-from .folder import explain_not_a_store, is_junk, read_file
+from .folder import as_place, is_junk
 from .metadata import to_json
-from .pointers import find_pointer, pointer_problem
+from .place import StorePlace
+from .pointers import pointer_problem
 from .read_only import read_only
 from .shards import FileRecord
 
@@ -93,7 +93,7 @@ def values_digest(values: NDArray[Any]) -> str:
     return xxhash.xxh3_128_hexdigest(flat_bytes(values))
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Path | StorePlace) -> Manifest:
     """Read and check the manifest of a store.
 
     Raises
@@ -103,30 +103,29 @@ def read_manifest(root: Path) -> Manifest:
     CorruptStoreError
         The manifest was changed after it was written.
     """
-    path = root / layout.MANIFEST
-    # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
-    if path.is_symlink() or not path.is_file():
-        pointer = find_pointer(path)
-        raise StoreFormatError(_problem(root, layout.MANIFEST, *pointer) if pointer else explain_not_a_store(root))
-    data = path.read_bytes()
-    document = _parse(root, data)
-    _check_version(root, document.get(layout.A_FORMAT))
+    place = as_place(root)
+    data = place.find(layout.MANIFEST)
+    if data is None:
+        pointer = place.find_pointer(layout.MANIFEST)
+        raise StoreFormatError(_problem(place.root, layout.MANIFEST, *pointer) if pointer else place.explain())
+    document = _parse(place.root, data)
+    _check_version(place.root, document.get(layout.A_FORMAT))
     manifest = _from_document(document)
     if manifest is None or not _is_written_as(manifest, data):
-        raise _damaged(root, "was changed after it was written (its own digest differs)")
+        raise _damaged(place.root, "was changed after it was written (its own digest differs)")
     return manifest
 
 
-def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
-    """Compare the files of a store with its manifest, by one walk that reads no data; what `is_junk` is no problem."""
-    found = dict(_walk(os.fspath(root), ""))
+def check_names_and_sizes(place: StorePlace, manifest: Manifest) -> list[Problem]:
+    """Compare the files of a store with its manifest, without reading any; what `is_junk` is no problem."""
+    found, root = dict(place.sizes(manifest.files)), place.root
     for name in UNLISTED:
         found.pop(name, None)
     problems = list[Problem]()
     for path, record in manifest.files.items():
         if found.get(path) != record.size:
             # Only what was found: a manifest may name anything.
-            pointer = find_pointer(root / path) if path in found else None
+            pointer = place.find_pointer(path) if path in found else None
             what, advice = pointer or (_size_text(record.size, found.get(path)), _COPY)
             problems.append(_problem(root, path, what, advice))
     extra = [
@@ -137,18 +136,7 @@ def check_names_and_sizes(root: Path, manifest: Manifest) -> list[Problem]:
     return problems + extra
 
 
-def _walk(root: str, prefix: str) -> Iterator[tuple[str, int | None]]:
-    """Yield path and size of everything that is not a folder; None for what is not a regular file."""
-    with os.scandir(f"{root}/{prefix}") as entries:
-        for entry in entries:
-            path = f"{prefix}{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{path}/")
-            else:
-                yield path, entry.stat().st_size if entry.is_file(follow_symlinks=False) else None
-
-
-def _parse(root: Path, data: bytes) -> dict[str, Any]:
+def _parse(root: object, data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -160,7 +148,7 @@ def _parse(root: Path, data: bytes) -> dict[str, Any]:
     return document  # pyright: ignore[reportUnknownVariableType]
 
 
-def _check_version(root: Path, found: object) -> None:
+def _check_version(root: object, found: object) -> None:
     if type(found) is not int or not 1 <= found <= layout.FORMAT_VERSION:
         what = f"format version {found!r} is not known here (this trialpack reads 1 to {layout.FORMAT_VERSION})"
         raise StoreFormatError(Problem(str(root), what, "install the trialpack that wrote it", layout.MANIFEST))
@@ -194,7 +182,7 @@ def _is_written_as(manifest: Manifest, data: bytes) -> bool:
         return False
 
 
-def _damaged(root: Path, what: str) -> CorruptStoreError:
+def _damaged(root: object, what: str) -> CorruptStoreError:
     return CorruptStoreError(_problem(root, layout.MANIFEST, what, _COPY))
 
 
@@ -202,7 +190,7 @@ def _size_text(expected: int, found: int | None) -> str:
     return f"missing or of another size (expected {expected} bytes, found {'none' if found is None else found})"
 
 
-def _problem(root: Path, member: str, what: str, advice: str) -> Problem:
+def _problem(root: object, member: str, what: str, advice: str) -> Problem:
     return Problem(str(root), what, advice, member)
 
 
@@ -222,17 +210,16 @@ def software_record(versions: Mapping[str, str]) -> bytes:
     return to_json({**body, _SOFTWARE_SEAL: hashlib.sha256(to_json(body)).hexdigest()})
 
 
-def read_software(root: Path) -> tuple[dict[str, str], list[Problem]]:
+def read_software(place: StorePlace) -> tuple[dict[str, str], list[Problem]]:
     """Return the versions that made a store, and what is wrong with their record."""
-    path = root / layout.SOFTWARE
-    # A store lies in its folder; and opening a pipe would wait for whoever writes to it.
-    if path.is_symlink() or not path.is_file():
+    data = place.find(layout.SOFTWARE)
+    if data is None:
         versions, wrong = None, "missing or not a file"
     else:
-        versions, wrong = _parse_software(read_file(root, layout.SOFTWARE)), "was changed (its own digest differs)"
+        versions, wrong = _parse_software(data), "was changed (its own digest differs)"
     if versions is not None:
         return versions, []
-    return {}, [_problem(root, layout.SOFTWARE, *(find_pointer(path) or (wrong, _COPY)))]
+    return {}, [_problem(place.root, layout.SOFTWARE, *(place.find_pointer(layout.SOFTWARE) or (wrong, _COPY)))]
 
 
 def _parse_software(data: bytes) -> dict[str, str] | None:

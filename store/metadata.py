@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from . import files, layout
 from .chunk_codecs import ChunkError, parse_configuration
 from .chunks import ChunkReader, Scratch, damaged
-from .folder import open_file
 from .layout import ArrayLayout
+from .place import StoreVersion
 from .read_only import read_only
 from .schema import are_array_attributes
 from .shards import FileRecord
@@ -163,35 +162,34 @@ def write_array(root: Path, array: ArrayLayout, values: NDArray[Any]) -> Records
     return records
 
 
-def read_array(root: Path, array: ArrayLayout, folder: int | None = None) -> NDArray[Any]:
+def read_array(files: StoreVersion, array: ArrayLayout) -> NDArray[Any]:
     """Read a small array whole: its dtype in native order, text as Python strings.
-
-    Parameters
-    ----------
-    folder
-        A descriptor of the store's folder, from which to find the file.
 
     Raises
     ------
     CorruptStoreError
         The chunk is missing or damaged.
     """
+    return read_arrays(files, [array])[0]
+
+
+def read_arrays(files: StoreVersion, arrays: Sequence[ArrayLayout]) -> list[NDArray[Any]]:
+    """Read small arrays, their files at the same time where that is quicker; errors as in `read_array`."""
+    try:
+        data = files.read_all([array.shard_path(0) for array in arrays if math.prod(array.shape)])
+    except OSError as error:
+        raise damaged(files.root, str(error.filename), error) from None
+    return [_decoded(files.root, array, data.get(array.shard_path(0))) for array in arrays]
+
+
+def _decoded(root: object, array: ArrayLayout, data: bytes | None) -> NDArray[Any]:
     out = np.empty(array.shape, array.numpy_dtype)
-    if math.prod(array.shape):
+    if data is not None:
         try:
-            _read_chunk(root, array, folder, out)
-        except (OSError, ChunkError) as error:
+            ChunkReader(array).decode_into(memoryview(data), out, Scratch(least=0))
+        except ChunkError as error:
             raise damaged(root, array.shard_path(0), error) from None
     return out
-
-
-def _read_chunk(root: Path, array: ArrayLayout, folder: int | None, out: NDArray[Any]) -> None:
-    descriptor = open_file(root, array.shard_path(0), folder)
-    try:
-        span = 0, os.fstat(descriptor).st_size
-        ChunkReader(array).read_into(descriptor, span, out, Scratch(least=0))
-    finally:
-        os.close(descriptor)
 
 
 def write_metadata(root: Path, array: ArrayLayout) -> Records:

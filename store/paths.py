@@ -49,8 +49,7 @@ def read_path(given: str | os.PathLike[str], name: str = "path") -> Path:
         refuse(name, "a path", given)
     if _FILE_ADDRESS.match(text):
         return Path(unquote(_FILE_ADDRESS.sub("", text)))
-    address = _ADDRESS.match(text)
-    if address and not os.path.exists(f"{address[1]}:"):
+    if address_in(text):
         what, advice = "an address, not a path on this machine", "copy it to a disk or mount it, and give the path"
         raise OptionError(Problem(text, what, advice))
     path = Path(os.path.expanduser(text))
@@ -58,6 +57,39 @@ def read_path(given: str | os.PathLike[str], name: str = "path") -> Path:
         advice = f"check the name, or give {Path.cwd() / text}"
         raise OptionError(Problem(text, "the home folder of nobody here", advice))
     return path
+
+
+def address_in(text: str) -> bool:
+    """Return whether a text is the address of something that is not on this machine, and no path."""
+    address = None if _FILE_ADDRESS.match(text) else _ADDRESS.match(text)
+    return address is not None and not os.path.exists(f"{address[1]}:")
+
+
+@dataclass(frozen=True)
+class Address:
+    """The address of a store that is not on this machine, such as ``s3://bucket/mouse.zarr``; nothing secret is in it.
+
+    Attributes
+    ----------
+    url
+        Without a slash at its end.
+
+    Examples
+    --------
+    >>> address = Address("s3://bucket/stores/mouse.zarr")
+    >>> print(address, address.name)
+    s3://bucket/stores/mouse.zarr mouse.zarr
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last part of it."""
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)

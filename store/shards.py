@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from . import files
 from .chunk_codecs import flat_bytes, seal
 from .chunks import EMPTY, ChunkReader, Scratch, chunk_spans, read_exactly
 from .errors import naming
-from .folder import open_file
 from .layout import ArrayLayout
+from .place import StoreVersion
 
 READ_AHEAD = 1 << 20
 """Bytes that are read at once of a shard that is read whole: its chunks may be small."""
@@ -127,12 +126,10 @@ class ShardReader:
 
     Parameters
     ----------
-    root
-        The store.
+    files
+        Files of the store.
     number
         Which shard of the array.
-    folder
-        A descriptor of the store's folder, from which to find the file.
     listen
         Function that is called with the bytes of the file, one part behind another, while `groups` yields.
 
@@ -142,26 +139,24 @@ class ShardReader:
         The index is damaged, a chunk lies outside of the file, or one that must exist is marked as not written.
     """
 
-    def __init__(
-        self, root: Path, layout: ArrayLayout, number: int, folder: int | None = None, listen: Listen | None = None
-    ) -> None:
+    def __init__(self, files: StoreVersion, layout: ArrayLayout, number: int, listen: Listen | None = None) -> None:
         self.layout, self._listen = layout, listen
         self.rows = layout.rows_of_shard(number)
-        self._descriptor = open_file(root, layout.shard_path(number), folder)
+        self._file = files.open(layout.shard_path(number))
         try:
-            self._spans: list[list[int]] = chunk_spans(self._descriptor, layout, number).tolist()
+            self._spans: list[list[int]] = chunk_spans(self._file, layout, number).tolist()
         except BaseException:
             self.close()
             raise
         # Shards are opened for a few chunks, too: no more memory than those take.
         self._chunks, self._scratch = ChunkReader(layout), Scratch(least=0)
-        self._size, self._ahead = os.fstat(self._descriptor).st_size, 0
+        self._size, self._ahead = self._file.size, 0
         # The part of the file that is in memory.
         self._buffer, self._begin, self._end = np.empty(0, np.uint8), 0, 0
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        self._file.close()
 
     def __enter__(self) -> ShardReader:
         return self
@@ -179,7 +174,7 @@ class ShardReader:
         """
         step, blocks = self.layout.chunk[0], list(self.layout.blocks())
         out = np.empty((step, *self.layout.shape[1:]), self.layout.numpy_dtype)
-        self._ahead = READ_AHEAD
+        self._ahead = max(READ_AHEAD, self._file.together)
         for first, start in enumerate(range(self.rows.start, self.rows.stop, step)):
             rows = out[: min(step, self.rows.stop - start)]
             for place, block in enumerate(blocks, first * len(blocks)):
@@ -202,11 +197,16 @@ class ShardReader:
         """
         blocks = list(self.layout.blocks())
         first = (start - self.rows.start) // self.layout.chunk[0] * len(blocks)
-        for place, block in enumerate(blocks, first):
-            common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(part, block, strict=True)]
-            if all(one.start < one.stop for one in common):
-                target = out[:, *(_shifted(one, whole.start) for one, whole in zip(common, part, strict=True))]
-                self._decode(place, target, [_shifted(one, b.start) for one, b in zip(common, block, strict=True)])
+        needed = [(place, block, _common(part, block)) for place, block in enumerate(blocks, first)]
+        needed = [one for one in needed if all(along.start < along.stop for along in one[2])]
+        # Bytes from the first chunk to the last one: they are neighbours.
+        self._ahead = min(self._file.together, self._extent([place for place, _, _ in needed]))
+        for place, block, common in needed:
+            target = out[:, *(_shifted(one, whole.start) for one, whole in zip(common, part, strict=True))]
+            self._decode(place, target, [_shifted(one, b.start) for one, b in zip(common, block, strict=True)])
+
+    def _extent(self, places: Sequence[int]) -> int:
+        return sum(self._spans[places[-1]]) - self._spans[places[0]][0] if places else 0
 
     def _decode(self, number: int, out: NDArray[Any], inside: Sequence[slice]) -> None:
         data = self._read(*self._spans[number])
@@ -228,10 +228,14 @@ class ShardReader:
             self._buffer = np.empty(size, np.uint8)
         window, heard = flat_bytes(self._buffer)[:size], self._end
         self._begin = self._end = 0
-        read_exactly(self._descriptor, window, offset)
+        read_exactly(self._file, window, offset)
         self._begin, self._end = offset, offset + size
         if self._listen is not None:
             self._listen(window[heard - offset :])
+
+
+def _common(part: Sequence[slice], block: Sequence[slice]) -> list[slice]:
+    return [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(part, block, strict=True)]
 
 
 def _shifted(one: slice, by: int) -> slice:

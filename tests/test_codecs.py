@@ -11,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 from trialpack.store.chunk_codecs import ChunkCodec, ChunkError, parse_configuration, seal
 from trialpack.store.compressors import COMPRESSORS, Chain, Codec, Uncompressed, expect, flat_bytes
+from trialpack.store.folder import StoreFolder
 from trialpack.store.layout import ArrayLayout
 from trialpack.store.metadata import array_document, parse_array, read_array, write_array, write_metadata
 from trialpack.store.shards import ShardWriter
@@ -165,7 +166,7 @@ def test_a_codec_is_a_class_and_a_row(tmp_path: Path, dtype: str) -> None:
     assert same_bits(np.asarray(zarr.open_array(tmp_path / "a", mode="r")[...]), values)
     small = ArrayLayout("b", (7,), dtype, ("x",), (7,), None, ChunkCodec("gzip"))
     write_array(tmp_path, small, values[0, 0, :7])
-    assert same_bits(read_array(tmp_path, small), values[0, 0, :7])
+    assert same_bits(read_array(StoreFolder(tmp_path).open(), small), values[0, 0, :7])
     with pytest.raises(ChunkError, match="cannot be decoded"):
         array.codec.decode(memoryview(seal(b"no gzip")), np.empty((2, 40, 3), dtype))
 

@@ -56,7 +56,7 @@ class Written:
         write(root, self.array, self.values)
         self.root, ids = root, np.arange(10, 10 + TRIALS)
         self._recording: Any = SimpleNamespace(arrays={"v": self.array}, root=root, label=str(root), trial_ids=ids)
-        self._index: Any = SimpleNamespace(root=root, folder=StoreFolder(root))
+        self._index: Any = SimpleNamespace(place=StoreFolder(root))
 
     def reader(
         self, dtype: Any = FLOAT32, neurons: Any = None, affine: Affine | None = None, axes: Any = None

@@ -55,7 +55,7 @@ def python_blocks(name):
 
 def missing(name):
     """Return the packages that a document's code imports, and that are not installed."""
-    known, text = ("h5py", "torch", "torchdata", "lightning", "accelerate", "jax"), (ROOT / name).read_text()
+    known, text = ("h5py", "torch", "torchdata", "lightning", "accelerate", "jax", "obstore"), (ROOT / name).read_text()
     return [one for one in known if re.search(rf"^(import|from) {one}\b", text, re.M) and not find_spec(one)]
 
 
@@ -88,7 +88,16 @@ for block in sys.argv[1:] * 2:
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/format.md", "docs/hdf5.md", "docs/training.md", "docs/frameworks.md", "docs/field.md"]
+    "name",
+    [
+        "README.md",
+        "docs/format.md",
+        "docs/hdf5.md",
+        "docs/training.md",
+        "docs/frameworks.md",
+        "docs/field.md",
+        "docs/remote.md",
+    ],
 )
 def test_shown_code_runs(name, place):
     """Each block needs nothing of the others; also a second time."""

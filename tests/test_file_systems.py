@@ -264,24 +264,31 @@ ADDRESSES = [
 ]
 
 
+READ = ("s3:", "gs:", "https:")
+"""Of these stores are read."""
+
+
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_is_refused_as_it_was_typed(address, store, mouse, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = beside(tmp_path)
-    calls = [
-        lambda: convert_mouse(mouse, address),
-        lambda: convert_mouse(address, "to"),
-        lambda: convert_mouse(mouse, "to", schema=address),
-        lambda: plan_mouse(mouse, address),
+    reads = [
         lambda: open_mouse(address),
         lambda: open_mice(address),
         lambda: open_mice([store, address]),
         lambda: summarize(address),
         lambda: verify_mouse(address),
-        lambda: verify_mouse(store, address),
         lambda: export_mouse(address, "to"),
+    ]
+    calls = [
+        lambda: convert_mouse(mouse, address),
+        lambda: convert_mouse(address, "to"),
+        lambda: convert_mouse(mouse, "to", schema=address),
+        lambda: plan_mouse(mouse, address),
+        lambda: verify_mouse(store, address),
         lambda: export_mouse(store, address),
         lambda: save_statistics(open_mouse(store).statistics, f"{address}.npz"),
+        *([] if address.startswith(READ) else reads),
         lambda: write_sample(address),
         lambda: find_sources(address),
         lambda: read_schema(address),
@@ -290,18 +297,21 @@ def test_an_address_is_refused_as_it_was_typed(address, store, mouse, tmp_path, 
         with pytest.raises(OptionError, match="an address, not a path on this machine") as raised:
             call()
         assert raised.value.path.removesuffix(".npz") == address
+    reading = [
+        ("verify", address),
+        ("info", address),
+        ("stats", address),
+        ("show", address),
+        ("export", address, "--to", "to", "--as", "npy"),
+    ]
     commands = [
+        *([] if address.startswith(READ) else reading),
         ("convert", mouse, "--to", address),
         ("convert", address, "--to", "to"),
         ("convert", mouse, "--to", "to", "--schema", address),
-        ("verify", address),
         ("verify", store, "--source", address),
-        ("info", address),
-        ("stats", address),
         ("stats", store, "-o", address),
-        ("show", address),
         ("show", store, "-o", address),
-        ("export", address, "--to", "to", "--as", "npy"),
         ("export", store, "--to", address, "--as", "npy"),
         ("sample", address),
     ]
@@ -350,7 +360,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(mouse, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("given", ["", "a\0b", 3, None, b"stores"])
 def test_what_is_no_path_is_refused(given):
-    with pytest.raises(OptionError, match="path: expected a path, found"):
+    with pytest.raises(OptionError, match="path: expected a path.*, found"):
         open_mouse(given)
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from trialpack.store import (
     check_quick,
     layout,
 )
+from trialpack.store.folder import StoreFolder
 from trialpack.store.manifest import Manifest, read_manifest, values_digest
 from trialpack.store.metadata import parse_array, to_json
 from trialpack.store.shards import FileRecord, ShardReader, ShardWriter
@@ -440,7 +442,7 @@ def change_row(store: Path, variable: str, row: int, change: Callable[[Array], N
     """Change one trial of a store of one shard, as if it had been written so."""
     index = check_quick(store)
     array = index.arrays[variable]
-    with ShardReader(store, array, 0) as shard:
+    with closing(StoreFolder(store).open()) as files, ShardReader(files, array, 0) as shard:
         groups = [rows.copy() for _, rows in shard.groups()]
     values = np.concatenate(groups)
     change(values[row])

@@ -5,6 +5,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from trialpack.store import layout
 from trialpack.store.chunk_codecs import CHECKSUM_BYTES, ChunkCodec, ChunkError, check, seal
 from trialpack.store.chunks import EMPTY
+from trialpack.store.folder import StoreFolder
 from trialpack.store.layout import ArrayLayout
 from trialpack.store.shards import FileRecord, ShardReader, ShardWriter
 
@@ -45,7 +47,7 @@ def _write_shard(root: Path, array: ArrayLayout, number: int, values: Array) -> 
 def read_shards(root: Path, array: ArrayLayout) -> Array:
     out = np.empty(array.shape, array.numpy_dtype)
     for number in range(array.files):
-        with ShardReader(root, array, number) as shard:
+        with closing(StoreFolder(root).open()) as files, ShardReader(files, array, number) as shard:
             for start, rows in shard.groups():
                 out[start : start + len(rows)] = rows
     return out
@@ -366,7 +368,7 @@ def test_a_missing_shard_is_no_values(shard: Shard) -> None:
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_noticed(shard: Shard) -> None:
-    with ShardReader(shard.root, shard.array, 0) as reader:
+    with closing(StoreFolder(shard.root).open()) as files, ShardReader(files, shard.array, 0) as reader:
         shard.path.write_bytes(shard.data[:8])
         with pytest.raises(ChunkError, match="ends early"):
             list(reader.groups())

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import StoreIndex, check_quick, layout
 from trialpack.store.chunks import EMPTY
+from trialpack.store.folder import StoreFolder
 from trialpack.store.layout import ArrayLayout
 from trialpack.store.shards import ShardReader
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec, VLenUTF8Codec
@@ -297,7 +299,7 @@ def test_this_reads_what_zarr_python_wrote(mouse: Packed, tmp_path: Path) -> Non
             ours = (mouse.store / array.shard_path(number)).read_bytes()
             if (tmp_path / array.shard_path(number)).read_bytes() != ours:
                 continue
-            with ShardReader(tmp_path, array, number) as shard:
+            with closing(StoreFolder(tmp_path).open()) as files, ShardReader(files, array, number) as shard:
                 for start, rows in shard.groups():
                     assert_same(rows, mouse.expected[array.path][start : start + len(rows)], array.path)
 

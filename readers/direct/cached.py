@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
+from ...store.ahead import Span
 from ...store.chunks import Scratch
 from .copying import copy_values
 from .variable import Frames, StreamedVariable
@@ -73,6 +74,12 @@ class CachedVariable:
                 copy_values(part, out[number, ...], None, self.axes)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
+    def chunks(self, row: int, frames: Frames) -> Iterator[Span]:
+        """Yield the chunks that have to be read for a sample: those that are not there yet."""
+        for block in () if self._complete else self._blocks(frames):
+            if not self._ready[self._place[row], block]:
+                yield from self._source.chunks(row, self._frames_of(block))
+
     def _fill(self, row: int, wanted: Frames, scratch: Scratch) -> None:
         """Read the chunks that a sample needs, unless they are there."""
         place = self._place[row]
@@ -85,12 +92,14 @@ class CachedVariable:
                         self._read_block(group, block, scratch)
 
     def _read_block(self, rows: NDArray[np.int64], block: int, scratch: Scratch) -> None:
-        first = block * self._step
-        part = slice(first, min(first + self._step, self._frames))
-        places = self._place[rows]
-        outs = [self._source.part(self.values[place, ...], part) for place in places]
-        self._source.read_group(rows.tolist(), Frames(part.start, part.stop - part.start), outs, scratch)
+        frames, places = self._frames_of(block), self._place[rows]
+        outs = [self._source.part(self.values[place, ...], slice(frames.start, frames.stop)) for place in places]
+        self._source.read_group(rows.tolist(), frames, outs, scratch)
         self._ready[places, block] = True
+
+    def _frames_of(self, block: int) -> Frames:
+        first = block * self._step
+        return Frames(first, min(self._step, self._frames - first))
 
     def _group(self, row: int) -> NDArray[np.int64]:
         """Return the kept rows that share chunks with a row."""

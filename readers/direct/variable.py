@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import Problem, StoreFormatError, layout
+from ...store.ahead import Span
 from ...store.chunk_codecs import ChunkError
 from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
+from ...store.place import StoreFile
 from ..recording import Recording
 from .affine import Affine
 from .copying import BFLOAT16, FLOAT32, copy_reordered, copy_values, cut
@@ -62,6 +64,10 @@ class VariableReader(Protocol):
         scratch
             Memory of the thread that reads.
         """
+        ...
+
+    def chunks(self, row: int, frames: Frames) -> Iterator[Span]:
+        """Yield the chunks that have to be read for a sample: file, and offset and size in it."""
         ...
 
 
@@ -177,6 +183,11 @@ class StreamedVariable:
         changing = 0 if self._change is None else self._change.scratch_nbytes(block)
         return scratch_nbytes(largest, self.array.chunk_nbytes, *sample) + changing
 
+    def stored_nbytes(self, covered: int) -> int:
+        """Return the most bytes that the chunks of one sample take in a file, given how many frames it covers."""
+        blocks = 1 if self._frame_axis is None else 1 + -(-(covered - 1) // self.chunk_frames)
+        return min(blocks, self._per_group) * int(self._spans[:, 1].max(initial=0))
+
     @property
     def held_nbytes(self) -> int:
         """Bytes that are held in any case: where the chunks are, and what values are normalized by."""
@@ -204,6 +215,13 @@ class StreamedVariable:
             # An array also where a sample is one number.
             self.read_group([row], wanted, [out[place, ...]], scratch)
 
+    def chunks(self, row: int, frames: Frames) -> Iterator[Span]:
+        """Yield the chunks that have to be read for a sample; see `VariableReader`."""
+        name, first = self._names[row // self._rows_per_shard], row // self.rows_per_chunk * self._per_group
+        for block in self._blocks(frames):
+            offset, size = self._spans[first + block.number]
+            yield name, offset, size
+
     def read_group(self, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch) -> None:
         """Read the same frames of trials that share chunks.
 
@@ -230,54 +248,54 @@ class StreamedVariable:
             if kept is not None:
                 read(kept, rows, frames, outs, scratch)
             else:
-                with self._files.opened(name) as descriptor:
-                    read(descriptor, rows, frames, outs, scratch)
+                with self._files.opened(name) as file:
+                    read(file, rows, frames, outs, scratch)
         except (ChunkError, FileNotFoundError) as error:
             trial = int(self._recording.trial_ids[rows[0]])
-            raise damaged(self._recording.root, name, error, trial) from None
+            raise damaged(self._recording.label, name, error, trial) from None
         except OSError as error:
             error.add_note(f"while reading {name} of {self._recording.label}")
             raise
 
     def _read_reordered(
-        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         """Read samples as chunks are, then reorder their axes; those that share chunks, being small, directly."""
         assert self._moved is not None
         arranged = [out.transpose(self._moved) for out in outs]
         if self.rows_per_chunk > 1:
-            self._read_blocks(descriptor, rows, frames, arranged, scratch)
+            self._read_blocks(file, rows, frames, arranged, scratch)
             return
         sample = scratch.sample(arranged[0].shape, self.dtype)
-        self._read_blocks(descriptor, rows, frames, [sample], scratch)
+        self._read_blocks(file, rows, frames, [sample], scratch)
         with scratch.tally.timed("copy_seconds"):
             copy_reordered(sample.transpose(self._back), outs[0], scratch)
 
     def _read_whole(
-        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         """Read a sample that is one chunk straight into memory: an image or its responses, and quickly many of them."""
         if outs[0].flags.c_contiguous:
-            self._chunks.read_into(descriptor, self._spans[rows[0]].tolist(), outs[0], scratch)
+            self._chunks.read_into(file, self._spans[rows[0]].tolist(), outs[0], scratch)
         else:
-            self._read_blocks(descriptor, rows, frames, outs, scratch)
+            self._read_blocks(file, rows, frames, outs, scratch)
 
     def _read_blocks(
-        self, descriptor: int, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
+        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
         group = rows[0] // self.rows_per_chunk
         for block in self._blocks(frames):
             span: list[int] = self._spans[group * self._per_group + block.number].tolist()
             target = cut(outs[0], self._frame_axis, block.place)
             if self._in_place and block.whole and target.flags.c_contiguous:
-                self._chunks.read_into(descriptor, span, target, scratch)
+                self._chunks.read_into(file, span, target, scratch)
                 if self._change is not None:
                     with scratch.tally.timed("copy_seconds"):
                         self._change.write(target, target, block.frames)
             elif self._in_parts and frames.stride == 1 and target.flags.c_contiguous:
-                self._chunks.read_parts(descriptor, span, self._parts(block, target, scratch), scratch)
+                self._chunks.read_parts(file, span, self._parts(block, target, scratch), scratch)
             else:
-                chunk = self._chunks.read(descriptor, span, scratch)
+                chunk = self._chunks.read(file, span, scratch)
                 self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
 
     def _parts(self, block: _Block, target: Array, scratch: Scratch) -> tuple[memoryview, ...]:
@@ -302,10 +320,10 @@ class StreamedVariable:
     def _read_spans(self, number: int) -> NDArray[np.int64]:
         name = self._names[number]
         try:
-            with self._files.opened(name) as descriptor:
-                return chunk_spans(descriptor, self.array, number)
+            with self._files.opened(name) as file:
+                return chunk_spans(file, self.array, number)
         except (ChunkError, OSError) as error:
-            raise damaged(self._recording.root, name, error) from None
+            raise damaged(self._recording.label, name, error) from None
 
 
 def _frame_axis(axes: Sequence[str]) -> int | None:

@@ -135,7 +135,7 @@ class _OnCluster:
         return np.sum(self._run(part, _counting(part, self._threads, depth, prefix)), axis=0)
 
     def _run(self, part: Part, tasks: Sequence[Task[_T]]) -> list[_T]:
-        name = f"{part.folder.root}: statistics of {part.variable.name}"
+        name = f"{part.place.root}: statistics of {part.variable.name}"
         return self._cluster.run(tasks, names=[name] * len(tasks))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store.folder import StoreFolder
 from ...store.layout import ArrayLayout, Variable
+from ...store.place import StorePlace
 from ...store.tasks import HERE, Threads
 from ..recording import Recording
 from ..rows import read_rows
@@ -36,7 +36,7 @@ class Part:
         Slice of each axis of a trial, with start and stop.
     """
 
-    folder: StoreFolder
+    place: StorePlace
     array: ArrayLayout
     variable: Variable
     rows: tuple[int, ...]
@@ -102,7 +102,7 @@ class Part:
     def _read_rows(self, values: NDArray[Any], some: slice) -> None:
         axis = self.variable.frame_axis
         out = values[some] if axis is None else np.moveaxis(values[some], -1, axis + 1)
-        read_rows(self.folder, self.array, self.rows[some], out, self.places)
+        read_rows(self.place, self.array, self.rows[some], out, self.places)
         for trial, n in zip(values[some], self.n_frames[some] if self.n_frames else (), strict=False):
             trial[..., n:] = padding(values.dtype)
 
@@ -121,7 +121,7 @@ def whole(recording: Recording, variable: Variable, rows: NDArray[np.int64]) -> 
     if variable.frame_axis is not None and recording.n_frames is not None:
         n_frames = tuple(recording.n_frames[rows].tolist())
         places[variable.frame_axis] = slice(0, max(n_frames))
-    return Part(recording.folder, array, variable, tuple(rows.tolist()), n_frames, tuple(places))
+    return Part(recording.place, array, variable, tuple(rows.tolist()), n_frames, tuple(places))
 
 
 def cut(part: Part, limit: int, threads: int, least: int = 1) -> list[Part]:

@@ -47,7 +47,13 @@ class Budget:
 
 
 def plan_memory(
-    memory: int, streams: Sequence[MouseStream], slot_nbytes: int, threads: int, cache: Cache, in_transfer: int
+    memory: int,
+    streams: Sequence[MouseStream],
+    slot_nbytes: int,
+    ahead_nbytes: int,
+    threads: int,
+    cache: Cache,
+    in_transfer: int,
 ) -> Budget:
     """Divide memory.
 
@@ -57,6 +63,8 @@ def plan_memory(
         Bytes, beside the batches that the consumer holds.
     slot_nbytes
         Bytes of the largest batch.
+    ahead_nbytes
+        Bytes of it that are on their way from an object store, while it is being read.
     in_transfer
         How many slots a device copies from, after they were read and before the consumer has the batch.
 
@@ -67,14 +75,15 @@ def plan_memory(
     """
     fixed = threads * max(stream.scratch_nbytes for stream in streams) + sum(stream.held_nbytes for stream in streams)
     fixed += in_transfer * slot_nbytes
-    least = fixed + (_LEAST_AHEAD + _SPARE) * slot_nbytes
+    each = slot_nbytes + ahead_nbytes
+    least = fixed + _LEAST_AHEAD * each + _SPARE * slot_nbytes
     if least > memory:
-        what = f"memory of {memory:,} bytes does not suffice: {threads} threads and batches of {slot_nbytes:,} bytes"
+        what = f"memory of {memory:,} bytes does not suffice: {threads} threads and batches of {each:,} bytes"
         advice = "give more memory, or choose a smaller batch_size, a shorter window or fewer threads"
         raise OptionError(Problem("TrialLoader", f"{what} take {least:,}", advice))
-    kept = _kept(memory, memory - least, streams, cache, (_GOOD_AHEAD - _LEAST_AHEAD) * slot_nbytes)
+    kept = _kept(memory, memory - least, streams, cache, (_GOOD_AHEAD - _LEAST_AHEAD) * each)
     kept_nbytes = _nbytes(streams, kept)
-    ahead = (memory - fixed - kept_nbytes) // slot_nbytes - _SPARE
+    ahead = (memory - fixed - kept_nbytes - _SPARE * slot_nbytes) // each
     return Budget(fixed, kept, kept_nbytes, slot_nbytes, min(ahead, _MOST_AHEAD))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..sampling import BatchPlan
 from .budget import Budget
-from .pipeline import NAMES, Pipeline, StreamStats
+from .pipeline import LIMITS, Pipeline, StreamStats
 
 _MB = 1e6
 
@@ -62,7 +62,7 @@ class Description:
         ]
         if self.probe is not None and self.limit is not None:
             rate = f"{self.samples_per_second:.0f} samples a second in the first {self.probe.batches} batches"
-            lines.append(f"expected: {rate}, limited by the {NAMES[self.limit]}")
+            lines.append(f"expected: {rate}, {LIMITS[self.limit]}")
         return "\n".join(lines)
 
     def _kept(self) -> str:

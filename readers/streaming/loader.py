@@ -25,6 +25,7 @@ from .fitted import FittedTransform, fitted
 from .mouse_stream import MemoryOrder
 from .options import (
     DEFAULT_DTYPE,
+    DEFAULT_IN_FLIGHT,
     LABEL,
     Content,
     Cutting,
@@ -139,6 +140,8 @@ class TrialLoader:
     cache
         ``auto``: decoded trials stay in memory, the smallest variables first, as far as they fit; where all do, later
         epochs run at the speed of memory. ``none``: they do not, but for variables of which many trials share a chunk.
+    in_flight
+        Requests at the same time, of mice in object stores; the bytes that they bring count as `memory`.
     rank, world_size
         Which of how many processes this is: they take the batches of an epoch in turn, and get as many each. By default
         what `torch.distributed` says at each `iter`, or the only one where that is not in use; ``rank=0, world_size=1``
@@ -218,6 +221,7 @@ class TrialLoader:
         threads: int | None = None,
         memory: int | str = DEFAULT_MEMORY,
         cache: Cache = "auto",
+        in_flight: int = DEFAULT_IN_FLIGHT,
         rank: int | None = None,
         world_size: int | None = None,
         drop_last: bool = False,
@@ -237,7 +241,7 @@ class TrialLoader:
         self._share, self._own_seed = checked_share(rank, world_size), seed is not None
         turns = checked_turns(mixing, ranks, drop_last=drop_last)
         samples = checked_order(frames, turns, batch_size, seed, sampler, shuffle=shuffle, repeats=repeats)
-        resources = checked_resources(threads, memory, cache)
+        resources = checked_resources(threads, memory, cache, in_flight)
         chosen = None if variables is None else as_names(variables, "variables")
         added, hidden = as_names(channels, "channels"), checked_withheld(withheld)
         check_choice("order", order, get_args(MemoryOrder))

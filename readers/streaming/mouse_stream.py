@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
+from ...store.ahead import GAP, Range
 from ...store.layout import Variable
+from ...store.objects import Requests
 from ..direct import (
     FLOAT32,
     Affine,
@@ -114,22 +118,22 @@ class MouseStream:
     def __init__(self, mouse: Mouse, selection: Selection) -> None:
         # Transforms live on in the readers, arranged as they need them.
         self.mouse, self._selection = mouse, replace(selection, affines={})
-        files = StoreFiles(mouse.index)
-        recording = mouse.recording
+        self._files, recording = StoreFiles(mouse.index), mouse.recording
         self._stimulus = recording.stimulus
-        self._streamed = {
-            name: StreamedVariable(
-                recording,
-                name,
-                files,
-                selection.neurons,
-                selection.affines.get(name),
-                selection.dtypes.get(name, FLOAT32),
-                recording.variable(name).batch_dimensions if selection.order == "neurons" else None,
-                selection.pictures if self._stimulus is not None and name == self._stimulus.name else None,
-            )
-            for name in selection.read
-        }
+        with self._files.asking_for_indexes(selection.read):
+            self._streamed = {
+                name: StreamedVariable(
+                    recording,
+                    name,
+                    self._files,
+                    selection.neurons,
+                    selection.affines.get(name),
+                    selection.dtypes.get(name, FLOAT32),
+                    recording.variable(name).batch_dimensions if selection.order == "neurons" else None,
+                    selection.pictures if self._stimulus is not None and name == self._stimulus.name else None,
+                )
+                for name in selection.read
+            }
         self._readers: dict[str, VariableReader] = dict(self._streamed)
         # What each batch asks for again.
         self._extended = self._stimulus.name if self._stimulus is not None and selection.channels else None
@@ -177,6 +181,12 @@ class MouseStream:
         shapes = self._shapes(samples, frames)
         return sum(padded(array_nbytes(shape, self._streamed[name].dtype)) for name, shape in shapes.items())
 
+    def ahead_nbytes(self, samples: int, covered: int) -> int:
+        """Return the most bytes that chunks of a batch take on their way, given how many frames a sample covers."""
+        if self._files.ahead is None:
+            return 0
+        return math.ceil((1 + GAP) * samples * sum(one.stored_nbytes(covered) for one in self._streamed.values()))
+
     def carve(self, slot: NDArray[np.uint8], plan: BatchPlan) -> dict[str, Array]:
         """Return the arrays of a batch in a slot, axes as they lie in memory."""
         carver = Carver(slot)
@@ -189,6 +199,21 @@ class MouseStream:
         step = max(-(-_TASK // nbytes), -(-len(plan) // most))
         for first in range(0, len(plan), step):
             yield slice(first, min(first + step, len(plan)))
+
+    def request(self, plan: BatchPlan, executor: Executor) -> list[Range]:
+        """Ask for the chunks that a batch needs and that are not on disk; to be given back to `release`."""
+        if self._files.ahead is None:
+            return []
+        samples = [
+            (row, Frames(start, plan.frames, plan.stride))
+            for row, start in zip(plan.rows.tolist(), plan.starts.tolist(), strict=True)
+        ]
+        wanted = (span for one in self._readers.values() for sample in samples for span in one.chunks(*sample))
+        return self._files.ahead.request(wanted, executor)
+
+    def release(self, ranges: Sequence[Range]) -> Requests:
+        """Let go of what was asked for; return what requests took."""
+        return Requests() if self._files.ahead is None else self._files.ahead.release(ranges)
 
     def read(self, plan: BatchPlan, part: slice, arrays: Mapping[str, Array], scratch: Scratch) -> Tally:
         """Read some samples of a batch; return what that took."""

@@ -29,6 +29,7 @@ Dtype = DtypeName | Mapping[str, DtypeName]
 DEFAULT_DTYPE: DtypeName = "float32"
 Withheld = Literal["refuse", "zeros"]
 Ranks = Literal["any", "same"]
+DEFAULT_IN_FLIGHT = 16
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,14 @@ class Resources:
         Number of threads that read and decode.
     memory
         Bytes beside the batches in the consumer's hands.
+    in_flight
+        Number of requests to an object store at the same time.
     """
 
     threads: int
     memory: int
     cache: Cache
+    in_flight: int
 
 
 def checked_report(report: Callable[[str], object] | None) -> Callable[[str], object] | None:
@@ -266,7 +270,9 @@ def _torch_seed() -> int:
     return initial_seed()
 
 
-def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> Resources:
+def checked_resources(
+    threads: int | None, memory: int | str, cache: Cache, in_flight: int = DEFAULT_IN_FLIGHT
+) -> Resources:
     """Return what reading may take.
 
     Raises
@@ -276,7 +282,7 @@ def checked_resources(threads: int | None, memory: int | str, cache: Cache) -> R
     """
     count = min(MAX_THREADS, available_cores()) if threads is None else check_count("threads", threads, 1)
     check_choice("cache", cache, get_args(Cache))
-    return Resources(count, check_bytes("memory", memory), cache)
+    return Resources(count, check_bytes("memory", memory), cache, check_count("in_flight", in_flight))
 
 
 def checked_size(name: str, size: Any) -> Size | None:

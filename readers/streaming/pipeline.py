@@ -16,6 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ...store import Problem, TrialpackError
+from ...store.ahead import Range
+from ...store.objects import Requests
 from ...store.tasks import Threads
 from ..direct import Scratch, Tally
 from ..sampling import BatchPlan
@@ -43,6 +45,9 @@ class StreamStats:
         What reading took, in all threads: bytes read from files and decoded, seconds in reads, in checksums and
         decoders, and in copies (conversion and normalization too). Batches that are read ahead count as they are
         handed out.
+    requests
+        What requests to an object store took: how many there were (`made`), how many of those because one had failed
+        (`again`), and the bytes that came (`nbytes`). They count with the last batch that needed them.
     threads
         Number of threads that read.
     transform_seconds
@@ -56,6 +61,7 @@ class StreamStats:
     waited: float = 0.0
     tally: Tally = field(default_factory=Tally)
     transform_seconds: float = 0.0
+    requests: Requests = field(default_factory=Requests)
 
     @property
     def samples_per_second(self) -> float:
@@ -69,9 +75,12 @@ class StreamStats:
 
     @property
     def slowest(self) -> str:
-        """What threads do the longest: disk, decoding, copying or transform."""
+        """What threads do the longest: ``disk``, ``decoding``, ``copying`` or ``transform``.
+
+        In place of the disk it is ``store``, where threads wait for what was asked of an object store.
+        """
         steps = {
-            "disk": self.tally.read_seconds,
+            "store" if self.requests.made else "disk": self.tally.read_seconds,
             "decoding": self.tally.decode_seconds,
             "copying": self.tally.copy_seconds,
             # By one thread.
@@ -84,16 +93,22 @@ class StreamStats:
         read, decoded = (nbytes / 1e6 for nbytes in (self.tally.bytes_read, self.tally.bytes_decoded))
         return (
             f"{self.samples} samples in {self.seconds:.2f} s, {self.samples_per_second:.0f} a second; {read:.0f} MB "
-            f"read, {decoded:.0f} MB decoded; waited {self.waited:.2f} s; limited by the {NAMES[self.bottleneck]}"
+            f"read, {decoded:.0f} MB decoded; waited {self.waited:.2f} s; {self._asked}{LIMITS[self.bottleneck]}"
         )
 
+    @property
+    def _asked(self) -> str:
+        again = f" ({self.requests.again} made again)" if self.requests.again else ""
+        return f"{self.requests.made} requests{again}; " if self.requests.made else ""
 
-NAMES = {
-    "consumer": "consumer",
-    "disk": "reading of files",
-    "decoding": "decoding of chunks",
-    "copying": "copying into batches",
-    "transform": "transform",
+
+LIMITS = {
+    "consumer": "limited by the consumer",
+    "disk": "limited by the reading of files",
+    "store": "waiting for the store",
+    "decoding": "limited by the decoding of chunks",
+    "copying": "limited by the copying into batches",
+    "transform": "limited by the transform",
 }
 
 
@@ -154,12 +169,15 @@ class Pipeline:
         How many read.
     budget
         What memory is spent on, such as how many batches are read before they are asked for.
+    in_flight
+        How many requests to an object store are made at the same time.
     """
 
     streams: Sequence[MouseStream]
     ring: BufferPool
     threads: int
     budget: Budget
+    in_flight: int
 
     def run(self, plans: Iterator[BatchPlan], stats: StreamStats) -> Generator[Filled]:
         """Yield batches in the order of their plans.
@@ -176,19 +194,23 @@ class Pipeline:
         Closing the generator, or an error, ends all threads before it returns. Whoever takes a batch owns it: nothing
         here refers to it any more.
         """
-        process, pending = Process(), deque[tuple[Filled, list[Future[Tally]]]]()
-        with self._counted(pending), Threads(self.threads).executor() as executor:
-            submit = _Submit(executor)
+        process, pending = Process(), deque[_Pending]()
+        with (
+            self._counted(pending),
+            Threads(self.threads).executor() as executor,
+            Threads(self.in_flight).executor() as requests,
+        ):
+            submit = _Submit(executor, requests)
             while True:
                 while len(pending) < self.budget.ahead and (plan := next(plans, None)) is not None:
                     pending.append(self._start(submit, plan))
                 if not pending:
                     return
                 begun = time.perf_counter()
-                for future in pending[0][1]:
+                for future in pending[0].tasks:
                     stats.tally.add(future.result())
                 stats.waited += time.perf_counter() - begun
-                filled = [pending.popleft()[0]]
+                filled = [self._let_go(pending.popleft(), stats)]
                 self.ring.hand_out()
                 if (plan := next(plans, None)) is not None:
                     pending.append(self._start(submit, plan))
@@ -202,20 +224,38 @@ class Pipeline:
             yield
         finally:
             self.ring.hand_out(len(pending))
+            for one in pending:
+                one.filled.stream.release(one.ranges)
             pending.clear()
 
-    def _start(self, submit: _Submit, plan: BatchPlan) -> tuple[Filled, list[Future[Tally]]]:
+    def _start(self, submit: _Submit, plan: BatchPlan) -> _Pending:
         stream = self.streams[plan.mouse]
+        ranges = stream.request(plan, submit.requests)
         arrays = stream.carve(self.ring.take(), plan)
         parts = stream.tasks(plan, _TASKS_PER_THREAD * self.threads)
-        return Filled(plan, stream, arrays), [submit(partial(stream.read, plan, part, arrays)) for part in parts]
+        tasks = [submit(partial(stream.read, plan, part, arrays)) for part in parts]
+        return _Pending(Filled(plan, stream, arrays), tasks, ranges)
+
+    def _let_go(self, one: _Pending, stats: StreamStats) -> Filled:
+        """Return the batch, and let go of the bytes that it was made of."""
+        stats.requests.add(one.filled.stream.release(one.ranges))
+        return one.filled
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A batch that is being read: the tasks that read it, and what they need that was asked for."""
+
+    filled: Filled
+    tasks: list[Future[Tally]]
+    ranges: list[Range]
 
 
 class _Submit:
     """Runs tasks in threads, each with the scratch of its thread."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor, self._local = executor, threading.local()
+    def __init__(self, executor: Executor, requests: Executor) -> None:
+        self._executor, self.requests, self._local = executor, requests, threading.local()
 
     def __call__(self, task: Any) -> Future[Tally]:
         return self._executor.submit(self._run, task)

@@ -112,11 +112,20 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
         A shard is missing or damaged, or the store was replaced since the mouse was opened.
     """
     streams = [MouseStream(mouse, one) for mouse, one in zip(mice, target.selections, strict=True)]
-    slot = mapped(max(one.slot_nbytes(*sampler.epochs.largest(mouse)) for mouse, one in enumerate(streams)))
+    largest = [sampler.epochs.largest(mouse) for mouse in range(len(streams))]
+    slot = mapped(max(one.slot_nbytes(*sizes) for one, sizes in zip(streams, largest, strict=True)))
+    strides = [one.windows.stride for one in sampler.epochs.mice]
+    each = zip(streams, largest, strides, strict=True)
+    ahead = max(_ahead_nbytes(stream, *sizes, stride) for stream, sizes, stride in each)
     threads = resources.threads
-    budget = plan_memory(resources.memory, streams, slot, threads, resources.cache, target.in_transfer)
+    budget = plan_memory(resources.memory, streams, slot, ahead, threads, resources.cache, target.in_transfer)
     for stream, kept in zip(streams, budget.kept, strict=True):
         stream.keep(kept)
     # Slots that a device copies from come back, often together: to pin fresh ones instead would take long.
     limit = budget.ahead + 1 + (0 if target.in_threads else target.in_transfer)
-    return Pipeline(streams, BufferPool(slot, limit, target.allocate), threads, budget)
+    return Pipeline(streams, BufferPool(slot, limit, target.allocate), threads, budget, resources.in_flight)
+
+
+def _ahead_nbytes(stream: MouseStream, samples: int, frames: int, stride: int) -> int:
+    """Return the most bytes of a batch of a mouse that are on their way from an object store."""
+    return stream.ahead_nbytes(samples, (frames - 1) * stride + 1)

@@ -30,6 +30,7 @@ PROMISES = {
     20: "a copy of a store is verified where it lies",
     21: "what a file system does not offer is said, and costs no work",
     22: "a cluster that fails, or does not fit, is named in time; nothing unfinished is published",
+    23: "no epoch from an object store has a wrong or a missing batch",
 }
 """By the numbers of the rows of docs/reliability.md."""
 

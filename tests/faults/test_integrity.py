@@ -11,6 +11,7 @@ import pytest
 import zarr
 from trialpack.store import CorruptStoreError, StoreFormatError, TrialpackError, check_full, check_quick, layout
 from trialpack.store.chunk_codecs import seal
+from trialpack.store.folder import _OpenFolder
 from trialpack.store.manifest import UNLISTED, read_manifest
 from trialpack.store.metadata import to_json
 from trialpack.store.shards import FileRecord
@@ -236,8 +237,8 @@ def test_a_manifest_that_names_files_outside_opens_none_of_them(
     record = FileRecord(len(data), hashlib.sha256(data).hexdigest())
     changed = dataclasses.replace(manifest, files={**manifest.files, name: record})
     (static_store / layout.MANIFEST).write_bytes(changed.to_bytes())
-    opened = list[Path]()
-    monkeypatch.setattr("trialpack.store.integrity.read_file", lambda root, name: opened.append(root / name) or b"")
+    opened, read = list[Path](), _OpenFolder.read
+    monkeypatch.setattr(_OpenFolder, "read", lambda files, name: opened.append(files.root / name) or read(files, name))
     assert name in problems_of(static_store, check_quick)
     assert opened and all(static_store in path.parents and ".." not in path.parts for path in opened)
 
