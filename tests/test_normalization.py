@@ -945,4 +945,4 @@ def test_slots_of_a_device_are_pinned_once(packed: dict[str, Mouse], monkeypatch
     loader = TrialLoader(packed["static"], **options, memory=least_memory(packed["static"], **options))
     for _ in range(3):
         assert sum(1 for _ in loader) == 40
-    assert len(made) <= loader._pipeline.ahead + tensors.SLOTS_IN_TRANSFER + 1 < 8
+    assert len(made) <= loader._pipeline.budget.ahead + tensors.SLOTS_IN_TRANSFER + 1 < 8
