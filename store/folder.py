@@ -140,7 +140,8 @@ class LocalFile:
     def part(self, offset: int, size: int, memory: Callable[[int], memoryview]) -> memoryview:
         """Read bytes of the file; see `StoreFile`."""
         data = memory(size)
-        read_exactly(self, data, offset)
+        if self.fill([data], offset) < size:
+            read_exactly(self, data, offset)
         return data
 
     def close(self) -> None:
@@ -182,7 +183,7 @@ class _OpenFolder:
             raise
 
 
-_TRIED, _SLOW, _AT_ONCE = 4, 0.0005, 64
+_TRIED, _SLOW, _AT_ONCE = 4, 0.0008, 64
 """Files are tried one by one; where each takes so many seconds, as on a network, so many are asked for at once."""
 
 
