@@ -104,6 +104,8 @@ def open_mouse(
 
 
 def _cache(folder: str | os.PathLike[str] | None, limit: int | str) -> ShardCache | None:
+    if folder is None and limit == DEFAULT_CACHE_LIMIT:
+        return None
     nbytes = check_bytes("cache_limit", limit)
     return None if folder is None else ShardCache(read_path(folder, "cache_dir").absolute(), nbytes)
 

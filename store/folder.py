@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import layout
 from .chunks import read_exactly
@@ -21,6 +21,7 @@ from .tasks import Threads
 if TYPE_CHECKING:
     from .shards import FileRecord
 
+_T = TypeVar("_T")
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -78,8 +79,9 @@ class StoreFolder:
         """Return the size of every file, by one walk; see `StorePlace`."""
         found, prefixes, begun = dict[str, int | None](), [""], time.perf_counter()
         while prefixes:
-            threads = Threads(_at_once(time.perf_counter() - begun, len(found)))
-            scans = threads.run([partial(scan, self.root, prefix) for prefix in prefixes])
+            scans = _run(
+                [partial(scan, self.root, prefix) for prefix in prefixes], time.perf_counter() - begun, len(found)
+            )
             prefixes = [prefix for below, _ in scans for prefix in below]
             for _, files in scans:
                 found |= files
@@ -140,7 +142,8 @@ class LocalFile:
     def part(self, offset: int, size: int, memory: Callable[[int], memoryview]) -> memoryview:
         """Read bytes of the file; see `StoreFile`."""
         data = memory(size)
-        read_exactly(self, data, offset)
+        if self.fill([data], offset) < size:
+            read_exactly(self, data, offset)
         return data
 
     def close(self) -> None:
@@ -165,8 +168,8 @@ class _OpenFolder:
 
     def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
         begun, first = time.perf_counter(), {name: self.read(name) for name in names[:_TRIED]}
-        threads, rest = Threads(_at_once(time.perf_counter() - begun, len(first))), names[_TRIED:]
-        return first | dict(zip(rest, threads.run([partial(self.read, name) for name in rest]), strict=True))
+        rest = [partial(self.read, name) for name in names[_TRIED:]]
+        return first | dict(zip(names[_TRIED:], _run(rest, time.perf_counter() - begun, len(first)), strict=True))
 
     def close(self) -> None:
         descriptor, self._folder = self._folder, -1
@@ -182,13 +185,14 @@ class _OpenFolder:
             raise
 
 
-_TRIED, _SLOW, _AT_ONCE = 4, 0.0005, 64
+_TRIED, _SLOW, _AT_ONCE = 4, 0.0008, 64
 """Files are tried one by one; where each takes so many seconds, as on a network, so many are asked for at once."""
 
 
-def _at_once(seconds: float, number: int) -> int:
-    """Return how many threads to use for files, given how long some took; none where threads would take longer."""
-    return _AT_ONCE if seconds > _SLOW * max(1, number) else 0
+def _run(looks: Sequence[Callable[[], _T]], seconds: float, number: int) -> list[_T]:
+    """Look at files, given how long that took for some: at once, or one by one where threads would take longer."""
+    slow = seconds > _SLOW * max(1, number)
+    return Threads(_AT_ONCE).run(looks) if slow else [look() for look in looks]
 
 
 def scan(root: Path, prefix: str) -> tuple[list[str], dict[str, int | None]]:

@@ -217,7 +217,7 @@ def test_methods_of_a_mouse(store: Path) -> None:
 def test_other_functions(store: Path, sample_mice: dict[str, Path]) -> None:
     with pytest.raises(OptionError, match="^workers: expected a whole number of at least 1, found 0$"):
         compare_with_source(store, sample_mice["static_folder"], workers=0)
-    with pytest.raises(OptionError, match="^store: expected a path, found None$"):
+    with pytest.raises(OptionError, match="^store: expected a path, an address, or a store of obstore, found None$"):
         summarize(None)
     with pytest.raises(OptionError, match="^source: expected a path, found 5$"):
         open_source(5)
