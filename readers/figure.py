@@ -59,7 +59,7 @@ def trial_figure(mouse: Mouse, trial_id: int) -> Figure:
     Variables that do not fit into 20 inches, or whose axes no panel has a form for, are named at the foot.
     """
     check_type("mouse", mouse, Mouse, "a Mouse, as open_mouse returns it")
-    figure = _figure_class()(dpi=_DPI, layout="constrained")
+    figure = figure_class()(dpi=_DPI, layout="constrained")
     trial = mouse.trial(trial_id)
     shown = [show_variable(mouse.recording, trial, variable) for variable in mouse.recording.variables]
     rows, blocks, left_out = _chosen(shown, _padded(mouse))
@@ -84,13 +84,14 @@ def picture_formats() -> list[str]:
     OptionError
         There is no matplotlib.
     """
-    _figure_class()
+    figure_class()
     from matplotlib.backend_bases import FigureCanvasBase
 
     return sorted(set(FigureCanvasBase.get_supported_filetypes()) - set(_NOT_PICTURES))
 
 
-def _figure_class() -> type[Figure]:
+def figure_class() -> type[Figure]:
+    """Return matplotlib's figure, which belongs to no window; raises `OptionError` without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

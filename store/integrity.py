@@ -38,22 +38,38 @@ def check_quick(root: Path) -> StoreIndex:
     ResourceError
         The system does not let it be read: no permission, or too many open files.
     """
+    index, problems = inspect_quick(root)
+    _raise_if(problems)
+    assert index is not None
+    return index
+
+
+def inspect_quick(root: Path) -> tuple[StoreIndex | None, list[Problem]]:
+    """Return what is known of a store, however damaged, and every problem that `check_quick` raises.
+
+    Returns
+    -------
+    tuple
+        None where its metadata is damaged, too.
+
+    Raises
+    ------
+    StoreFormatError, CorruptStoreError, ResourceError
+        As `check_quick`, where nothing can be said of the files.
+    """
     with explaining_refusals(root):
-        return _check_quick(root)
-
-
-def _check_quick(root: Path) -> StoreIndex:
-    manifest = read_manifest(root)
-    problems = check_names_and_sizes(root, manifest)
-    absent = {problem.member for problem in problems}
-    names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
-    # Read once: what is checked is what is used, also while the store is replaced.
-    documents = {path: read_file(root, path) for path in names}
-    digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
-    problems += [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
-    software, wrong = read_software(root)
-    _raise_if(problems + wrong)
-    return read_index(root, manifest, documents, software)
+        manifest = read_manifest(root)
+        problems = check_names_and_sizes(root, manifest)
+        absent = {problem.member for problem in problems}
+        names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
+        # Read once: what is checked is what is used, also while the store is replaced.
+        documents = {path: read_file(root, path) for path in names}
+        digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
+        changed = [problem for path in names for problem in _compare_digest(root, manifest, path, digests[path])]
+        software, wrong = read_software(root)
+        problems += changed + wrong
+        metadata = [problem for problem in problems if str(problem.member).endswith(layout.METADATA)]
+        return None if metadata else read_index(root, manifest, documents, software), problems
 
 
 def check_full(root: Path, *, workers: int, memory: int | None = None, progress: Progress | None = None) -> StoreIndex:
