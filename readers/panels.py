@@ -113,9 +113,9 @@ def _shades(
     axes.locator_params(axis="y", integer=True, min_n_ticks=1)
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0, 0.012, 1)), extend=extend)
     bar.set_label(what, fontsize=TINY, color=INK)
-    bar.ax.tick_params(labelsize=TINY, width=0.6, length=2.5)
+    bar.ax.tick_params(which="both", labelsize=TINY, width=0.6, length=2.5, color=INK, labelcolor=INK)
     bar.ax.yaxis.get_offset_text().set_fontsize(TINY)
-    bar.outline.set_linewidth(0.6)
+    bar.outline.set(linewidth=0.6, edgecolor=INK)
 
 
 def _bright(values: NDArray[Any]) -> float:

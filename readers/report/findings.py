@@ -185,7 +185,7 @@ def judge_statistics(differences: Sequence[Difference]) -> Iterator[Finding]:
     for group in dict.fromkeys(one.group for one in differences):
         wrong = [one for one in differences if one.group == group and not _agrees(one)]
         if wrong:
-            texts = [f"{one.statistic} by {100 * one.relative:.3g} %" if one.reduction else one.remark for one in wrong]
+            texts = [f"{one.statistic} by {100 * one.relative:.3g}%" if one.reduction else one.remark for one in wrong]
             yield Finding("statistics", f"published {group} differs: {', '.join(texts)}", group.split("/")[0])
 
 
