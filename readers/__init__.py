@@ -33,7 +33,9 @@ __all__ = [
     "field_loaders",
     "open_mice",
     "open_mouse",
+    "repeats_figure",
     "report_stores",
+    "save_movie",
     "save_statistics",
     "summarize",
     "train_statistics",
@@ -43,8 +45,9 @@ __all__ = [
 if TYPE_CHECKING:
     from .direct import Affine
     from .field import FieldLoader, field_loaders
-    from .figure import trial_figure
+    from .figure import repeats_figure, trial_figure
     from .mouse import Mouse
+    from .movie import save_movie
     from .opening import open_mice, open_mouse, summarize
     from .recording import Trial
     from .repeats import Repeats
@@ -97,7 +100,9 @@ else:
             "field_loaders": ".field",
             "open_mice": ".opening",
             "open_mouse": ".opening",
+            "repeats_figure": ".figure",
             "report_stores": ".report",
+            "save_movie": ".movie",
             "save_statistics": ".statistics_files",
             "summarize": ".opening",
             "train_statistics": ".tier_statistics",

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ...store import CorruptStoreError, layout
 from .. import panels
-from ..figure import figure_class, trial_figure
+from ..drawn_neurons import places_of
+from ..figure import ORDER, figure_class, trial_figure
 from ..mouse import Mouse
 from ..recording import Recording
 from .reporting import StoreReport
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH = 8.0
-_MOST_VECTORS = 2000
-"""More dots than this are drawn as pixels."""
 _MOST_LENGTHS = 6
-_ORDER = "trial_idx"
-"""The column of published mice that says when trials were shown; of static ones it is a text."""
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _COLOURS = {
     panels.GREY: "grey",
@@ -166,14 +163,14 @@ def recording_in_time(store: StoreReport, mouse: Mouse) -> tuple[Figure, str, Ta
 def _order(mouse: Mouse) -> tuple[NDArray[Any], str]:
     """Return when each trial was shown, as far as that is known."""
     columns = mouse.trials
-    if _ORDER in columns and columns[_ORDER].dtype.kind in "iu" and columns[_ORDER].is_unique:
-        return columns[_ORDER].to_numpy(), f"order of the trials ({_ORDER})"
+    if ORDER in columns and columns[ORDER].dtype.kind in "iu" and columns[ORDER].is_unique:
+        return columns[ORDER].to_numpy(), f"order of the trials ({ORDER})"
     return mouse.recording.trial_ids, "trial_id"
 
 
 def _dots(axes: Axes, x: NDArray[Any], y: NDArray[Any]) -> None:
     size = 3.0 if len(x) <= 500 else 1.5
-    style: dict[str, Any] = {"rasterized": len(x) > _MOST_VECTORS, "markeredgewidth": 0}
+    style: dict[str, Any] = {"rasterized": len(x) > panels.MOST_VECTORS, "markeredgewidth": 0}
     axes.plot(x, y, linestyle="none", marker="o", markersize=size, color=panels.BLUE, **style)
 
 
@@ -196,7 +193,7 @@ _SCALES = {"mean response": "viridis", "reliability": "cividis"}
 
 def neurons_in_cortex(store: StoreReport, mouse: Mouse) -> tuple[Figure, str, Table] | None:
     """Draw neurons where they are, coloured by mean response and reliability; None where that is not known."""
-    places, values = positions_of(mouse), _by_neuron(store)
+    places, values = places_of(mouse), _by_neuron(store)
     if places is None or not values:
         return None
     views = {"y (µm)": 1, "depth (µm)": 2} if places.shape[1] > 2 else {"y (µm)": 1}
@@ -213,10 +210,8 @@ def neurons_in_cortex(store: StoreReport, mouse: Mouse) -> tuple[Figure, str, Ta
         stack = [line[place] for line in grid] if len(values) > 1 else list(grid[0])
         images = list[Any]()
         for axes, (label, axis) in zip(stack, views.items(), strict=False):
-            images.append(_scatter(axes, places[:, 0], places[:, axis], found, _SCALES[name]))
             panels.plain(axes, label, "x (µm)")
-            axes.yaxis.label.set(rotation=90, ha="center", va="bottom")
-            axes.set_aspect("equal")
+            images.append(panels.scatter(axes, places[:, 0], places[:, axis], found, _SCALES[name]))
             if axis == 2:
                 axes.invert_yaxis()
         bar = figure.colorbar(images[0], ax=stack[0], location="top", shrink=0.8, aspect=30, extend="both")
@@ -237,24 +232,6 @@ def _by_neuron(store: StoreReport) -> dict[str, tuple[str, NDArray[np.float64]]]
     if store.oracle is not None and np.isfinite(store.oracle).any():
         found["reliability"] = "oracle score", store.oracle
     return found
-
-
-def positions_of(mouse: Mouse) -> NDArray[np.float64] | None:
-    """Return (n_neurons, 2 or 3) where neurons are, in µm: to the side, to the front, and deep; None if unknown."""
-    table = mouse.neurons
-    for names in ([f"cell_motor_coordinates_{axis}" for axis in range(3)], ["x", "y", "z"], ["x", "y"]):
-        if all(name in table and table[name].dtype.kind in "iuf" for name in names):
-            return table[names].to_numpy(np.float64)
-    return None
-
-
-def _scatter(axes: Axes, x: NDArray[Any], y: NDArray[Any], values: NDArray[Any], colours: str) -> Any:
-    finite = np.isfinite(values)
-    low, high = np.percentile(values[finite], [2, 95]).tolist()
-    size = float(np.clip(4000 / len(x), 1.5, 30))
-    axes.scatter(x[~finite], y[~finite], s=size, color=panels.ORANGE, marker="x", linewidths=0.5)
-    style: dict[str, Any] = {"vmin": low, "vmax": high if high > low else low + 1, "cmap": colours}
-    return axes.scatter(x, y, s=size, c=values, linewidths=0, rasterized=len(x) > _MOST_VECTORS, **style)
 
 
 def distributions(store: StoreReport) -> tuple[Figure, str, Table] | None:
