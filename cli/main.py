@@ -27,6 +27,7 @@ COMMANDS = {
     "info": "Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.",
     "stats": "Show minimum, maximum, mean, median and standard deviation of STORE's trials.",
     "show": "Draw one trial of STORE: every variable, by what it is; those that do not fit are named.",
+    "report": "Look for what is wrong with STOREs, and write one page that shows it, with what is in them.",
     "export": "Make the published files of STORE's mouse again, or one HDF5 file.",
     "sample": "Write a made-up mouse in the published layout.",
 }

@@ -11,8 +11,10 @@ __all__ = [
     "Constants",
     "Description",
     "DivideByStd",
+    "FINDING_KINDS",
     "FieldLoader",
     "FieldNormalization",
+    "Finding",
     "FittedTransform",
     "ForkedError",
     "MinMax",
@@ -20,9 +22,11 @@ __all__ = [
     "Plan",
     "Relu",
     "Repeats",
+    "Report",
     "ScaleByStd",
     "Standardize",
     "Statistics",
+    "StoreReport",
     "StreamStats",
     "Transform",
     "Trial",
@@ -31,6 +35,9 @@ __all__ = [
     "field_loaders",
     "open_mice",
     "open_mouse",
+    "repeats_figure",
+    "report_stores",
+    "save_movie",
     "save_statistics",
     "stitch",
     "summarize",
@@ -41,11 +48,13 @@ __all__ = [
 if TYPE_CHECKING:
     from .direct import Affine
     from .field import FieldLoader, field_loaders
-    from .figure import trial_figure
+    from .figure import repeats_figure, trial_figure
     from .mouse import Mouse
+    from .movie import save_movie
     from .opening import open_mice, open_mouse, summarize
     from .recording import Trial
     from .repeats import Repeats
+    from .report import FINDING_KINDS, Finding, Report, StoreReport, report_stores
     from .sampling import Plan
     from .statistics_files import save_statistics
     from .streaming import Batch, Description, FittedTransform, ForkedError, StreamStats, TrialLoader, stitch
@@ -73,8 +82,10 @@ else:
             "Constants": ".transforms",
             "Description": ".streaming",
             "DivideByStd": ".transforms",
+            "FINDING_KINDS": ".report",
             "FieldLoader": ".field",
             "FieldNormalization": ".transforms",
+            "Finding": ".report",
             "FittedTransform": ".streaming",
             "ForkedError": ".streaming",
             "MinMax": ".transforms",
@@ -82,9 +93,11 @@ else:
             "Plan": ".sampling",
             "Relu": ".transforms",
             "Repeats": ".repeats",
+            "Report": ".report",
             "ScaleByStd": ".transforms",
             "Standardize": ".transforms",
             "Statistics": ".trial_statistics",
+            "StoreReport": ".report",
             "StreamStats": ".streaming",
             "Transform": ".transforms",
             "Trial": ".recording",
@@ -93,6 +106,9 @@ else:
             "field_loaders": ".field",
             "open_mice": ".opening",
             "open_mouse": ".opening",
+            "repeats_figure": ".figure",
+            "report_stores": ".report",
+            "save_movie": ".movie",
             "save_statistics": ".statistics_files",
             "stitch": ".streaming",
             "summarize": ".opening",

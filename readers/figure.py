@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..store import OptionError, Problem, layout
 from ..store.arguments import check_type
 from . import panels
+from .drawn_neurons import DrawnNeurons, NeuronOrder, draw_neurons
 from .figure_blocks import Block, Row, blocks_of, rows_of
 from .mouse import Mouse
 from .recording import Trial
-from .shown import Shown, readable, show_variable
+from .selection import Choice, Tier
+from .shown import Shown, readable, show_repeats, show_variable, usual_ranges
+from .tables import STIMULUS_ID
+from .trial_statistics import has_statistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,11 +31,15 @@ _WIDTH, _DPI = 9.0, 150
 _MOST_INCHES = 20.0
 """Height of the rows of a figure, at most: what does not fit is named."""
 _CHARACTERS, _LINE = 120, 0.16
-_NAMES = 40
+_NAMES, _LISTED = 40, 8
+ORDER = "trial_idx"
+"""The column of published mice that says when trials were shown; of static ones it is a text."""
 _NOT_PICTURES = ("pgf", "raw", "rgba")  # pgf needs LaTeX; the others are bare bytes
 
 
-def trial_figure(mouse: Mouse, trial_id: int) -> Figure:
+def trial_figure(
+    mouse: Mouse, trial_id: int, *, neurons: Choice | None = None, sort: NeuronOrder = "activity"
+) -> Figure:
     """Draw one trial at a glance.
 
     Parameters
@@ -36,43 +48,137 @@ def trial_figure(mouse: Mouse, trial_id: int) -> Figure:
         Opened by `open_mouse`; only this trial is read.
     trial_id
         Number of its files in the source.
+    neurons
+        Which neurons are drawn, as in `Mouse.positions`; all by default.
+    sort
+        What orders the rows of rasters: ``activity`` in the trial, ``position`` (or the order in which neurons were
+        given), ``area``, ``depth``, or ``reliability`` of the responses to repeated stimuli, which reads them.
 
     Returns
     -------
     matplotlib.figure.Figure
-        It belongs to no window: save it with ``figure.savefig("trial.png")``. Variables with frames share one time
-        axis in frames, which covers the longest trial of the store, with padding shaded: of videos some frames, of
-        neurons a raster, of the responses single neurons, too, and channels as lines (of more than six, shades). Below
-        them, or alone in a static mouse, what has one value a trial: pictures, numbers, and neurons one by one.
+        It belongs to no window: a notebook shows it, and ``figure.savefig("trial.png")`` saves it. Variables with
+        frames share one time axis in frames and seconds, which covers the longest trial of the store, with padding
+        shaded: of videos some frames, of neurons a raster, of the responses single neurons, too, and channels as lines
+        (of more than six, shades), with a bar on the right where they are in most train trials (mean ± standard
+        deviation). Below them, or alone in a static mouse, what has one value a trial: pictures, numbers, and neurons
+        one by one and where they lie.
 
     Raises
     ------
     OptionError
-        There is no such trial, or no matplotlib.
+        There is no such trial or neuron, neurons cannot be sorted so, or there is no matplotlib.
     CorruptStoreError
         The trial is damaged.
 
     Notes
     -----
-    Rows of a raster are neurons in the order of their mean activity; where there are more than 400 neurons, means of
-    groups of equal size in that order (the last may be smaller). The largest 0.5 % of what is drawn share one shade.
-    Variables that do not fit into 20 inches, or whose axes no panel has a form for, are named at the foot.
+    Where there are more than 400 neurons, rows of a raster are means of groups of equal size in their order (the last
+    may be smaller). The largest 0.5 % of what is drawn share one shade. Variables that do not fit into 20 inches, or
+    whose axes no panel has a form for, are named at the foot.
     """
     check_type("mouse", mouse, Mouse, "a Mouse, as open_mouse returns it")
-    figure = _figure_class()(dpi=_DPI, layout="constrained")
+    figure_class()
     trial = mouse.trial(trial_id)
-    shown = [show_variable(mouse.recording, trial, variable) for variable in mouse.recording.variables]
-    rows, blocks, left_out = _chosen(shown, _padded(mouse))
+    chosen = draw_neurons(mouse, neurons, sort)
+    shown = _of_neurons([show_variable(mouse.recording, trial, one) for one in mouse.recording.variables], chosen)
+    span = _span(mouse, trial.n_frames or 0, int(np.searchsorted(mouse.recording.trial_ids, trial.trial_id)))
+    return _drawn(mouse, shown, span, chosen, _title(mouse, trial, shown, span, chosen))
+
+
+def repeats_figure(
+    mouse: Mouse, stimulus_id: int, *, tier: Tier = None, neurons: Choice | None = None, sort: NeuronOrder = "activity"
+) -> Figure:
+    """Draw what several trials that show the same stimulus have in common: means, and standard deviations around them.
+
+    Parameters
+    ----------
+    mouse
+        Opened by `open_mouse`; only these trials are read.
+    stimulus_id
+        The number of the first trial that shows it, as in ``mouse.trials.stimulus_id``.
+    tier
+        Tier, or tiers, of the trials; all by default.
+    neurons, sort
+        As in `trial_figure`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As of `trial_figure`, up to the length of the shortest of the trials.
+
+    Raises
+    ------
+    OptionError
+        No two trials show it; or as `trial_figure`.
+    CorruptStoreError
+        One of the trials is damaged.
+    """
+    check_type("mouse", mouse, Mouse, "a Mouse, as open_mouse returns it")
+    figure_class()
+    recording, repeats = mouse.recording, mouse.repeats(tier)
+    rows = np.searchsorted(recording.trial_ids, repeats[stimulus_id])
+    n_frames = None if recording.n_frames is None else int(recording.n_frames[rows].min())
+    chosen = draw_neurons(mouse, neurons, sort)
+    shown = _of_neurons([show_repeats(recording, rows, one, n_frames) for one in recording.variables], chosen)
+    trials = [str(trial_id) for trial_id in repeats[stimulus_id].tolist()]
+    listed = ", ".join(trials[:_LISTED]) + ", …" * (len(trials) > _LISTED)
+    tiers = ", ".join(sorted(set(recording.tiers[rows].tolist())))
+    withheld = int(recording.withheld[rows].sum())
+    parts = [
+        f"tier {tiers}",
+        _neurons_text(mouse, chosen),
+        *([f"responses of {withheld} withheld"] if withheld else []),
+    ]
+    title = f"{_name(mouse)}, stimulus {stimulus_id}\nmean of {len(rows)} repeats (trials {listed}), {', '.join(parts)}"
+    return _drawn(mouse, shown, _span(mouse, n_frames or 0, int(rows[0])), chosen, title)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Frames that are drawn, that the files of the trial have, and that the store has."""
+
+    drawn: int
+    in_file: int
+    padded: int
+
+
+def _span(mouse: Mouse, n_frames: int, row: int) -> _Span:
+    padded, lengths = _padded(mouse), mouse.recording.n_file_frames
+    return _Span(n_frames, padded if lengths is None else int(lengths[row]), padded)
+
+
+def _of_neurons(shown: Sequence[Shown], neurons: DrawnNeurons) -> list[Shown]:
+    """Return what is shown of variables with neurons of those that are drawn, in their order."""
+    at = neurons.positions
+    return [
+        replace(one, values=one.values[at], spread=None if one.spread is None else one.spread[at])
+        if one.form in ("raster", "bars")
+        else one
+        for one in shown
+    ]
+
+
+def _drawn(mouse: Mouse, shown: Sequence[Shown], span: _Span, neurons: DrawnNeurons, title: str) -> Figure:
+    from matplotlib import rc_context
+
+    statistics = mouse.statistics if has_statistics(mouse.index) else None
+    shown = [replace(one, usual=usual_ranges(one.variable, statistics)) for one in shown]
+    rows, blocks, left_out = _chosen(shown, span.padded, neurons)
     heights = [one.inches for one in (*rows, *blocks)]
     foot = _foot(left_out)
-    figure.set_size_inches(_WIDTH, sum(heights) + (0.9 if rows else 0.8) + _LINE * foot.count("\n"))
-    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    _draw_rows(figure, grid, rows, mouse, trial)
-    for place, block in enumerate(blocks, len(rows)):
-        block.draw(figure, grid[place])
-    figure.suptitle(_title(mouse, trial, shown), x=0.01, ha="left", fontsize=10, color=panels.INK)
-    if foot:
-        figure.supxlabel(foot, x=0.01, ha="left", fontsize=panels.SMALL, color=panels.ORANGE)
+    # Names are texts, whatever is in them.
+    with rc_context({"text.parse_math": False}):
+        figure = figure_class()(dpi=_DPI, layout="constrained")
+        seconds = 0.25 if rows and mouse.frame_rate else 0.0
+        figure.set_size_inches(_WIDTH, sum(heights) + (0.9 if rows else 0.8) + seconds + _LINE * foot.count("\n"))
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        _draw_rows(figure, grid, rows, mouse, span)
+        for place, block in enumerate(blocks, len(rows)):
+            block.draw(figure, grid[place])
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=panels.INK)
+        if foot:
+            figure.supxlabel(foot, x=0.01, ha="left", fontsize=panels.SMALL, color=panels.ORANGE)
     return figure
 
 
@@ -84,29 +190,32 @@ def picture_formats() -> list[str]:
     OptionError
         There is no matplotlib.
     """
-    _figure_class()
+    figure_class()
     from matplotlib.backend_bases import FigureCanvasBase
 
     return sorted(set(FigureCanvasBase.get_supported_filetypes()) - set(_NOT_PICTURES))
 
 
-def _figure_class() -> type[Figure]:
+def figure_class() -> type[Figure]:
+    """Return matplotlib's figure, which belongs to no window; raises `OptionError` without matplotlib."""
     try:
-        from matplotlib.figure import Figure
+        import_module("matplotlib.figure")
     except ModuleNotFoundError:
         raise OptionError(Problem("figure", "needs the package matplotlib", "pip install matplotlib")) from None
-    return Figure
+    from .notebook_figure import NotebookFigure
+
+    return NotebookFigure
 
 
-def _chosen(shown: Sequence[Shown], padded: int) -> tuple[list[Row], list[Block], list[str]]:
+def _chosen(shown: Sequence[Shown], padded: int, neurons: DrawnNeurons) -> tuple[list[Row], list[Block], list[str]]:
     """Return the rows and blocks that fit into the figure, and the names of the variables that are left out."""
     rows, blocks, left_out = list[Row](), list[Block](), [one.variable.name for one in shown if one.form is None]
     # What has one number a trial takes little room, and is drawn in any case.
     listed = {one.variable.name for one in shown if one.form == "values"}
-    found_blocks = list(blocks_of(shown))
+    found_blocks = list(blocks_of(shown, neurons))
     height = sum(block.inches for block in found_blocks if listed.issuperset(block.names))
     for one in shown:
-        found = rows_of(one, padded)
+        found = rows_of(one, padded, neurons)
         if height + (more := sum(row.inches for row in found)) > _MOST_INCHES:
             left_out.append(one.variable.name)
         else:
@@ -127,15 +236,26 @@ def _foot(left_out: Sequence[str]) -> str:
     return fill(f"not drawn: {', '.join(left_out[:_NAMES])}{more}", _CHARACTERS)
 
 
-def _title(mouse: Mouse, trial: Trial, shown: Sequence[Shown]) -> str:
-    first = [
-        *([f"mouse {mouse.letter}"] if mouse.letter else []),
-        readable(layout.short_name(mouse.name)) if not mouse.letter else layout.short_name(mouse.name),
-        f"trial {trial.trial_id}",
-    ]
-    second = [f"tier {trial.tier}", f"{mouse.n_neurons} neuron{'s' if mouse.n_neurons > 1 else ''}"]
+def _name(mouse: Mouse) -> str:
+    name = layout.short_name(mouse.name)
+    return f"mouse {mouse.letter}, {name}" if mouse.letter else readable(name)
+
+
+def _neurons_text(mouse: Mouse, neurons: DrawnNeurons) -> str:
+    drawn, n = len(neurons.positions), mouse.n_neurons
+    return f"{f'{drawn} of ' if drawn != n else ''}{n} neuron{'s' if n > 1 else ''}"
+
+
+def _title(mouse: Mouse, trial: Trial, shown: Sequence[Shown], span: _Span, neurons: DrawnNeurons) -> str:
+    first, columns = [_name(mouse), f"trial {trial.trial_id}"], mouse.trials.loc[trial.trial_id]
+    if STIMULUS_ID in columns:
+        first.append(f"stimulus {columns[STIMULUS_ID]}")
+    if isinstance(columns.get(ORDER), (int, np.integer)):
+        first.append(f"shown as number {columns[ORDER]}")
+    second = [f"tier {trial.tier}", _neurons_text(mouse, neurons)]
     if trial.n_frames is not None:
-        second.append(f"valid length {trial.n_frames} of {_file_frames(mouse, trial)} frames")
+        seconds = f" ({trial.n_frames / mouse.frame_rate:.3g} s)" if mouse.frame_rate else ""
+        second.append(f"valid length {trial.n_frames} of {span.in_file} frames{seconds}")
     if trial.withheld:
         second.append("responses withheld")
     return f"{', '.join(first)}\n{', '.join([*second, *_zero(shown)])}"
@@ -157,36 +277,37 @@ def _padded(mouse: Mouse) -> int:
     return 0
 
 
-def _file_frames(mouse: Mouse, trial: Trial) -> int:
-    """Return the number of frames in the files of a trial."""
-    lengths = mouse.recording.n_file_frames
-    return _padded(mouse) if lengths is None else int(lengths[mouse.recording.trial_ids == trial.trial_id][0])
-
-
-def _draw_rows(figure: Figure, grid: GridSpec, rows: Sequence[Row], mouse: Mouse, trial: Trial) -> None:
+def _draw_rows(figure: Figure, grid: GridSpec, rows: Sequence[Row], mouse: Mouse, span: _Span) -> None:
     if not rows:
         return
-    n_frames, padded = trial.n_frames or 0, _padded(mouse)
     stack: list[Axes] = []
     for place, row in enumerate(rows):
         axes = figure.add_subplot(grid[place], sharex=stack[0] if stack else None)
         axes.tick_params(labelbottom=False)
         panels.plain(axes, row.label)
         row.draw(axes)
-        panels.pad(axes, n_frames, padded)
+        panels.pad(axes, span.drawn, span.padded)
         panels.remark(axes, row.values)
         stack.append(axes)
-    if n_frames < padded:
-        panels.beside(stack[0], _beyond(_file_frames(mouse, trial), n_frames, padded), 0.5, of="axes fraction")
+    if span.drawn < span.padded:
+        panels.beside(stack[0], _beyond(span), 0.5, of="axes fraction")
     stack[-1].tick_params(labelbottom=True)
-    panels.plain(stack[-1], rows[-1].label, f"frame{_rate(mouse)}")
+    panels.plain(stack[-1], rows[-1].label, "frame")
+    if mouse.frame_rate:
+        _add_seconds(stack[-1], mouse.frame_rate)
     figure.align_ylabels(stack)
 
 
-def _beyond(in_file: int, n_frames: int, padded: int) -> str:
+def _beyond(span: _Span) -> str:
     """Describe what is shaded: padding of the file, or frames that only longer trials have."""
-    return f"padding,\n{in_file - n_frames} frames" if n_frames < in_file else f"longest trial:\n{padded} frames"
+    if span.drawn < span.in_file:
+        return f"padding,\n{span.in_file - span.drawn} frames"
+    return f"longest trial:\n{span.padded} frames"
 
 
-def _rate(mouse: Mouse) -> str:
-    return f" ({mouse.frame_rate:g} Hz)" if mouse.frame_rate else ""
+def _add_seconds(axes: Axes, rate: float) -> None:
+    """Draw a second time axis below the one in frames."""
+    axes.xaxis.labelpad = 1
+    scale: Any = (lambda x: x / rate, lambda x: x * rate)  # pyright: ignore[reportUnknownLambdaType]
+    below: Any = axes.secondary_xaxis(-30 / (72 * 0.75), functions=scale)
+    panels.plain(below, "", f"seconds ({rate:g} Hz)")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..store.variables import RESPONSES
 from . import panels
+from .drawn_neurons import DrawnNeurons
 from .shown import Shown, grey_limits, readable, value_text
 
 if TYPE_CHECKING:
@@ -43,14 +44,17 @@ class Block:
     draw: Callable[[Figure, SubplotSpec], None]
 
 
-def blocks_of(shown: Sequence[Shown]) -> Iterator[Block]:
-    """Yield the blocks of the variables without frames: pictures and values, then neurons."""
+def blocks_of(shown: Sequence[Shown], neurons: DrawnNeurons) -> Iterator[Block]:
+    """Yield the blocks of the variables without frames: pictures and values, then neurons, and where they lie."""
     yield from _still_blocks(
         [one for one in shown if one.form == "still"], [one for one in shown if one.form == "values"]
     )
     for one in shown:
         if one.form == "bars":
-            yield Block(0.7 if one.absent else 2.0, [one.variable.name], partial(_bars, shown=one))
+            order = f"neuron, {'by position' if neurons.by_activity else neurons.text}".replace("\n", " ")
+            yield Block(0.7 if one.absent else 2.0, [one.variable.name], partial(_bars, shown=one, order=order))
+            if not one.absent and (neurons.places is not None or neurons.parts):
+                yield Block(3.0, [one.variable.name], partial(_cortex, shown=one, neurons=neurons))
 
 
 def _still_blocks(pictures: Sequence[Shown], values: Sequence[Shown]) -> Iterator[Block]:
@@ -95,9 +99,13 @@ def _stills(figure: Figure, place: SubplotSpec, row: Sequence[tuple[Shown, str, 
             axes.set_axis_off()
             panels.notice(axes, f"{name}: {shown.absent}")
         else:
-            panels.still(axes, pixels[0], grey_limits(shown), f"{name}, {panels.scale_text(shown)}")
+            panels.still(axes, pixels[0], grey_limits(shown), f"{name}, {_size(pixels)}, {panels.scale_text(shown)}")
     if lines:
         panels.listing(figure.add_subplot(places[len(row)]), lines)
+
+
+def _size(pictures: NDArray[Any]) -> str:
+    return f"{pictures.shape[1]} × {pictures.shape[2]} px"
 
 
 def _columns(figure: Figure, place: SubplotSpec, lines: Lines, height: int) -> None:
@@ -108,7 +116,22 @@ def _columns(figure: Figure, place: SubplotSpec, lines: Lines, height: int) -> N
         panels.listing(figure.add_subplot(places[number]), chosen, height)
 
 
-def _bars(figure: Figure, place: SubplotSpec, shown: Shown) -> None:
+def _cortex(figure: Figure, place: SubplotSpec, shown: Shown, neurons: DrawnNeurons) -> None:
+    """Draw neurons where they lie, and the mean of each area and layer."""
+    left, right = place.subgridspec(1, 2, width_ratios=[1, 1])
+    if neurons.places is not None:
+        axes = figure.add_subplot(left)
+        panels.plain(axes, "y (µm)", "x (µm)")
+        drawn = panels.scatter(axes, neurons.places[:, 0], neurons.places[:, 1], shown.values)
+        bar = figure.colorbar(drawn, ax=axes, extend="both", shrink=0.8)
+        panels.describe_bar(bar, _what(shown))
+    if neurons.parts:
+        axes = figure.add_subplot(right)
+        panels.plain(axes, "", f"mean of {_what(shown)}, ± standard error")
+        panels.means_of_parts(axes, neurons.parts, shown.values)
+
+
+def _bars(figure: Figure, place: SubplotSpec, shown: Shown, order: str) -> None:
     if shown.absent:
         axes = figure.add_subplot(place, xticks=[])
         panels.plain(axes, shown.name)
@@ -116,8 +139,8 @@ def _bars(figure: Figure, place: SubplotSpec, shown: Shown) -> None:
         return
     left, right = place.subgridspec(1, 2, width_ratios=[3, 1])
     each = figure.add_subplot(left)
-    label = f"{shown.name}\n({shown.unit})" if shown.unit else shown.name
-    panels.plain(each, label, "neuron, by position")
+    name = f"{shown.name}\n({shown.unit})" if shown.unit else shown.name
+    panels.plain(each, name, order)
     panels.each_neuron(each, shown.values)
     panels.remark(each, shown.values)
     ranked = figure.add_subplot(right, sharey=each)
@@ -125,6 +148,8 @@ def _bars(figure: Figure, place: SubplotSpec, shown: Shown) -> None:
     panels.ranked_neurons(ranked, shown.values)
 
 
+DECONVOLVED = "deconvolved"
+"""What the values of responses are, where their description says so."""
 _FEW_CHARACTERS = 12
 _LINES_OF_CHANNELS = 6
 """More channels than this are shades, not lines."""
@@ -140,11 +165,13 @@ class Row:
     values: NDArray[Any] | None = None
 
 
-def rows_of(shown: Shown, padded: int) -> list[Row]:
+def rows_of(shown: Shown, padded: int, neurons: DrawnNeurons) -> list[Row]:
     """Return the rows of a variable; none without frames.
 
     Parameters
     ----------
+    neurons
+        Which neurons the values are of.
     padded
         Number of frames of the time axis.
     """
@@ -154,7 +181,7 @@ def rows_of(shown: Shown, padded: int) -> list[Row]:
         return [Row(0.75 if shown.form == "channels" else 1.0, _label(shown.name), _notice(shown.absent))]
     if shown.form == "strip":
         return list(_strips(shown, padded))
-    return _rasters(shown) if shown.form == "raster" else list(_channels(shown))
+    return _rasters(shown, neurons) if shown.form == "raster" else list(_channels(shown))
 
 
 def _notice(text: str) -> Callable[[Axes], None]:
@@ -166,7 +193,10 @@ def _label(name: str, unit: str = "") -> str:
 
 
 def _what(shown: Shown) -> str:
-    return f"{shown.name} ({shown.unit})" if shown.unit else shown.name
+    name = shown.name
+    if DECONVOLVED in shown.variable.long_name and DECONVOLVED not in name:
+        name = f"{DECONVOLVED} {name}"
+    return f"{name} ({shown.unit})" if shown.unit else name
 
 
 def _strips(shown: Shown, padded: int) -> Iterator[Row]:
@@ -174,21 +204,25 @@ def _strips(shown: Shown, padded: int) -> Iterator[Row]:
     for name, pictures in panels.pictures_of(shown):
         height, _ = panels.strip_inches(pictures)
         draw = partial(panels.strip, pictures=pictures, limits=limits, padded=padded)
-        label = ",\n".join([_label(name), scale])
+        label = ",\n".join([_label(name), _size(pictures), scale])
         yield Row(max(height, 0.15 * (label.count("\n") + 1)), label, draw, pictures)
 
 
-def _rasters(shown: Shown) -> list[Row]:
+def _rasters(shown: Shown, neurons: DrawnNeurons) -> list[Row]:
     values = shown.values
+    ordered = values[panels.by_activity(values)] if neurons.by_activity else values
     group = panels.neurons_in_a_row(len(values))
     averaged = f"\n\na row is the\nmean of {group}" if group > 1 else ""
-    draw = partial(panels.raster, responses=values, what=_what(shown))
+    draw = partial(panels.raster, responses=ordered, what=_what(shown), groups=neurons.groups)
     if shown.variable.name != RESPONSES:
-        return [Row(1.6, f"{_label(shown.name)},\nmost active\nneurons\non top{averaged}", draw, values)]
-    traces = partial(panels.traces, responses=values, unit=shown.unit)
+        return [Row(1.6, f"{_label(shown.name)},\nneurons\n{neurons.text}{averaged}", draw, values)]
+    spread, names = shown.spread, neurons.names
+    traces = partial(panels.traces, responses=values, spread=spread, unit=shown.unit, names=names)
+    labels = "\n".join(wrap(f"neurons of largest variance, {neurons.labelled}", _FEW_CHARACTERS))
+    around = "\n\nshaded:\n± std over\nrepeats" if spread is not None else ""
     return [
-        Row(2.6, f"neurons,\nmost active\non top{averaged}", draw, values),
-        Row(1.6, "neurons of\nlargest\nvariance,\nby position", traces),
+        Row(2.6, f"neurons,\n{neurons.text}{averaged}", draw, values),
+        Row(1.6, f"{labels}{around}", traces),
     ]
 
 
@@ -202,10 +236,12 @@ def _channels(shown: Shown) -> Iterator[Row]:
     units = {unit for _, unit in channels}
     if len(values) == 2 and len(units) == 1:
         declared = [readable(one.name) for one in shown.variable.channels] or ["0", "1"]
-        draw = partial(panels.channels, values=values, names=declared)
+        draw = partial(panels.channels, values=values, spread=shown.spread, names=declared, usual=shown.usual)
         yield Row(0.75, _label(shown.name, *units), draw, values)
         return
-    for channel, (name, unit) in zip(values, channels, strict=True):
-        draw = partial(panels.channels, values=channel[None], names=[""])
+    for place, (name, unit) in enumerate(channels):
+        channel, one = values[place], slice(place, place + 1)
+        spread = None if shown.spread is None else shown.spread[one]
+        draw = partial(panels.channels, values=values[one], spread=spread, names=[""], usual=shown.usual[one])
         label = _label(name, unit)
         yield Row(max(0.75, 0.15 * (label.count("\n") + 1)), label, draw, channel[None])

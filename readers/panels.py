@@ -5,7 +5,7 @@ Frame i of a trial spans i to i + 1 on the time axis of every panel. Importing t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -57,17 +57,19 @@ def pad(axes: Axes, n_frames: int, padded: int) -> None:
     axes.set_xlim(0, padded)
 
 
-def raster(axes: Axes, responses: NDArray[Any], what: str) -> None:
-    """Draw (n_neurons, n_frames) in shades of grey, the most active neuron on top.
+def raster(axes: Axes, responses: NDArray[Any], what: str, groups: Mapping[str, int]) -> None:
+    """Draw (n_neurons, n_frames) in shades of grey, the first neuron on top.
 
     Parameters
     ----------
     what
         Name and unit of the values.
+    groups
+        Name of a group -> how many neurons are of it, one below the other; empty without groups.
     """
     from matplotlib.colors import PowerNorm
 
-    shown, group = binned_by_activity(responses)
+    shown, group = binned(responses)
     known = shown.compressed()
     if _is_signed(known):
         _shades(axes, shown, len(responses), group, what, _linear(known))
@@ -75,6 +77,11 @@ def raster(axes: Axes, responses: NDArray[Any], what: str) -> None:
         # Activity is many small values and few large ones: a square root shows both.
         norm = PowerNorm(0.5, 0, _bright(known))
         _shades(axes, shown, len(responses), group, f"{what}, square-root scale", {"norm": norm}, "max")
+    if groups:
+        ends = np.cumsum([0, *groups.values()])
+        axes.set_yticks((ends[1:] + ends[:-1]) / 2, list(groups))
+        for end in ends[1:-1]:
+            axes.axhline(end, color=ORANGE, linewidth=0.8)
 
 
 def many_channels(axes: Axes, values: NDArray[Any], what: str) -> None:
@@ -111,11 +118,15 @@ def _shades(
     image = axes.imshow(shown, aspect="auto", interpolation="nearest", extent=extent, cmap="gray_r", **style)
     axes.set(ylim=(count, 0), facecolor=MISSING)
     axes.locator_params(axis="y", integer=True, min_n_ticks=1)
-    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0, 0.012, 1)), extend=extend)
+    describe_bar(axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0, 0.012, 1)), extend=extend), what)
+
+
+def describe_bar(bar: Any, what: str) -> None:
+    """Give a bar of colours the common look, and say what they stand for."""
     bar.set_label(what, fontsize=TINY, color=INK)
-    bar.ax.tick_params(labelsize=TINY, width=0.6, length=2.5)
+    bar.ax.tick_params(which="both", labelsize=TINY, width=0.6, length=2.5, color=INK, labelcolor=INK)
     bar.ax.yaxis.get_offset_text().set_fontsize(TINY)
-    bar.outline.set_linewidth(0.6)
+    bar.outline.set(linewidth=0.6, edgecolor=INK)
 
 
 def _bright(values: NDArray[Any]) -> float:
@@ -126,7 +137,7 @@ def _bright(values: NDArray[Any]) -> float:
     return robust if robust > 0 else largest if largest > 0 else 1.0
 
 
-def traces(axes: Axes, responses: NDArray[Any], unit: str) -> None:
+def traces(axes: Axes, responses: NDArray[Any], spread: NDArray[Any] | None, unit: str, names: Sequence[str]) -> None:
     """Draw the neurons of (n_neurons, n_frames) that vary most, one above the other, each on a scale of its own."""
     chosen = most_variable(responses)
     offsets = 1.25 * np.arange(len(chosen))[::-1]
@@ -134,17 +145,39 @@ def traces(axes: Axes, responses: NDArray[Any], unit: str) -> None:
         peak = np.ma.masked_invalid(np.abs(responses[neuron])).max()
         scale = float(peak) if peak is not np.ma.masked and peak > 0 else 1.0
         line(axes, responses[neuron] / scale + offset, BLUE)
+        if spread is not None:
+            around(axes, responses[neuron] / scale + offset, spread[neuron] / scale, BLUE)
         beside(axes, f"peak {scale:.3g} {unit}".rstrip(), offset + 0.4)
-    axes.set_yticks(offsets, [str(neuron) for neuron in chosen])
+    axes.set_yticks(offsets, [names[neuron] for neuron in chosen])
 
 
-def channels(axes: Axes, values: NDArray[Any], names: Sequence[str]) -> None:
-    """Draw one or two channels (n_channels, n_frames) that share a unit, and beside them their names."""
+def channels(
+    axes: Axes,
+    values: NDArray[Any],
+    spread: NDArray[Any] | None,
+    names: Sequence[str],
+    usual: Sequence[tuple[float, float]],
+) -> None:
+    """Draw one or two channels (n_channels, n_frames) that share a unit, their names, and where they usually are."""
     styles = ((BLUE, 0.7), (ORANGE, 0.3))[: len(values)]
-    for channel, name, (colour, height) in zip(values, names, styles, strict=True):
+    for place, (channel, name, (colour, height)) in enumerate(zip(values, names, styles, strict=True)):
         line(axes, channel, colour)
-        beside(axes, name, height, of="axes fraction", colour=colour)
+        if spread is not None:
+            around(axes, channel, spread[place], colour)
+        text = name or ("usual\n(mean ± std)" if usual else "")
+        beside(axes, text, height if name else 0.5, of="axes fraction", colour=colour if name else GREY, points=12)
     axes.margins(y=0.12)
+    for place, (low, high) in enumerate(usual[: len(styles)]):
+        # Bars behind the end of the time axis: a band across it would look like padding.
+        style: dict[str, Any] = {"linewidth": 2.5, "solid_capstyle": "butt", "clip_on": False}
+        x = [1.006 + 0.007 * place] * 2
+        axes.plot(x, [low, high], transform=axes.get_yaxis_transform(), color=styles[place][0], **style)
+
+
+def around(axes: Axes, middle: NDArray[Any], spread: NDArray[Any], colour: str) -> None:
+    """Shade what lies within a spread of (n_frames,) values."""
+    x = np.arange(len(middle)) + 0.5
+    axes.fill_between(x, middle - spread, middle + spread, color=colour, alpha=0.25, linewidth=0)
 
 
 def line(axes: Axes, values: NDArray[Any], colour: str) -> None:
@@ -156,10 +189,16 @@ def line(axes: Axes, values: NDArray[Any], colour: str) -> None:
 
 
 def beside(
-    axes: Axes, text: str, y: float, *, of: Literal["data", "axes fraction"] = "data", colour: str = GREY
+    axes: Axes,
+    text: str,
+    y: float,
+    *,
+    of: Literal["data", "axes fraction"] = "data",
+    colour: str = GREY,
+    points: int = 5,
 ) -> None:
     """Write on the right of axes."""
-    place: dict[str, Any] = {"xycoords": ("axes fraction", of), "xytext": (5, 0), "textcoords": "offset points"}
+    place: dict[str, Any] = {"xycoords": ("axes fraction", of), "xytext": (points, 0), "textcoords": "offset points"}
     axes.annotate(text, (1, y), va="center", fontsize=TINY, color=colour, **place)
 
 
@@ -197,6 +236,36 @@ def ranked_neurons(axes: Axes, responses: NDArray[Any]) -> None:
     axes.tick_params(labelleft=False)
 
 
+MOST_VECTORS = 2000
+"""More dots than this are drawn as pixels, whatever the format."""
+
+
+def scatter(axes: Axes, x: NDArray[Any], y: NDArray[Any], values: NDArray[Any], colours: str = "viridis") -> Any:
+    """Draw neurons where they lie, coloured by (n_neurons,) values, of which the middle 93 % are told apart."""
+    finite = np.isfinite(values)
+    low, high = np.percentile(values[finite], [2, 95]).tolist() if finite.any() else (0.0, 1.0)
+    size = float(np.clip(4000 / len(x), 1.5, 30))
+    axes.scatter(x[~finite], y[~finite], s=size, color=ORANGE, marker="x", linewidths=0.5)
+    style: dict[str, Any] = {"vmin": low, "vmax": high if high > low else low + 1, "cmap": colours}
+    drawn = axes.scatter(x, y, s=size, c=values, linewidths=0, rasterized=len(x) > MOST_VECTORS, **style)
+    axes.set_aspect("equal")
+    axes.yaxis.label.set(rotation=90, ha="center", va="bottom")
+    return drawn
+
+
+def means_of_parts(axes: Axes, parts: Sequence[str], values: NDArray[Any]) -> None:
+    """Draw the mean of the neurons of each part of the cortex, and the standard error of it."""
+    names = np.asarray(parts)
+    known = list(dict.fromkeys(sorted(parts)))[:LISTED]
+    for place, name in enumerate(known):
+        own = values[(names == name) & np.isfinite(values)]
+        error = own.std(ddof=1) / np.sqrt(len(own)) if len(own) > 1 else 0.0
+        axes.barh(place, own.mean() if len(own) else 0.0, xerr=error, color=BLUE, ecolor=INK, error_kw={"linewidth": 1})
+    counts = [int((names == name).sum()) for name in known]
+    axes.set_yticks(range(len(known)), [f"{name} ({n})" for name, n in zip(known, counts, strict=True)])
+    axes.set_ylim(max(len(known), 3) - 0.5, -0.5)
+
+
 def listing(axes: Axes, lines: Sequence[tuple[str, str]], height: int = LISTED) -> None:
     """Write names and values, one pair a line, at a height of so many lines; a line without value is a remark."""
     axes.set_axis_off()
@@ -217,8 +286,20 @@ def neurons_in_a_row(count: int) -> int:
     return -(-count // RASTER_ROWS)
 
 
-def binned_by_activity(responses: NDArray[Any]) -> tuple[np.ma.MaskedArray[Any, Any], int]:
-    """Sort neurons by mean activity, and average groups of them until a picture can show all groups.
+def by_activity(responses: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the places of the neurons of (n_neurons, n_frames), the most active first.
+
+    Examples
+    --------
+    >>> by_activity(np.array([[1.0, 2.0], [5.0, np.nan]])).tolist()
+    [1, 0]
+    """
+    known = np.ma.masked_invalid(responses)
+    return np.argsort(-known.mean(axis=1, dtype=np.float64).filled(-np.inf), kind="stable")
+
+
+def binned(responses: NDArray[Any]) -> tuple[np.ma.MaskedArray[Any, Any], int]:
+    """Average groups of neurons until a picture can show all groups.
 
     Parameters
     ----------
@@ -228,20 +309,17 @@ def binned_by_activity(responses: NDArray[Any]) -> tuple[np.ma.MaskedArray[Any, 
     Returns
     -------
     tuple
-        (n_groups, n_frames), most active first, masked where no neuron of a group has a number; and the number of
-        neurons in a group.
+        (n_groups, n_frames), masked where no neuron of a group has a number; and the number of neurons in a group.
 
     Examples
     --------
-    >>> binned_by_activity(np.array([[1.0, 2.0], [5.0, np.nan]]))[0].tolist()
+    >>> binned(np.array([[5.0, np.nan], [1.0, 2.0]]))[0].tolist()
     [[5.0, None], [1.0, 2.0]]
     """
-    known = np.ma.masked_invalid(responses)
-    order = np.argsort(-known.mean(axis=1, dtype=np.float64).filled(-np.inf), kind="stable")
-    group = neurons_in_a_row(len(order))
+    known, group = np.ma.masked_invalid(responses), neurons_in_a_row(len(responses))
     if group == 1:
-        return known[order], group
-    groups = [known[order[start : start + group]].mean(axis=0) for start in range(0, len(order), group)]
+        return known, group
+    groups = [known[start : start + group].mean(axis=0) for start in range(0, len(known), group)]
     return np.ma.stack(groups), group
 
 

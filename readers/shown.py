@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store.variables import FRAME, NEURON, RESPONSES, Variable
+from ..store.variables import FRAME, NEURON, OVER_FRAMES, RESPONSES, Variable
 from .recording import Recording, Trial
+from .rows import read_trial
+from .trial_statistics import Statistics
 
 Form = Literal["strip", "raster", "channels", "still", "bars", "values"]
 WITHHELD, NOT_RECORDED = "responses withheld by the publisher (zeros)", "not recorded in this trial"
@@ -34,12 +36,18 @@ class Shown:
         n_channels, height, width).
     absent
         Why there are no values of this trial; empty where there are.
+    spread
+        Of means over repeats of a stimulus, their standard deviation (ddof 1), shaped as `values`; else None.
+    usual
+        For each channel, mean less and mean plus standard deviation of the train trials; empty where not known.
     """
 
     variable: Variable
     form: Form | None
     values: NDArray[Any]
     absent: str
+    spread: NDArray[Any] | None = None
+    usual: tuple[tuple[float, float], ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,12 +74,54 @@ class Shown:
 def show_variable(recording: Recording, trial: Trial, variable: Variable) -> Shown:
     """Return what a figure shows of a variable of a trial."""
     row = int(np.searchsorted(recording.trial_ids, trial.trial_id))
-    absent = ""
-    if not recording.given(variable.name, np.array([row])).size:
-        absent = WITHHELD if variable.name == RESPONSES else NOT_RECORDED
+    absent = "" if recording.given(variable.name, np.array([row])).size else _absent(variable)
     form = form_of(variable)
     values = trial[variable.name]
     return Shown(variable, form, values if form is None else _arranged(variable, form, values), absent)
+
+
+def show_repeats(recording: Recording, rows: NDArray[np.int64], variable: Variable, n_frames: int | None) -> Shown:
+    """Return the mean of a variable over some trials, up to a frame; of pictures, what the first of them has.
+
+    Notes
+    -----
+    Holds one trial, its mean and its variance (Welford 1962).
+    """
+    form, given = form_of(variable), recording.given(variable.name, rows)
+    mean: Any = None
+    squares: Any = 0.0
+    # Where nothing was recorded, what stands in its place has the shape that is needed.
+    for count, row in enumerate((given if given.size else rows[:1]).tolist(), 1):
+        values = read_trial(recording, variable.name, row)
+        if variable.frame_axis is not None:
+            values = values[(slice(None),) * variable.frame_axis + (slice(n_frames),)]
+        if form is None or form in ("strip", "still"):
+            return Shown(variable, form, values if form is None else _arranged(variable, form, values), "")
+        one = _arranged(variable, form, values).astype(np.float64)
+        off = one - (one if mean is None else mean)
+        mean = one if mean is None else mean + off / count
+        squares = squares + off * (one - mean)
+    spread = np.sqrt(squares / (len(given) - 1)) if len(given) > 1 else None
+    return Shown(variable, form, mean, "" if given.size else _absent(variable), spread)
+
+
+def usual_ranges(variable: Variable, statistics: Statistics | None) -> tuple[tuple[float, float], ...]:
+    """Return where each channel is in most train trials: mean less and mean plus standard deviation, within its ends.
+
+    Parameters
+    ----------
+    statistics
+        Of the train trials; None where there are none.
+    """
+    if statistics is None or form_of(variable) != "channels" or OVER_FRAMES not in statistics[variable.name]:
+        return ()
+    found = statistics[variable.name][OVER_FRAMES]
+    low, high = np.maximum(found.mean - found.std, found.min), np.minimum(found.mean + found.std, found.max)
+    return tuple(zip(np.atleast_1d(low).tolist(), np.atleast_1d(high).tolist(), strict=True))
+
+
+def _absent(variable: Variable) -> str:
+    return WITHHELD if variable.name == RESPONSES else NOT_RECORDED
 
 
 def form_of(variable: Variable) -> Form | None:

@@ -51,12 +51,31 @@ def check_quick(root: Path | StorePlace, digest: str | None = None) -> StoreInde
     ResourceError
         The system does not let it be read: no permission, or too many open files.
     """
+    index, problems = inspect_quick(root, digest)
+    _raise_if(problems)
+    assert index is not None
+    return index
+
+
+def inspect_quick(root: Path | StorePlace, digest: str | None = None) -> tuple[StoreIndex | None, list[Problem]]:
+    """Return what is known of a store, however damaged, and every problem that `check_quick` raises.
+
+    Returns
+    -------
+    tuple
+        None where its metadata is damaged, too.
+
+    Raises
+    ------
+    StoreFormatError, CorruptStoreError, ResourceError
+        As `check_quick`, where nothing can be said of the files.
+    """
     place = as_place(root)
     with explaining_refusals(place.root):
-        return _check_quick(place, digest)
+        return _inspect_quick(place, digest)
 
 
-def _check_quick(place: StorePlace, digest: str | None) -> StoreIndex:
+def _inspect_quick(place: StorePlace, digest: str | None) -> tuple[StoreIndex | None, list[Problem]]:
     manifest = read_manifest(place)
     if digest is not None and manifest.digest != digest:
         what = f"is of another version (expected {digest[:16]}…, found {manifest.digest[:16]}…)"
@@ -69,12 +88,13 @@ def _check_quick(place: StorePlace, digest: str | None) -> StoreIndex:
     with closing(place.open()) as files:
         documents = files.read_all(names)
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
-    problems += [
+    changed = [
         problem for path in names for problem in _compare_digest(place.root, path, manifest.files[path], digests[path])
     ]
     software, wrong = read_software(place)
-    _raise_if(problems + wrong)
-    return read_index(place, manifest, documents, software)
+    problems += changed + wrong
+    metadata = [problem for problem in problems if str(problem.member).endswith(layout.METADATA)]
+    return None if metadata else read_index(place, manifest, documents, software), problems
 
 
 def check_full(

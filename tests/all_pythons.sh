@@ -54,7 +54,7 @@ venv=.venv-oldest
 "$venv/bin/python" tests/oldest.py >"$equal/oldest.txt"
 echo "The oldest versions:" $(cat "$equal/oldest.txt")
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --upgrade \
-    --constraint "$equal/oldest.txt" ".[cluster,hdf5,plot,pcodec]" hypothesis psutil pytest pytest-xdist
+    --constraint "$equal/oldest.txt" ".[cluster,hdf5,report,pcodec]" hypothesis psutil pytest pytest-xdist
 # What they need in turn is newer than they are, and tells them so.
 TMPDIR=${TMPDIR:-$IN_MEMORY} "$venv/bin/python" -m pytest -q -n auto --dist worksteal -W ignore::DeprecationWarning \
     tests/test_labelled.py tests/test_selections.py tests/test_mouse.py tests/test_codecs.py tests/test_package.py \

@@ -4,7 +4,7 @@ import configparser
 import re
 from pathlib import Path
 
-EXTRAS = ("cluster", "hdf5", "plot", "pcodec")
+EXTRAS = ("cluster", "hdf5", "report", "pcodec")
 """Not torch: its old builds for the processor alone are on no package index."""
 
 

@@ -62,6 +62,7 @@ def test_every_command_in_a_process_of_its_own(tmp_path):
         f"info {store} --json",
         f"stats {store} -o {tmp_path}/statistics.npz",
         f"show {store} -o {tmp_path}/trial.png",
+        f"report {store} -o {tmp_path}/report.html",
         f"export {store} --to {tmp_path}/out --as zip",
     )
     assert {command.split()[0] for command in typed} == set(COMMANDS)
@@ -508,6 +509,7 @@ INSIDE = [
     ["stats", "STORE", "-o", "STORE/statistics.npz"],
     ["show", "STORE", "-o", "STORE/trials/a.png"],
     ["show", "STORE"],
+    ["report", "STORE"],
     ["sample", "STORE/more", "--trials", "1", "--neurons", "2"],
 ]
 """Run in the store itself."""

@@ -64,7 +64,7 @@ def place(tmp_path_factory):
     """The folder of a reader who ran `make demo`, and then the commands that each document begins with."""
     place, venv = tmp_path_factory.mktemp("place"), TRIALPACK.parent.parent
     demo = ["make", "-C", ROOT, "demo", "-o", f"{venv}/ready", f"VENV={venv}", f"DEMO={place}/demo", "TRIALS=24"]
-    typed = [first_commands(name) for name in ["docs/reading.md", "docs/training.md", "docs/field.md", "docs/hdf5.md"]]
+    typed = [first_commands(f"docs/{name}.md") for name in ["reading", "training", "field", "hdf5", "report"]]
     env = {**os.environ, "PATH": f"{TRIALPACK.parent}:{os.environ['PATH']}"}
     for command in [demo, *(["sh", "-euc", lines] for lines in typed)]:
         done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
@@ -73,7 +73,7 @@ def place(tmp_path_factory):
 
 
 def first_commands(name):
-    found = re.search(r"```\n(trialpack sample.*?)```", (ROOT / name).read_text(), re.S)
+    found = re.search(r"```\n(trialpack (?:sample|report) .*?)```", (ROOT / name).read_text(), re.S)
     assert found, name
     return "" if missing(name) else found[1]
 
@@ -97,6 +97,7 @@ for block in sys.argv[1:] * 2:
         "docs/frameworks.md",
         "docs/field.md",
         "docs/remote.md",
+        "docs/report.md",
     ],
 )
 def test_shown_code_runs(name, place):

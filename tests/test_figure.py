@@ -1,5 +1,6 @@
 """One trial as a figure, and ``trialpack show``: what is drawn must be what is in the trial."""
 
+import shutil
 import subprocess
 import sys
 
@@ -9,12 +10,13 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
-from trialpack.readers import open_mouse, panels, trial_figure
+from trialpack.readers import open_mouse, panels, repeats_figure, save_movie, trial_figure
 from trialpack.readers.figure import picture_formats
 from trialpack.store import OptionError
 
 from .command_line import TRIALPACK, run
 from .mice import edit, trial_path
+from .own_mice import floats, write_own
 
 ALL = ("videos", "responses", "behavior", "pupil_center")
 
@@ -85,12 +87,16 @@ def test_a_dynamic_trial(opened):
     for word in ("mouse A", "dynamic29156-11-10", "trial 3", "tier train", "300 of 324 frames", "20 neurons"):
         assert word in title
     assert "withheld" not in title and "zero" not in title
+    assert "trial 3, stimulus 3, shown as number 3" in title and "300 of 324 frames (10 s)" in title
     assert len(figure.axes) == 6
     for axes in figure.axes:
         assert axes.get_xlim() == (0, 324)
         assert shaded(axes) == (300, 324)
     assert "padding,\n24 frames" in texts(figure)
-    assert figure.axes[-1].get_xlabel() == "frame (30 Hz)"
+    assert figure.axes[-1].get_xlabel() == "frame"
+    (seconds,) = [one for one in figure.axes[-1].child_axes if one.get_xlabel()]
+    figure.draw_without_rendering()
+    assert seconds.get_xlabel() == "seconds (30 Hz)" and seconds.get_xlim() == pytest.approx((0, 324 / 30))
 
 
 def test_what_is_drawn_is_what_was_recorded(opened):
@@ -124,7 +130,10 @@ def test_traces_are_the_neurons_that_vary_most(opened):
     mouse = opened("dynamic_folder")
     axes, responses = panel(trial_figure(mouse, 3), "neurons of"), mouse.trial(3)["responses"]
     chosen = sorted(np.argsort(-responses.var(axis=1))[:5])
-    assert [label.get_text() for label in axes.get_yticklabels()] == [str(neuron) for neuron in chosen]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        str(mouse.neurons.unit_ids[neuron]) for neuron in chosen
+    ]
+    assert axes.get_ylabel().replace("\n", " ") == "neurons of largest variance, unit id"
     for line, (neuron, offset) in enumerate(zip(chosen, axes.get_yticks(), strict=True)):
         np.testing.assert_allclose((curve(axes, line) - offset) * responses[neuron].max(), responses[neuron], atol=1e-4)
         assert f"peak {responses[neuron].max():.3g} a.u." in [text.get_text() for text in axes.texts]
@@ -237,16 +246,21 @@ def test_a_static_trial(tmp_path, converted):
     for word in ("mouse S1", "static27204-5-13", "trial 0", f"tier {trial.tier}", "60 neurons"):
         assert word in figure.get_suptitle()
     assert "frames" not in figure.get_suptitle()
-    first, second, listed, each, ranked = figure.axes
+    first, second, listed, each, ranked, cortex, _, parts = figure.axes
     for channel, axes in enumerate((first, second)):
         np.testing.assert_array_equal(axes.images[0].get_array(), trial["images"][channel])
         assert axes.images[0].get_clim() == (0, 255) and axes.get_title().startswith(
-            f"images {channel}, grey level 0 to 255"
+            f"images {channel}, 9 × 16 px, grey level 0 to 255"
         )
     heights = [segment[1, 1] for segment in each.collections[0].get_segments()]
     np.testing.assert_allclose(heights, trial["responses"])
     np.testing.assert_array_equal(curve(ranked), np.sort(trial["responses"])[::-1])
     assert each.get_ylabel() == "responses\n(a.u.)"
+    places = mouse.neurons[["cell_motor_coordinates_0", "cell_motor_coordinates_1"]]
+    np.testing.assert_array_equal(cortex.collections[1].get_offsets(), places)
+    np.testing.assert_array_equal(cortex.collections[1].get_array(), trial["responses"])
+    assert [label.get_text() for label in parts.get_yticklabels()] == ["V1 L2/3 (60)"]
+    assert parts.patches[0].get_width() == pytest.approx(trial["responses"].mean())
     words = [text.get_text() for text in listed.texts]
     dilation, _, speed = trial["behavior"]
     for text in ("running speed", f"{dilation:.3g} px", f"{speed:.3g} cm/s", f"{trial['pupil_center'][1]:.3g} px"):
@@ -286,6 +300,157 @@ def test_nothing_overlaps_or_is_cut_off(opened, name, trial_id):
     check_boxes(rendered(opened(name), trial_id))
 
 
+ORDERED = {
+    "position": lambda table: np.arange(len(table)),
+    "depth": lambda table: np.argsort(table.cell_motor_coordinates_2, kind="stable"),
+    "area": lambda table: np.argsort(table.area, kind="stable"),
+}
+
+
+@pytest.fixture(scope="module")
+def repeated(sample_mice, tmp_path_factory):
+    """Mouse A, in which trials 3, 9 and 11 show the same, 11 for a shorter time; with areas of neurons."""
+    folder = shutil.copytree(sample_mice["dynamic_folder"], tmp_path_factory.mktemp("repeated") / "mouse")
+    for trial in (9, 11):
+        shutil.copy(trial_path(folder, "videos", 3), trial_path(folder, "videos", trial))
+    for variable in ALL:
+        for trial in (3, 9, 11):
+            edit(trial_path(folder, variable, trial), cut(250 if variable == "videos" or trial != 11 else 240))
+    edit(trial_path(folder, "videos", 11), cut(250))
+    for variable in ALL[1:]:
+        edit(
+            trial_path(folder, variable, 11),
+            lambda values: np.where(np.arange(324) < 250, np.nan_to_num(values), np.nan),
+        )
+    np.save(folder / "meta/neurons/area.npy", np.array(["V1", "LM", "AL", "V1", "RL"] * 4))
+    return open_mouse(convert_mouse(folder, folder.parent / "stores").store)
+
+
+@pytest.mark.parametrize("sort", list(ORDERED))
+def test_rasters_are_sorted_as_asked(repeated, sort):
+    order = ORDERED[sort](repeated.neurons)
+    axes = panel(trial_figure(repeated, 3, sort=sort), "neurons, by")
+    np.testing.assert_array_equal(axes.images[0].get_array(), repeated.trial(3)["responses"][order])
+    if sort == "area":
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["AL", "LM", "RL", "V1"]
+        assert axes.get_yticks().tolist() == [2, 6, 10, 16]
+
+
+def test_neurons_are_sorted_by_their_reliability(repeated):
+    order = np.argsort(-repeated.repeats().reliability()["oracle"].to_numpy(), kind="stable")
+    axes = panel(trial_figure(repeated, 3, sort="reliability"), "neurons, most reliable")
+    np.testing.assert_array_equal(axes.images[0].get_array(), repeated.trial(3)["responses"][order])
+
+
+def test_some_neurons_with_their_unit_ids_and_areas(repeated):
+    figure = trial_figure(repeated, 3, neurons={"area": ["LM", "AL"]}, sort="position")
+    chosen = repeated.positions({"area": ["LM", "AL"]})
+    assert "8 of 20 neurons" in figure.get_suptitle()
+    np.testing.assert_array_equal(
+        panel(figure, "neurons, by").images[0].get_array(), repeated.trial(3)["responses"][chosen]
+    )
+    labels = [
+        label.get_text() for label in panel(figure, "neurons of largest variance, unit id and area").get_yticklabels()
+    ]
+    table = repeated.neurons.iloc[chosen]
+    assert len(labels) == 5
+    assert set(labels) <= {f"{unit} {area}" for unit, area in zip(table.unit_ids, table.area, strict=True)}
+
+
+def test_what_neurons_cannot_be_sorted_by(opened):
+    mouse = opened("dynamic_folder")
+    for sort, words in {
+        "area": "the area of neurons is not known; sort them by activity, position",
+        "reliability": "no two of the 12 chosen trials show the same stimulus",
+        "size": "sort: expected 'activity' or 'position'",
+    }.items():
+        with pytest.raises(OptionError, match=words):
+            trial_figure(mouse, 3, sort=sort)
+
+
+def test_behavior_stands_beside_its_usual_range(repeated):
+    found = repeated.statistics["behavior"]["over_trials_and_frames"]
+    running = panel(trial_figure(repeated, 3), "running speed")
+    usual = running.lines[1].get_ydata()
+    expected = max(found.mean[1] - found.std[1], found.min[1]), min(found.mean[1] + found.std[1], found.max[1])
+    np.testing.assert_allclose(usual, expected)
+    assert "usual\n(mean ± std)" in [text.get_text() for text in running.texts]
+
+
+def test_repeats_are_averaged_with_their_spread(repeated):
+    figure = repeats_figure(repeated, 3, sort="position")
+    figure.draw_without_rendering()
+    title = figure.get_suptitle()
+    assert (
+        "stimulus 3" in title and "mean of 3 repeats (trials 3, 9, 11)" in title and "tier final_test_bonus, " in title
+    )
+    values = np.stack([repeated.trial(trial)["responses"][:, :250] for trial in (3, 9, 11)]).astype(float)
+    shown = panel(figure, "neurons, by").images[0].get_array()
+    np.testing.assert_allclose(shown, values.mean(axis=0), atol=1e-6)
+    for caption, pixels in pictures(panel(figure, "video")).items():
+        np.testing.assert_array_equal(pixels, repeated.trial(3)["videos"][int(caption.split()[1])])
+    running = np.stack([repeated.trial(trial)["behavior"][1, :250] for trial in (3, 9, 11)]).astype(float)
+    axes = panel(figure, "running speed")
+    np.testing.assert_allclose(curve(axes), running.mean(axis=0), atol=1e-6)
+    vertices = axes.collections[0].get_paths()[0].vertices
+    assert vertices[:, 1].max() == pytest.approx((running.mean(axis=0) + running.std(axis=0, ddof=1)).max(), rel=1e-5)
+    assert "± std over repeats" in panel(figure, "neurons of").get_ylabel().replace("\n", " ")
+
+
+def test_repeats_that_are_none(repeated):
+    with pytest.raises(OptionError, match="no repeats of a stimulus 6; there are 3"):
+        repeats_figure(repeated, 6)
+
+
+def test_figures_show_themselves_in_notebooks(opened):
+    picture = trial_figure(opened("static_folder"), 0)._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_names_are_no_formulas(tmp_path, converted):
+    folder = write_own(tmp_path / "a $x_{$ b", {"responses": lambda trial: floats(3, 9, seed=trial)})
+    figure = trial_figure(open_mouse(converted(folder)), 0)
+    figure.draw_without_rendering()
+    assert "$x" in figure.get_suptitle()
+
+
+def test_a_clip_has_the_pictures_and_the_time_of_the_trial(repeated, tmp_path):
+    from PIL import Image
+
+    for name in ("a.gif", "a.webp"):
+        save_movie(repeated, 3, tmp_path / name)
+        with Image.open(tmp_path / name) as clip:
+            assert clip.n_frames == 125
+            seconds = 0
+            for frame in range(clip.n_frames):
+                clip.seek(frame)
+                clip.load()
+                seconds += clip.info["duration"] / 1000
+            assert seconds == pytest.approx(250 / 30, abs=0.05)
+            clip.seek(100)
+            shown = np.asarray(clip.convert("L"), float)
+        expected = repeated.trial(3)["videos"][200]
+        assert np.corrcoef(_corners(shown[:240], expected.shape), expected.ravel())[0, 1] > 0.95
+
+
+def _corners(video, shape):
+    """Return the pixels of a picture that was drawn larger, in a page that is white around it."""
+    ink = video < 254
+    rows, columns = np.flatnonzero(ink.mean(axis=1) > 0.3), np.flatnonzero(ink.mean(axis=0) > 0.5)
+    picture = video[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    places = [((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, picture.shape, strict=True)]
+    return picture[np.ix_(*places)].ravel()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"), [("a.mp4", "dynamic", "no format of clips"), ("a.gif", "static", "no videos, of which")]
+)
+def test_what_no_clip_can_be_made_of(opened, tmp_path, name, kind, words):
+    with pytest.raises(OptionError, match=words):
+        save_movie(opened(f"{kind}_folder"), 3, tmp_path / name)
+    assert list(tmp_path.glob("a.*")) == []
+
+
 def test_only_the_trial_is_read(opened, monkeypatch):
     mouse = opened("dynamic_folder")
     read, original = [], type(mouse).trial
@@ -299,7 +464,7 @@ def test_only_the_trial_is_read(opened, monkeypatch):
 def test_no_window_and_no_settings(opened, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     before = rcParams.copy()
-    assert type(trial_figure(opened("dynamic_folder"), 3)) is Figure
+    assert isinstance(trial_figure(opened("dynamic_folder"), 3), Figure)
     assert rcParams.copy() == before
 
 
@@ -319,7 +484,7 @@ def test_without_matplotlib(opened, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 5, 400, 401, 800, 801, 8000])
 def test_groups_are_as_small_as_a_picture_allows(n):
-    shown, group = panels.binned_by_activity(np.arange(2.0 * n).reshape(n, 2))
+    shown, group = panels.binned(np.arange(2.0 * n).reshape(n, 2))
     assert len(shown) <= panels.RASTER_ROWS and group == panels.neurons_in_a_row(n)
     assert group == 1 or -(-n // (group - 1)) > panels.RASTER_ROWS
 
@@ -452,7 +617,7 @@ missing = -99
 def test_every_variable_is_drawn_by_what_it_is(lab):
     figure, trial = trial_figure(lab, 1), lab.trial(1)
     assert "valid length 25 of 25 frames" in figure.get_suptitle() and "zero" not in figure.get_suptitle()
-    strip = panel(figure, "eye video, grey level 0 to 255")
+    strip = panel(figure, "eye video, 6 × 8 px, grey level 0 to 255")
     for caption, pixels in pictures(strip).items():
         np.testing.assert_array_equal(pixels, trial["eye_video"][int(caption.split()[1])])
     order = np.argsort(-trial["spikes"].mean(axis=1), kind="stable")
@@ -465,10 +630,10 @@ def test_every_variable_is_drawn_by_what_it_is(lab):
     np.testing.assert_array_equal(curve(panel(figure, "lick")), trial["lick"])
     heights = [segment[1, 1] for segment in panel(figure, "depth").collections[0].get_segments()]
     np.testing.assert_allclose(heights, trial["depth"])
-    (face,) = [axes for axes in figure.axes if axes.get_title() == "face, grey level 0 to 255"]
+    (face,) = [axes for axes in figure.axes if axes.get_title() == "face, 5 × 7 px, grey level 0 to 255"]
     np.testing.assert_array_equal(face.images[0].get_array(), trial["face"])
     words = texts(figure)
-    for word in ("lever", "-6 mm", "rewarded", "True", "frame (25 Hz)", "not drawn: tensor", "x", "y"):
+    for word in ("lever", "-6 mm", "rewarded", "True", "seconds (25 Hz)", "not drawn: tensor", "x", "y"):
         assert word in words
 
 
@@ -490,7 +655,7 @@ def test_colours_and_other_channels_of_pictures(tmp_path):
     schema = "[variables.movie]\nrole = 'stimulus'\n"
     mouse = open_mouse(convert_mouse(write_lab(tmp_path / "lab", 1, variables, schema), tmp_path / "to").store)
     figure, trial = trial_figure(mouse, 0), mouse.trial(0)
-    for caption, pixels in pictures(panel(figure, "movie, colour level 0 to 255")).items():
+    for caption, pixels in pictures(panel(figure, "movie, 5 × 8 px, colour level 0 to 255")).items():
         frame = trial["movie"][int(caption.split()[1])]
         np.testing.assert_allclose(pixels, frame.transpose(1, 2, 0) / 255, rtol=1e-6)
     for channel in (0, 1):
@@ -531,7 +696,7 @@ def test_a_static_mouse_of_a_lab(tmp_path):
     folder = write_lab(tmp_path / "lab", 2, variables, schema, [("pupil", 1)])
     mouse = open_mouse(convert_mouse(folder, tmp_path / "to").store)
     figure = trial_figure(mouse, 1)
-    assert figure.axes[0].get_title() == "images, grey level 0 to 1"
+    assert figure.axes[0].get_title() == "images, 4 × 6 px, grey level 0 to 1"
     words = texts(figure)
     for word in ("pupil: not recorded in this trial", "weights, 12 values", "0 to 11"):
         assert word in words
@@ -541,3 +706,46 @@ def test_a_static_mouse_of_a_lab(tmp_path):
 @pytest.mark.parametrize("trial_id", [0, 2])
 def test_nothing_overlaps_in_a_figure_of_a_lab(lab, trial_id):
     check_boxes(rendered(lab, trial_id))
+
+
+def test_show_draws_what_is_chosen(repeated, tmp_path):
+    store = repeated.path
+    for arguments, name in {
+        ("--tier", "oracle", "--sort", "area"): "mouse-trial-9.png",
+        (
+            "--repeats",
+            "3",
+            "--neurons",
+            "area=V1,LM",
+            "--neurons",
+            "unit_ids=1,2,3",
+        ): "mouse-repeats-3.png",
+        ("--trial", "3", "--neurons", "4,2", "--movie", "trial.gif"): "trial.gif",
+    }.items():
+        done = run("show", store, *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{name}\n", "")
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--trial", "3", "--tier", "train"], 2, "give --trial, or --tier or --repeats"),
+        (["--repeats", "3", "--movie", "a.gif"], 2, "--movie is of one trial"),
+        (["--neurons", "first"], 2, "expected positions such as 3,4,5"),
+        (["--neurons", "area=V9"], 1, "no area is 'V9'"),
+        (["--tier", "nope"], 1, "no trials of tier 'nope'"),
+        (["--movie", "a.mp4"], 1, "a.mp4: no format of clips; let it end in .gif or .webp"),
+    ],
+)
+def test_choices_that_are_none_are_refused(repeated, tmp_path, arguments, status, words):
+    done = run("show", repeated.path, *arguments, cwd=tmp_path)
+    assert done.returncode == status and words in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show_opens_what_it_wrote(repeated, tmp_path, monkeypatch):
+    launched = []
+    monkeypatch.setattr("click.launch", launched.append)
+    run("show", repeated.path, "--open", "-o", "a.png", cwd=tmp_path)
+    assert launched == [str(tmp_path / "a.png")]

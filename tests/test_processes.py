@@ -201,6 +201,7 @@ COMMANDS = {
     "info": "info {store}",
     "stats": "stats {store} --tier validation -o {out}.npz",
     "show": "show {store} -o {out}.png",
+    "report": "report {store} -o {out}.html",
     "export": "export {store} --to {out} --as zip",
     "verify": "verify {store} --source {source}",
 }
@@ -222,7 +223,11 @@ def test_commands_work_without_streams(static_folder: Path, converted: Convert, 
         done = shell(COMMANDS[command], redirection, out=out, **names)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
         assert not [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
-        made = [path for path in tmp_path.glob(f"{out.name}*") if command in ("convert", "export", "stats", "show")]
+        made = [
+            path
+            for path in tmp_path.glob(f"{out.name}*")
+            if command in ("convert", "export", "stats", "show", "report")
+        ]
         assert len(made) == (command not in ("info", "verify"))
         for store in out.glob("*.zarr"):
             verify_mouse(store, static_folder)
