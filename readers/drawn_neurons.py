@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +13,8 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem
 from ..store.arguments import check_choice
 from .mouse import Mouse
-from .selection import Choice
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .selection import POSITION, Choice, Columns
+from .tables import neuron_columns
 
 NeuronOrder = Literal["activity", "position", "area", "depth", "reliability"]
 ORDERS: tuple[NeuronOrder, ...] = get_args(NeuronOrder)
@@ -80,46 +80,50 @@ def draw_neurons(mouse: Mouse, neurons: Choice | None, order: NeuronOrder) -> Dr
         There is no such neuron or order, or what they are to be sorted by is not known.
     """
     check_choice("sort", order, ORDERS)
-    positions = mouse.positions(neurons)
-    table, groups = mouse.neurons.iloc[positions], dict[str, int]()
+    positions, columns = mouse.positions(neurons), neuron_columns(mouse.index, mouse.n_neurons)
     if order in ("area", "depth", "reliability"):
-        place = np.argsort(_keys(mouse, table, order), kind="stable")
-        positions, table = positions[place], table.iloc[place]
-    if order == "area":
-        groups = {str(name): int(count) for name, count in table["area"].value_counts(sort=False).items()}
-    known = [name for name in ("unit_ids", "area") if name in table]
-    names = _joined(table, known) or list(map(str, positions.tolist()))
-    parts = _joined(table, [name for name in ("area", "layer") if name in table])
-    places = places_of(mouse)
+        positions = positions[np.argsort(_keys(mouse, columns, order, positions), kind="stable")]
+    groups = Counter(columns["area"][positions].tolist()) if order == "area" else {}
+    known = [name for name in ("unit_ids", "area") if name in columns]
     labelled = " and ".join({"unit_ids": "unit id", "area": "area"}[name] for name in known) or "position"
-    taken = None if places is None else places[positions]
-    return DrawnNeurons(positions, order == "activity", _TEXTS[order], names, labelled, groups, taken, parts)
+    places = places_of(mouse)
+    return DrawnNeurons(
+        positions=positions,
+        by_activity=order == "activity",
+        text=_TEXTS[order],
+        names=_joined(columns, known or [POSITION], positions),
+        labelled=labelled,
+        groups={str(name): count for name, count in groups.items()},
+        places=None if places is None else places[positions],
+        parts=_joined(columns, [name for name in ("area", "layer") if name in columns], positions),
+    )
 
 
-def _joined(table: pd.DataFrame, columns: list[str]) -> list[str]:
+def _joined(columns: Columns, names: Sequence[str], positions: NDArray[np.int64]) -> list[str]:
     """Return the values of some columns as one text a neuron; nothing without columns."""
-    return [" ".join(map(str, parts)) for parts in zip(*(table[name].tolist() for name in columns), strict=True)]
+    return [
+        " ".join(map(str, parts)) for parts in zip(*(columns[one][positions].tolist() for one in names), strict=True)
+    ]
 
 
-def _keys(mouse: Mouse, table: pd.DataFrame, order: NeuronOrder) -> NDArray[np.float64] | NDArray[np.int64]:
+def _keys(mouse: Mouse, columns: Columns, order: NeuronOrder, positions: NDArray[np.int64]) -> NDArray[Any]:
     """Return numbers by which neurons are sorted, the least on top."""
     if order == "reliability":
-        scores = -mouse.repeats().reliability(neurons=table.index.to_numpy())["oracle"].to_numpy()
+        scores = -mouse.repeats().reliability(neurons=positions)["oracle"].to_numpy()
         return np.where(np.isnan(scores), np.inf, scores)
-    column = next((name for name in (("area",) if order == "area" else _DEPTHS) if name in table), None)
+    column = next((name for name in (("area",) if order == "area" else _DEPTHS) if name in columns), None)
     if column is None:
         what = f"the {order} of neurons is not known"
         advice = f"sort them by {', '.join(one for one in ORDERS if one != order)}"
         raise OptionError(Problem(mouse.recording.label, what, advice))
-    if order == "area":
-        return np.unique(table[column].astype(str), return_inverse=True)[1]
-    return table[column].to_numpy(np.float64)
+    found = columns[column][positions]
+    return np.unique(found.astype(str), return_inverse=True)[1] if order == "area" else found.astype(np.float64)
 
 
 def places_of(mouse: Mouse) -> NDArray[np.float64] | None:
     """Return (n_neurons, 2 or 3) where neurons are, in µm: to the side, to the front, and deep; None if unknown."""
-    table = mouse.neurons
+    columns = neuron_columns(mouse.index, mouse.n_neurons)
     for names in _PLACES:
-        if all(name in table and table[name].dtype.kind in "iuf" for name in names):
-            return table[list(names)].to_numpy(np.float64)
+        if all(name in columns and columns[name].dtype.kind in "iuf" for name in names):
+            return np.stack([columns[name].astype(np.float64) for name in names], axis=1)
     return None

@@ -19,8 +19,7 @@ from .mouse import Mouse
 from .recording import Trial
 from .selection import Choice, Tier
 from .shown import Shown, readable, show_repeats, show_variable, usual_ranges
-from .tables import STIMULUS_ID
-from .trial_statistics import has_statistics
+from .tables import STIMULUS_ID, trial_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,8 +161,7 @@ def _of_neurons(shown: Sequence[Shown], neurons: DrawnNeurons) -> list[Shown]:
 def _drawn(mouse: Mouse, shown: Sequence[Shown], span: _Span, neurons: DrawnNeurons, title: str) -> Figure:
     from matplotlib import rc_context
 
-    statistics = mouse.statistics if has_statistics(mouse.index) else None
-    shown = [replace(one, usual=usual_ranges(one.variable, statistics)) for one in shown]
+    shown = [replace(one, usual=usual_ranges(mouse.index, one.variable)) for one in shown]
     rows, blocks, left_out = _chosen(shown, span.padded, neurons)
     heights = [one.inches for one in (*rows, *blocks)]
     foot = _foot(left_out)
@@ -247,11 +245,12 @@ def _neurons_text(mouse: Mouse, neurons: DrawnNeurons) -> str:
 
 
 def _title(mouse: Mouse, trial: Trial, shown: Sequence[Shown], span: _Span, neurons: DrawnNeurons) -> str:
-    first, columns = [_name(mouse), f"trial {trial.trial_id}"], mouse.trials.loc[trial.trial_id]
+    first, columns = [_name(mouse), f"trial {trial.trial_id}"], trial_columns(mouse.index, mouse.recording)
+    row = int(np.searchsorted(mouse.recording.trial_ids, trial.trial_id))
     if STIMULUS_ID in columns:
-        first.append(f"stimulus {columns[STIMULUS_ID]}")
-    if isinstance(columns.get(ORDER), (int, np.integer)):
-        first.append(f"shown as number {columns[ORDER]}")
+        first.append(f"stimulus {columns[STIMULUS_ID][row]}")
+    if ORDER in columns and columns[ORDER].dtype.kind in "iu":
+        first.append(f"shown as number {columns[ORDER][row]}")
     second = [f"tier {trial.tier}", _neurons_text(mouse, neurons)]
     if trial.n_frames is not None:
         seconds = f" ({trial.n_frames / mouse.frame_rate:.3g} s)" if mouse.frame_rate else ""

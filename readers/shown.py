@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..store import StoreIndex, layout
 from ..store.variables import FRAME, NEURON, OVER_FRAMES, RESPONSES, Variable
 from .recording import Recording, Trial
 from .rows import read_trial
-from .trial_statistics import Statistics
+from .trial_statistics import has_statistics
 
 Form = Literal["strip", "raster", "channels", "still", "bars", "values"]
 WITHHELD, NOT_RECORDED = "responses withheld by the publisher (zeros)", "not recorded in this trial"
@@ -105,19 +106,18 @@ def show_repeats(recording: Recording, rows: NDArray[np.int64], variable: Variab
     return Shown(variable, form, mean, "" if given.size else _absent(variable), spread)
 
 
-def usual_ranges(variable: Variable, statistics: Statistics | None) -> tuple[tuple[float, float], ...]:
+def usual_ranges(index: StoreIndex, variable: Variable) -> tuple[tuple[float, float], ...]:
     """Return where each channel is in most train trials: mean less and mean plus standard deviation, within its ends.
 
-    Parameters
-    ----------
-    statistics
-        Of the train trials; None where there are none.
+    Nothing where the store has no statistics, or the variable is not drawn as channels.
     """
-    if statistics is None or form_of(variable) != "channels" or OVER_FRAMES not in statistics[variable.name]:
+    if form_of(variable) != "channels" or not has_statistics(index):
         return ()
-    found = statistics[variable.name][OVER_FRAMES]
-    low, high = np.maximum(found.mean - found.std, found.min), np.minimum(found.mean + found.std, found.max)
-    return tuple(zip(np.atleast_1d(low).tolist(), np.atleast_1d(high).tolist(), strict=True))
+    names = ("mean", "std", "min", "max")
+    paths = [layout.statistic_path(variable.name, OVER_FRAMES, name) for name in names]
+    mean, std, least, most = (np.atleast_1d(index.small(path)) for path in paths)
+    low, high = np.maximum(mean - std, least), np.minimum(mean + std, most)
+    return tuple(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _absent(variable: Variable) -> str:
