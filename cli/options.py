@@ -22,6 +22,8 @@ _OPTIONS: dict[tuple[str, object], str] = {
     ("replace", True): "--replace (--skip-existing leaves it as it is)",
     ("statistics", False): "--no-statistics",
     ("statistics", True): "--statistics-pkl",
+    ("clean", True): "--clean",
+    ("race_check", False): "--no-race-check",
 }
 """Argument with a value -> option without one."""
 _COMMANDS = {"convert_mouse": "trialpack convert {} --to DIR"}
@@ -70,6 +72,14 @@ existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STO
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"
+)
+in_flight = click.option(
+    "--in-flight",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Files under way at the same time.",
 )
 
 

@@ -86,7 +86,7 @@ class Bucket:
     def sizes(self, listed: Iterable[str]) -> Mapping[str, int | None]:
         """Return the size of every file, by one list; web servers, which have none, are asked for each file."""
         if self._list():
-            wanted = [name for name in listed if name not in self.pins and _is_below(name)]
+            wanted = [name for name in listed if name not in self.pins and is_below(name)]
             found = Threads(IN_FLIGHT).run(partial(self._look, name) for name in wanted)
             self.pins |= {name: pin for name, pin in zip(wanted, found, strict=True) if pin is not None}
         return {name: pin.size for name, pin in self.pins.items()}
@@ -123,7 +123,7 @@ class Bucket:
             return None
 
 
-def _is_below(name: str) -> bool:
+def is_below(name: str) -> bool:
     """Return whether a name can be that of a file of a store: a manifest may name anything."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
