@@ -14,7 +14,7 @@ import numpy as np
 from . import layout, objects
 from .ahead import Ahead
 from .chunk_codecs import ChunkError
-from .errors import Problem
+from .errors import CorruptStoreError, Problem
 from .folder import LocalFile
 from .manifest import UNLISTED
 from .objects import Connection, Pin, Requests
@@ -78,10 +78,22 @@ class Bucket:
     def find(self, name: str) -> bytes | None:
         """Return all bytes of a file that no manifest lists; None if it is not there."""
         if name not in self._unlisted:
+            known = self._listed
             self._list()
-            found = Threads(len(UNLISTED)).run(partial(self._find, one) for one in UNLISTED)
-            self._unlisted |= dict(zip(UNLISTED, found, strict=True))
+            try:
+                self._read_unlisted()
+            except CorruptStoreError:
+                if known:
+                    raise
+                # It was published just now, after the list was made.
+                self._listed = False
+                self._list()
+                self._read_unlisted()
         return self._unlisted.pop(name)
+
+    def _read_unlisted(self) -> None:
+        found = Threads(len(UNLISTED)).run(partial(self._find, one) for one in UNLISTED)
+        self._unlisted |= dict(zip(UNLISTED, found, strict=True))
 
     def sizes(self, listed: Iterable[str]) -> Mapping[str, int | None]:
         """Return the size of every file, by one list; web servers, which have none, are asked for each file."""
