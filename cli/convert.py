@@ -23,7 +23,9 @@ from ..readers.leaks import Leak, between_mice, describe_leaks, find_leaks, leak
 from ..store import OptionError, Problem, StoreIndex, TrialpackError, check_quick
 from ..store.errors import one_text_a_cause
 from ..store.layout import A_MAX_ERROR, CODECS, Precision, short_name
+from ..store.paths import Address
 from ..store.publish import Stage, is_store
+from ..store.push import Pushed
 from . import options
 from .display import (
     IN_JSON,
@@ -45,6 +47,8 @@ from .display import (
 )
 from .interrupts import advising
 from .options import named_sources, spelled
+from .push import describe as describe_push
+from .push import publish
 
 _EPILOG = """
 \b
@@ -55,6 +59,7 @@ Examples:
   trialpack convert downloads --to stores --dry-run
   trialpack convert downloads --to stores --skip-existing
   trialpack convert lab/mouse7 --to stores --schema lab.toml
+  trialpack convert downloads --to stores --push s3://lab-bucket/stores
 
 Variables that cannot be told from the shapes of their files are declared in trialpack.toml beside data/, or with
 --schema; docs/own-mice.md has its keys. --dry-run prints the schema found, to be saved, edited and given:
@@ -63,7 +68,8 @@ Variables that cannot be told from the shapes of their files are declared in tri
   trialpack convert lab/mouse7 --to stores --dry-run | sed -n '/^# trialpack.toml/,$p' > lab.toml
 
 A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there, of
-several mice with --skip-existing.
+several mice with --skip-existing. So does a push that was interrupted: with --skip-existing, stores that are there
+already are pushed, too. Publishing a converted recording publishes the recording.
 """
 _HELP = f"""Pack mice into Zarr stores.
 
@@ -80,6 +86,7 @@ class _Outcome:
 
     done: list[Any] = field(default_factory=list[Any])
     skipped: list[Path] = field(default_factory=list[Path])
+    pushed: list[Pushed] = field(default_factory=list[Pushed])
     problems: list[str] = field(default_factory=list[str])
 
     def failed(self, error: BaseException, label: str = "") -> None:
@@ -136,6 +143,13 @@ class _Outcome:
     metavar="FILE",
     help="Declarations of the variables, in place of the mouse's own trialpack.toml.",
 )
+@click.option(
+    "--push",
+    "prefix",
+    type=options.GivenStore(),
+    metavar="PREFIX",
+    help="Publish each store, too, at PREFIX/<mouse>.zarr, such as s3://lab-bucket/stores: see trialpack push.",
+)
 @click.option("--replace", is_flag=True, help="Replace stores that are there already.")
 @click.option(
     "--skip-existing", is_flag=True, help="Leave stores that are there already as they are, however they were made."
@@ -154,6 +168,7 @@ def convert(
     codec: str,
     statistics: bool,
     schema: Path | None,
+    prefix: Path | Address | None,
     dry_run: bool,
     skip_existing: bool,
     as_json: bool,
@@ -163,6 +178,8 @@ def convert(
     """Pack mice into Zarr stores; see `_HELP`."""
     if replace and skip_existing:
         raise click.UsageError("--replace and --skip-existing exclude one another")
+    if isinstance(prefix, Path):
+        raise click.UsageError(f"--push: expected an address such as s3://lab-bucket/stores, found {prefix}")
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
     kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     kept["schema"] = schema
@@ -181,6 +198,8 @@ def convert(
                 outcome.done.append(_convert(source, plan, to, again, **kept, replace=replace, **settings))
         except (TrialpackError, OSError) as error:
             outcome.failed(_with_space(error, source, to, kept, again), source.label)
+    if prefix is not None:
+        _push(outcome, prefix)
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -236,6 +255,15 @@ def _convert(source: Source, plan: Plan, to: Path, again: str, **settings: Any) 
         return convert_mouse(source, to, progress=bar, **settings)
 
 
+def _push(outcome: _Outcome, prefix: Address) -> None:
+    """Push all stores that are there, each to its name below an address."""
+    for store in (*_made(outcome), *outcome.skipped):
+        try:
+            outcome.pushed.append(publish(store, Address(f"{prefix}/{store.name}"), again=_SKIPPING))
+        except (TrialpackError, OSError) as error:
+            outcome.failed(error, str(store))
+
+
 def _predicted(source: Source, plan: Plan, *, workers: int | None, max_memory: int, **_: Any) -> Plan:
     """Return the plan with the sizes that a sample predicts."""
     with progress_bar(short_name(Path(source.label).name)) as bar:
@@ -251,7 +279,9 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
         mice = [_plan_document(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
         skipped = list(map(str, outcome.skipped))
         leaks = describe_leaks(_between_mice(outcome))
-        show_json({"mice": mice, "skipped": skipped, "problems": outcome.problems, "leaks_between_mice": leaks})
+        pushed = [one.describe() for one in outcome.pushed]
+        found = {"mice": mice, "skipped": skipped, "pushed": pushed, "problems": outcome.problems}
+        show_json(found | {"leaks_between_mice": leaks})
         return
     for store in outcome.skipped:
         note(f"{store}: is there already, and stays as it is")
@@ -272,12 +302,17 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             *notes,
             f"Next: trialpack info {shlex.quote(str(summaries[0].plan.destination))}",
         )
+    show(*map(describe_push, outcome.pushed))
+
+
+def _made(outcome: _Outcome) -> list[Path]:
+    return [one.store for one in outcome.done if isinstance(one, ConversionSummary)]
 
 
 def _between_mice(outcome: _Outcome) -> list[Leak]:
     """Return the stimuli that train of one mouse shares with another tier of another one, as far as digests tell."""
     indexes = list[StoreIndex]()
-    made = [one.store for one in outcome.done if isinstance(one, ConversionSummary)]
+    made = _made(outcome)
     stores = [*made, *outcome.skipped]
     for store in stores if made and len(stores) > 1 else ():
         # What is wrong with a store that stays as it is, is for other commands to report.

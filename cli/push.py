@@ -23,7 +23,6 @@ Examples:
 
 Publishing a converted recording publishes the recording: whoever can read URL can export it.
 """
-GOES_ON = "the same command goes on from here"
 
 
 @click.command(epilog=_EPILOG)
@@ -59,9 +58,11 @@ def push(store: Path, url: Path | Address, as_json: bool, **settings: Any) -> No
         show(describe(pushed), f"Next: trialpack info {pushed.address}")
 
 
-def publish(store: Path, url: Path | Address, **settings: Any) -> Pushed:
-    """Push a store, and show how far that is."""
-    with advising(GOES_ON), progress_bar(short_name(store.name)) as bar:
+def publish(
+    store: Path, url: Path | Address, again: str = "the same command goes on from here", **settings: Any
+) -> Pushed:
+    """Push a store, and show how far that is; when it is interrupted, say what to do to go on."""
+    with advising(again), progress_bar(short_name(store.name)) as bar:
         return push_store(store, url, progress=bar, **settings)
 
 

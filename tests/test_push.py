@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import count
@@ -22,6 +23,7 @@ from trialpack.store import (
     StoreFormatError,
     layout,
     objects,
+    push,
 )
 from trialpack.store.manifest import Manifest, claim, read_manifest
 from trialpack.store.publish import Stage
@@ -201,6 +203,21 @@ def test_what_is_of_no_store(store: Path, other: Path, clean: bool) -> None:
         push_store(store, memory)
     assert push_store(store, memory, clean=True).sent == 0
     assert objects_in(memory) == contents(store)
+
+
+def test_a_store_that_is_published_while_it_is_opened(proxy: S3Proxy, store: Path, url: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(push._Push, "_publish", lambda *_: None)
+        push_store(store, url, storage_options=proxy.options)
+    published = threading.Event()
+
+    def fault(method: str, key: str, number: int) -> None:
+        if key.endswith(MANIFEST) and not published.is_set():
+            published.set()
+            push_store(store, url, storage_options=proxy.options)
+
+    proxy.fault = fault
+    assert verify_mouse(open_mouse(url, storage_options=proxy.options).index.place) and published.is_set()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -383,5 +400,30 @@ def test_commands(proxy: S3Proxy, store: Path, other: Path, url: str, tmp_path: 
     assert (taken.returncode, taken.stdout) == (1, "")
 
 
+def test_convert_pushes_what_it_makes(proxy: S3Proxy, url: str, static_folder: Path, tmp_path: Path) -> None:
+    prefix, stores = url.removesuffix("/mouse.zarr"), tmp_path / "stores"
+    command = ["convert", static_folder, "--to", stores, "--no-statistics", "--push", prefix]
+    proxy.fault = lambda method, key, number: "403" if key.endswith("images/c.0.0.0.0") and method == "PUT" else None
+    failed = run(*command, env=in_environment(proxy))
+    (store,) = stores.iterdir()
+    assert failed.returncode == 1 and f"trialpack: {prefix}/{store.name}: images/c.0.0.0.0: access is" in failed.stderr
+    proxy.forget()
+    done = json.loads(run(*command, "--skip-existing", "--json", env=in_environment(proxy)).stdout)
+    assert [one["address"] for one in done["pushed"]] == [f"{prefix}/{store.name}"]
+    assert (done["mice"], done["skipped"], done["problems"]) == ([], [str(store)], [])
+    assert open_mouse(f"{prefix}/{store.name}", storage_options=proxy.options).kind == "static"
+    again = run(*command, "--skip-existing", env=in_environment(proxy))
+    assert again.stdout.endswith(", published already\n")
+
+
+def test_convert_pushes_to_addresses(static_folder: Path, tmp_path: Path) -> None:
+    refused = run("convert", static_folder, "--to", tmp_path / "stores", "--push", tmp_path / "elsewhere")
+    assert refused.returncode == 2 and "--push: expected an address" in refused.stderr
+    assert not (tmp_path / "stores").exists()
+
+
 def test_help_says_what_publishing_is() -> None:
-    assert "Publishing a converted recording publishes the recording." in run("push", "--help").stdout
+    for command in ("push", "convert"):
+        assert "publishing a converted recording publishes the recording." in " ".join(
+            run(command, "--help").stdout.lower().split()
+        )
