@@ -30,6 +30,8 @@ PROMISES = {
     20: "a copy of a store is verified where it lies",
     21: "what a file system does not offer is said, and costs no work",
     22: "no epoch from an object store has a wrong or a missing batch",
+    23: "a push that was killed has published nothing, or all; the same command goes on",
+    24: "of many pushes to one address one wins, and nothing is mixed",
 }
 """By the numbers of the rows of docs/reliability.md."""
 
