@@ -60,6 +60,7 @@ Examples:
   trialpack convert downloads --to stores --skip-existing
   trialpack convert lab/mouse7 --to stores --schema lab.toml
   trialpack convert downloads --to stores --push s3://lab-bucket/stores
+  trialpack convert s3://lab-bucket/raw/mouse.zip --to stores
 
 Variables that cannot be told from the shapes of their files are declared in trialpack.toml beside data/, or with
 --schema; docs/own-mice.md has its keys. --dry-run prints the schema found, to be saved, edited and given:
@@ -73,7 +74,8 @@ already are pushed, too. Publishing a converted recording publishes the recordin
 """
 _HELP = f"""Pack mice into Zarr stores.
 
-SOURCE is {expected()}, each read in place; or a folder of such.
+SOURCE is {expected()}, each read in place; or a folder of such;
+or the address of a zip, such as s3://bucket/mouse.zip, read by ranges without a copy on this machine.
 Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
 """
 _GOES_ON = "the same command goes on from here"
@@ -100,7 +102,7 @@ class _Outcome:
 
 
 @click.command(help=_HELP, epilog=_EPILOG)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=options.GivenPath())
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=options.GivenStore())
 @click.option("--to", required=True, metavar="DIR", type=options.GivenPath(), help="Folder for the stores.")
 @click.option(
     "--precision",
@@ -161,7 +163,7 @@ class _Outcome:
 )
 @options.json_output
 def convert(
-    sources: tuple[Path, ...],
+    sources: tuple[Path | Address, ...],
     to: Path,
     precision: str,
     max_error: tuple[str, ...],
@@ -220,7 +222,7 @@ def _declared(path: Path | None, outcome: _Outcome) -> Schema | None:
         return None
 
 
-def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
+def _find(paths: Sequence[Path | Address], outcome: _Outcome) -> list[Source]:
     found = list[Source]()
     for path in paths:
         try:

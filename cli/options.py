@@ -56,7 +56,7 @@ class GivenPath(click.Path):  # pyright: ignore[reportMissingTypeArgument, repor
 
 
 class GivenStore(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
-    """A folder or an address as `read_store` reads it; what it refuses is named as it was typed."""
+    """A path or an address as `read_store` reads it; what it refuses is named as it was typed."""
 
     name = "store"
 
@@ -111,7 +111,7 @@ def check_output(path: Path) -> None:
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
 
 
-def named_sources(path: Path) -> list[Source]:
+def named_sources(path: Path | Address) -> list[Source]:
     """Find the mice at a path; see `find_sources`.
 
     Raises
@@ -119,6 +119,8 @@ def named_sources(path: Path) -> list[Source]:
     SourceError
         No mouse is there; the message names what is there instead, where that is known.
     """
+    if isinstance(path, Address):
+        return find_sources(path)
     if is_store(path):
         raise SourceError(Problem(str(path), "a trialpack store, not a mouse to make one of", _look(path)))
     try:

@@ -28,12 +28,12 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @options.existing_stores
-@click.option("--source", type=options.GivenPath(), help=f"Compare every array, too, with a mouse: {expected()}.")
+@click.option("--source", type=options.GivenStore(), help=f"Compare every array, too, with a mouse: {expected()}.")
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
 @options.json_output
 def verify(
-    stores: tuple[Path | Address, ...], source: Path | None, quick: bool, workers: int | None, as_json: bool
+    stores: tuple[Path | Address, ...], source: Path | Address | None, quick: bool, workers: int | None, as_json: bool
 ) -> None:
     """Check that each STORE is what its manifest says.
 
@@ -72,7 +72,7 @@ class _Outcome:
     """
 
     store: Path | Address
-    source: Path | None
+    source: Path | Address | None
     found: Verification | None = None
     error: TrialpackError | OSError | None = None
 
@@ -86,7 +86,7 @@ class _Outcome:
         return False if isinstance(self.error, CorruptStoreError) else None
 
 
-def _verify(store: Path | Address, source: Path | None, *, quick: bool, workers: int | None) -> _Outcome:
+def _verify(store: Path | Address, source: Path | Address | None, *, quick: bool, workers: int | None) -> _Outcome:
     """Verify the store by itself first: that it is intact is worth knowing where the source differs."""
     found = None
     try:

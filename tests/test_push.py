@@ -1,9 +1,10 @@
-"""Stores that are published in an object store, and fetched from there."""
+"""Stores that are published in an object store, and fetched from there; mice that are converted from there."""
 
 import json
 import re
 import shutil
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import count
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 import trialpack
 from trialpack import open_mouse, pull_store, push_store, verify_mouse
+from trialpack.convert import convert_mouse, open_source
 from trialpack.store import (
     AccessError,
     CorruptStoreError,
     OptionError,
     ResourceError,
+    SourceError,
     StoreBusyError,
     StoreExistsError,
     StoreFormatError,
@@ -30,6 +33,7 @@ from trialpack.store.publish import Stage
 
 from .command_line import run
 from .faults.damages import TinyStores, copy_store
+from .object_server import ObjectServer
 from .s3_proxy import BUCKET, CONDITIONS, S3Proxy, s3_proxy
 
 obstore = pytest.importorskip("obstore", reason="obstore is not installed")
@@ -427,3 +431,81 @@ def test_help_says_what_publishing_is() -> None:
         assert "publishing a converted recording publishes the recording." in " ".join(
             run(command, "--help").stdout.lower().split()
         )
+
+
+# Sources
+
+
+@pytest.fixture
+def raw(sample_mice: dict[str, Path], tmp_path: Path) -> Iterator[ObjectServer]:
+    """Serves the zip of a mouse."""
+    (tmp_path / "raw").mkdir()
+    shutil.copy(sample_mice["static_zip"], tmp_path / "raw" / "mouse.zip")
+    with ObjectServer(tmp_path / "raw") as server:
+        yield server
+
+
+@pytest.mark.parametrize("scheme", ["s3", "https"])
+def test_a_zip_is_converted_where_it_is(raw: ObjectServer, scheme: str, tmp_path: Path) -> None:
+    """By ranges, one for each read of a member, to the same store as a copy of it."""
+    zipped, options = raw.folder / "mouse.zip", raw.options if scheme == "s3" else None
+    url = "s3://mice/mouse.zip" if scheme == "s3" else f"{raw.endpoint}/mice/mouse.zip"
+    source = open_source(url, options)
+    assert source.label == url
+    for one, to in ((source, tmp_path / "far"), (zipped, tmp_path / "near")):
+        convert_mouse(one, to, workers=1, statistics=False)
+    asked = raw.gets()
+    assert all(key == "mouse.zip" and part for key, part in asked)
+    (far,), (near,) = (list((tmp_path / name).iterdir()) for name in ("far", "near"))
+    assert contents(far) == contents(near)
+    with zipfile.ZipFile(zipped) as archive:
+        members = len([name for name in archive.namelist() if not name.endswith("/")])
+    # To look at them, to choose codecs and to convert them.
+    assert len(asked) < 3 * members
+    assert verify_mouse(far, open_source(url, options)).source == url
+
+
+def test_a_zip_that_cannot_be_read_where_it_is(raw: ObjectServer, tmp_path: Path) -> None:
+    def refused(fault: str) -> str:
+        source = open_source("s3://mice/mouse.zip", raw.options)
+        source.survey()
+        raw.fault = lambda key, number: fault
+        with pytest.raises((SourceError, ResourceError)) as raised:
+            convert_mouse(source, tmp_path / "stores", workers=1, statistics=False)
+        raw.fault = lambda key, number: None
+        assert not list((tmp_path / "stores").glob("*.zarr"))
+        return str(raised.value).splitlines()[0]
+
+    assert "cannot be read in parts (the server sends the whole file" in refused("whole")
+    assert "damaged in the zip" in refused("flip")
+    assert "access is refused" in refused("403")
+    assert "cannot be read (503 Service Unavailable); check address and network" in refused("503")
+    source = open_source("s3://mice/mouse.zip", raw.options)
+    source.survey()
+    zipped = raw.folder / "mouse.zip"
+    zipped.write_bytes(zipped.read_bytes())
+    with pytest.raises(SourceError, match="the zip was replaced while it was read"):
+        convert_mouse(source, tmp_path / "stores", workers=1, statistics=False)
+
+
+def test_addresses_without_a_zip(raw: ObjectServer, tmp_path: Path) -> None:
+    (raw.folder / "text.zip").write_bytes(b"no zip")
+    for name, text in [
+        ("nothing.zip", "no such object; check the address"),
+        ("text.zip", "not a readable zip"),
+        ("mouse.tar", r"not a zip, and no other mice are read where they are .*; download it"),
+    ]:
+        with pytest.raises(SourceError, match=rf"s3://mice/{name}: {text}"):
+            open_source(f"s3://mice/{name}", raw.options).survey()
+
+
+def test_the_command_converts_an_address(raw: ObjectServer, tmp_path: Path) -> None:
+    where = {"AWS_ENDPOINT_URL": raw.endpoint, "AWS_REGION": "us-east-1"}
+    where |= {"AWS_ACCESS_KEY_ID": "known", "AWS_SECRET_ACCESS_KEY": "hush"}
+    command = ["convert", "s3://mice/mouse.zip", "--to", tmp_path / "stores", "--no-statistics"]
+    assert run(*command, "--dry-run", env=where).returncode == 0 and not (tmp_path / "stores").exists()
+    done = run(*command, env=where)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    (store,) = (tmp_path / "stores").iterdir()
+    verified = run("verify", store, "--source", "s3://mice/mouse.zip", env=where)
+    assert "equal to s3://mice/mouse.zip, bit for bit" in verified.stdout
