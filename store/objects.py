@@ -244,7 +244,7 @@ class Pin:
     @classmethod
     def of(cls, meta: Any) -> Pin:
         """Return the pin that is in metadata of obstore."""
-        return cls(meta["size"], meta["e_tag"], None if meta["e_tag"] else meta["last_modified"], meta["version"])
+        return cls(meta["size"], meta["e_tag"], None if meta["e_tag"] else meta["last_modified"], meta.get("version"))
 
     def fits(self, meta: Any) -> bool:
         """Return whether an object with such metadata is still the same."""

@@ -60,8 +60,10 @@ def url() -> str:
 
 
 @pytest.fixture(autouse=True)
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_and_new_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "_FIRST_PAUSE", 0.001)
+    # Those of commands know the environment of their first use.
+    monkeypatch.setattr(objects, "_clients", {})
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -169,7 +170,7 @@ class _Stream(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
         if self._place < 0:
-            raise ValueError(f"no place {self._place} in a file")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return self._place
 
     def readinto(self, buffer: Any) -> int:
