@@ -1,8 +1,10 @@
 """Stores that are published in an object store, and fetched from there; mice that are converted from there."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -31,7 +33,7 @@ from trialpack.store import (
 from trialpack.store.manifest import Manifest, claim, read_manifest
 from trialpack.store.publish import Stage
 
-from .command_line import run
+from .command_line import TRIALPACK, run
 from .faults.damages import TinyStores, copy_store
 from .object_server import ObjectServer
 from .s3_proxy import BUCKET, CONDITIONS, S3Proxy, s3_proxy
@@ -404,6 +406,14 @@ def test_commands(proxy: S3Proxy, store: Path, other: Path, url: str, tmp_path: 
     assert contents(tmp_path / "mouse.zarr") == contents(store)
     taken = command("pull", url, "--to", tmp_path, "--json")
     assert (taken.returncode, taken.stdout) == (1, "")
+
+
+def test_commands_in_processes_of_their_own(proxy: S3Proxy, store: Path, url: str, tmp_path: Path) -> None:
+    for command in (["push", store, url], ["pull", url, "--to", tmp_path]):
+        env = {**os.environ, **in_environment(proxy)}
+        done = subprocess.run([TRIALPACK, *map(str, command)], env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "") and "Next: trialpack info" in done.stdout
+    assert contents(tmp_path / "mouse.zarr") == contents(store)
 
 
 def test_convert_pushes_what_it_makes(proxy: S3Proxy, url: str, static_folder: Path, tmp_path: Path) -> None:
