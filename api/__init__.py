@@ -51,6 +51,8 @@ __all__ = [
     "open_mouse",
     "plan_mouse",
     "predict_sizes",
+    "pull_store",
+    "push_store",
     "train_statistics",
     "verify_mouse",
 ]
@@ -58,6 +60,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .convert import convert_mouse, export_mouse, plan_mouse, predict_sizes, verify_mouse
     from .readers import ForkedError, Mouse, TrialLoader, field_loaders, open_mice, open_mouse, train_statistics
+    from .store import pull_store, push_store
     from .version import __version__
 else:
     __getattr__, __dir__ = lazy_names(
@@ -74,6 +77,8 @@ else:
             "open_mouse": ".readers",
             "plan_mouse": ".convert",
             "predict_sizes": ".convert",
+            "pull_store": ".store",
+            "push_store": ".store",
             "train_statistics": ".readers",
             "verify_mouse": ".convert",
         },

@@ -25,7 +25,9 @@ from ..readers.leaks import Leak, between_mice, describe_leaks, find_leaks, leak
 from ..store import ClusterError, OptionError, Problem, StoreIndex, TrialpackError, check_quick
 from ..store.errors import one_text_a_cause
 from ..store.layout import A_MAX_ERROR, CODECS, Precision, short_name
+from ..store.paths import Address
 from ..store.publish import Stage, is_store
+from ..store.push import Pushed
 from ..store.space import Space
 from ..store.tasks import HERE, PROCESS_BYTES, Threads
 from . import options
@@ -50,6 +52,8 @@ from .display import (
 )
 from .interrupts import advising
 from .options import named_sources, spelled
+from .push import describe as describe_push
+from .push import publish
 
 _EPILOG = """
 \b
@@ -60,6 +64,8 @@ Examples:
   trialpack convert downloads --to stores --dry-run
   trialpack convert downloads --to stores --skip-existing
   trialpack convert lab/mouse7 --to stores --schema lab.toml
+  trialpack convert downloads --to stores --push s3://lab-bucket/stores
+  trialpack convert s3://lab-bucket/raw/mouse.zip --to stores
 
 Variables that cannot be told from the shapes of their files are declared in trialpack.toml beside data/, or with
 --schema; docs/own-mice.md has its keys. --dry-run prints the schema found, to be saved, edited and given:
@@ -68,11 +74,13 @@ Variables that cannot be told from the shapes of their files are declared in tri
   trialpack convert lab/mouse7 --to stores --dry-run | sed -n '/^# trialpack.toml/,$p' > lab.toml
 
 A conversion that was interrupted leaves nothing under the store's name; the same command goes on from there, of
-several mice with --skip-existing.
+several mice with --skip-existing. So does a push that was interrupted: with --skip-existing, stores that are there
+already are pushed, too. Publishing a converted recording publishes the recording.
 """
 _HELP = f"""Pack mice into Zarr stores.
 
-SOURCE is {expected()}, each read in place; or a folder of such.
+SOURCE is {expected()}, each read in place; or a folder of such;
+or the address of a zip, such as s3://bucket/mouse.zip, read by ranges without a copy on this machine.
 Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
 """
 _GOES_ON = "the same command goes on from here"
@@ -85,6 +93,7 @@ class _Outcome:
 
     done: list[Any] = field(default_factory=list[Any])
     skipped: list[Path] = field(default_factory=list[Path])
+    pushed: list[Pushed] = field(default_factory=list[Pushed])
     problems: list[str] = field(default_factory=list[str])
     lost: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -114,7 +123,7 @@ class _Outcome:
 
 
 @click.command(help=_HELP, epilog=_EPILOG)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=options.GivenPath())
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=options.GivenStore())
 @click.option("--to", required=True, metavar="DIR", type=options.GivenPath(), help="Folder for the stores.")
 @click.option(
     "--precision",
@@ -157,6 +166,13 @@ class _Outcome:
     metavar="FILE",
     help="Declarations of the variables, in place of the mouse's own trialpack.toml.",
 )
+@click.option(
+    "--push",
+    "prefix",
+    type=options.GivenStore(),
+    metavar="PREFIX",
+    help="Publish each store, too, at PREFIX/<mouse>.zarr, such as s3://lab-bucket/stores: see trialpack push.",
+)
 @click.option("--replace", is_flag=True, help="Replace stores that are there already.")
 @click.option(
     "--skip-existing", is_flag=True, help="Leave stores that are there already as they are, however they were made."
@@ -168,13 +184,14 @@ class _Outcome:
 )
 @options.json_output
 def convert(
-    sources: tuple[Path, ...],
+    sources: tuple[Path | Address, ...],
     to: Path,
     precision: str,
     max_error: tuple[str, ...],
     codec: str,
     statistics: bool,
     schema: Path | None,
+    prefix: Path | Address | None,
     dry_run: bool,
     skip_existing: bool,
     as_json: bool,
@@ -185,6 +202,8 @@ def convert(
     """Pack mice into Zarr stores; see `_HELP`."""
     if replace and skip_existing:
         raise click.UsageError("--replace and --skip-existing exclude one another")
+    if isinstance(prefix, Path):
+        raise click.UsageError(f"--push: expected an address such as s3://lab-bucket/stores, found {prefix}")
     bounds = {name: bound.document for name, bound in read_bounds(map(_pair, max_error)).items()}
     kept: dict[str, Any] = {"precision": precision, "max_error": bounds, "codec": codec, "statistics": statistics}
     kept["schema"] = schema
@@ -197,6 +216,8 @@ def convert(
     several = Threads(run.at_once(found), "trialpack-mouse") if scheduler and not dry_run else HERE
     with options.cluster_at(None if dry_run else scheduler) as client, progress_bars() as bar_of:
         outcome.add(several.run([partial(run.one, source, bar_of, client) for source in found]))
+    if prefix is not None:
+        _push(outcome, prefix)
     _report(outcome, as_json=as_json)
     if outcome.problems:
         raise click.exceptions.Exit(1)
@@ -217,7 +238,7 @@ def _declared(path: Path | None, outcome: _Outcome) -> Schema | None:
         return None
 
 
-def _find(paths: Sequence[Path], outcome: _Outcome) -> list[Source]:
+def _find(paths: Sequence[Path | Address], outcome: _Outcome) -> list[Source]:
     found = list[Source]()
     for path in paths:
         try:
@@ -303,12 +324,23 @@ class _Run:
         return plan_mouse(source, self.to, **self.kept).space
 
 
+def _push(outcome: _Outcome, prefix: Address) -> None:
+    """Push all stores that are there, each to its name below an address."""
+    for store in (*_made(outcome), *outcome.skipped):
+        try:
+            outcome.pushed.append(publish(store, Address(f"{prefix}/{store.name}"), again=_SKIPPING))
+        except (TrialpackError, OSError) as error:
+            outcome.failed(error, str(store))
+
+
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
     if as_json:
         mice = [_plan_document(one) if isinstance(one, Plan) else one.describe() for one in outcome.done]
         skipped = list(map(str, outcome.skipped))
         leaks = describe_leaks(_between_mice(outcome))
-        show_json({"mice": mice, "skipped": skipped, "problems": outcome.problems, "leaks_between_mice": leaks})
+        pushed = [one.describe() for one in outcome.pushed]
+        found = {"mice": mice, "skipped": skipped, "pushed": pushed, "problems": outcome.problems}
+        show_json(found | {"leaks_between_mice": leaks})
         return
     for store in outcome.skipped:
         note(f"{store}: is there already, and stays as it is")
@@ -329,12 +361,17 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             *notes,
             f"Next: trialpack info {shlex.quote(str(summaries[0].plan.destination))}",
         )
+    show(*map(describe_push, outcome.pushed))
+
+
+def _made(outcome: _Outcome) -> list[Path]:
+    return [one.store for one in outcome.done if isinstance(one, ConversionSummary)]
 
 
 def _between_mice(outcome: _Outcome) -> list[Leak]:
     """Return the stimuli that train of one mouse shares with another tier of another one, as far as digests tell."""
     indexes = list[StoreIndex]()
-    made = [one.store for one in outcome.done if isinstance(one, ConversionSummary)]
+    made = _made(outcome)
     stores = [*made, *outcome.skipped]
     for store in stores if made and len(stores) > 1 else ():
         # What is wrong with a store that stays as it is, is for other commands to report.

@@ -29,6 +29,8 @@ COMMANDS = {
     "show": "Draw one trial of STORE: every variable, by what it is; those that do not fit are named.",
     "report": "Look for what is wrong with STOREs, and write one page that shows it, with what is in them.",
     "export": "Make the published files of STORE's mouse again, or one HDF5 file.",
+    "push": "Publish STORE at URL, where it can be opened once all of it is there, or not at all.",
+    "pull": "Fetch the store at URL into DIR, where it appears complete and verified, or not at all.",
     "sample": "Write a made-up mouse in the published layout.",
 }
 """Name, also of the module -> what it does: the first line of its help."""

@@ -26,6 +26,8 @@ _OPTIONS: dict[tuple[str, object], str] = {
     ("replace", True): "--replace (--skip-existing leaves it as it is)",
     ("statistics", False): "--no-statistics",
     ("statistics", True): "--statistics-pkl",
+    ("clean", True): "--clean",
+    ("race_check", False): "--no-race-check",
 }
 """Argument with a value -> option without one."""
 _COMMANDS = {"convert_mouse": "trialpack convert {} --to DIR"}
@@ -58,7 +60,7 @@ class GivenPath(click.Path):  # pyright: ignore[reportMissingTypeArgument, repor
 
 
 class GivenStore(click.ParamType):  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
-    """A folder or an address as `read_store` reads it; what it refuses is named as it was typed."""
+    """A path or an address as `read_store` reads it; what it refuses is named as it was typed."""
 
     name = "store"
 
@@ -74,6 +76,14 @@ existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STO
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"
+)
+in_flight = click.option(
+    "--in-flight",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Files under way at the same time.",
 )
 scheduler = click.option(
     "--scheduler", metavar="ADDRESS", help="Run on the dask.distributed cluster of this scheduler."
@@ -125,7 +135,7 @@ def check_output(path: Path) -> None:
         raise OptionError(Problem(str(path.parent), "no such folder", "make it, or choose another"))
 
 
-def named_sources(path: Path) -> list[Source]:
+def named_sources(path: Path | Address) -> list[Source]:
     """Find the mice at a path; see `find_sources`.
 
     Raises
@@ -133,6 +143,8 @@ def named_sources(path: Path) -> list[Source]:
     SourceError
         No mouse is there; the message names what is there instead, where that is known.
     """
+    if isinstance(path, Address):
+        return find_sources(path)
     if is_store(path):
         raise SourceError(Problem(str(path), "a trialpack store, not a mouse to make one of", _look(path)))
     try:

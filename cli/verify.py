@@ -31,14 +31,14 @@ _AT_ONCE = 8
 
 @click.command(epilog=_EPILOG)
 @options.existing_stores
-@click.option("--source", type=options.GivenPath(), help=f"Compare every array, too, with a mouse: {expected()}.")
+@click.option("--source", type=options.GivenStore(), help=f"Compare every array, too, with a mouse: {expected()}.")
 @click.option("--quick", is_flag=True, help="Only names and sizes of all files, and the metadata.")
 @options.workers
 @options.scheduler
 @options.json_output
 def verify(
     stores: tuple[Path | Address, ...],
-    source: Path | None,
+    source: Path | Address | None,
     quick: bool,
     workers: int | None,
     scheduler: str | None,
@@ -85,7 +85,7 @@ class _Outcome:
     """
 
     store: Path | Address
-    source: Path | None
+    source: Path | Address | None
     found: Verification | None = None
     error: TrialpackError | OSError | None = None
 
@@ -100,7 +100,13 @@ class _Outcome:
 
 
 def _verify(
-    store: Path | Address, source: Path | None, bar_of: BarOf, *, quick: bool, workers: int | None, client: Any
+    store: Path | Address,
+    source: Path | Address | None,
+    bar_of: BarOf,
+    *,
+    quick: bool,
+    workers: int | None,
+    client: Any,
 ) -> _Outcome:
     """Verify the store by itself first: that it is intact is worth knowing where the source differs."""
     found = None

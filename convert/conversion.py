@@ -243,7 +243,8 @@ def convert_mouse(
     Parameters
     ----------
     source
-        Folder or zip of a mouse as published, or an HDF5 file of one.
+        Folder or zip of a mouse as published, or an HDF5 file of one; or the address of such a zip, as ``s3://…`` or
+        ``https://…``; see `open_source`.
     to
         The folder that is to hold the store ``<mouse>.zarr``; made if it is not there.
     precision

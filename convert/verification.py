@@ -65,7 +65,7 @@ class Verification:
 
 def verify_mouse(
     store: Given,
-    source: Path | str | Source | None = None,
+    source: Path | Address | str | Source | None = None,
     quick: bool = False,
     *,
     workers: int | None = None,
@@ -79,8 +79,8 @@ def verify_mouse(
     store
         As the path of `open_mouse`.
     source
-        Folder, zip or HDF5 file of the mouse, to compare every array with: bit for bit, or within the bounds that the
-        store was made with.
+        Folder, zip or HDF5 file of the mouse, or the address of a zip, to compare every array with: bit for bit, or
+        within the bounds that the store was made with.
     quick
         Check only the names and sizes of all files and the content of the metadata; otherwise the SHA-256 of every
         file, every chunk, and every trial's values against the digest taken when they were packed. The comparison

@@ -42,12 +42,16 @@ __all__ = [
     "UnknownNameError",
     "check_full",
     "check_quick",
+    "pull_store",
+    "push_store",
 ]
 
 if TYPE_CHECKING:
     from .index import StoreIndex
     from .integrity import check_full, check_quick
     from .layout import FORMAT_VERSION
+    from .pull import pull_store
+    from .push import push_store
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -56,5 +60,7 @@ else:
             "StoreIndex": ".index",
             "check_full": ".integrity",
             "check_quick": ".integrity",
+            "pull_store": ".pull",
+            "push_store": ".push",
         },
     )

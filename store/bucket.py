@@ -14,7 +14,7 @@ import numpy as np
 from . import layout, objects
 from .ahead import Ahead
 from .chunk_codecs import ChunkError
-from .errors import Problem
+from .errors import CorruptStoreError, Problem
 from .folder import LocalFile
 from .manifest import UNLISTED
 from .objects import Connection, Pin, Requests
@@ -78,15 +78,27 @@ class Bucket:
     def find(self, name: str) -> bytes | None:
         """Return all bytes of a file that no manifest lists; None if it is not there."""
         if name not in self._unlisted:
+            known = self._listed
             self._list()
-            found = Threads(len(UNLISTED)).run(partial(self._find, one) for one in UNLISTED)
-            self._unlisted |= dict(zip(UNLISTED, found, strict=True))
+            try:
+                self._read_unlisted()
+            except CorruptStoreError:
+                if known:
+                    raise
+                # It was published just now, after the list was made.
+                self._listed = False
+                self._list()
+                self._read_unlisted()
         return self._unlisted.pop(name)
+
+    def _read_unlisted(self) -> None:
+        found = Threads(len(UNLISTED)).run(partial(self._find, one) for one in UNLISTED)
+        self._unlisted |= dict(zip(UNLISTED, found, strict=True))
 
     def sizes(self, listed: Iterable[str]) -> Mapping[str, int | None]:
         """Return the size of every file, by one list; web servers, which have none, are asked for each file."""
         if self._list():
-            wanted = [name for name in listed if name not in self.pins and _is_below(name)]
+            wanted = [name for name in listed if name not in self.pins and is_below(name)]
             found = Threads(IN_FLIGHT).run(partial(self._look, name) for name in wanted)
             self.pins |= {name: pin for name, pin in zip(wanted, found, strict=True) if pin is not None}
         return {name: pin.size for name, pin in self.pins.items()}
@@ -123,7 +135,7 @@ class Bucket:
             return None
 
 
-def _is_below(name: str) -> bool:
+def is_below(name: str) -> bool:
     """Return whether a name can be that of a file of a store: a manifest may name anything."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts

@@ -78,7 +78,8 @@ def locate_all(
 
 def read_store(given: str | os.PathLike[str], name: str = "store") -> Path | Address:
     """Return the folder or the address of a store that a person means; errors as in `locate`."""
-    text = os.fspath(given)
+    check_type(name, given, (str, os.PathLike), "a path")
+    text = str(os.fspath(given))
     known = _SCHEMES.match(text) and address_in(text)
     return Address(_checked(text.rstrip("/"))) if known else read_path(given, name)
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import platform
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -108,12 +109,43 @@ def read_manifest(root: Path | StorePlace) -> Manifest:
     if data is None:
         pointer = place.find_pointer(layout.MANIFEST)
         raise StoreFormatError(_problem(place.root, layout.MANIFEST, *pointer) if pointer else place.explain())
-    document = _parse(place.root, data)
-    _check_version(place.root, document.get(layout.A_FORMAT))
+    return parse_manifest(place.root, data)
+
+
+def parse_manifest(root: object, data: bytes) -> Manifest:
+    """Return the manifest that a file is, given where the store is; errors as in `read_manifest`."""
+    document = _parse(root, data)
+    if _CLAIM in document:
+        what = "unfinished: a push of it is under way, or was interrupted"
+        raise StoreFormatError(_problem(root, layout.MANIFEST, what, "wait for it, or give the same command again"))
+    _check_version(root, document.get(layout.A_FORMAT))
     manifest = _from_document(document)
     if manifest is None or not _is_written_as(manifest, data):
-        raise _damaged(place.root, "was changed after it was written (its own digest differs)")
+        raise _damaged(root, "was changed after it was written (its own digest differs)")
     return manifest
+
+
+_CLAIM = "trialpack_claim"
+
+
+def claim(digest: str) -> bytes:
+    """Return what stands in place of a manifest until all else is there: whose place it is. No two are equal.
+
+    Parameters
+    ----------
+    digest
+        Of the manifest that is to take its place; empty of none, while a place is cleaned.
+    """
+    return to_json({_CLAIM: digest, "nonce": secrets.token_hex(16)})
+
+
+def claim_in(data: bytes) -> str | None:
+    """Return the digest that a claim has; None of what is none."""
+    try:
+        found = json.loads(data)[_CLAIM]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return str(found)
 
 
 def check_names_and_sizes(place: StorePlace, manifest: Manifest) -> list[Problem]:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from configparser import ConfigParser, Error
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .chunk_codecs import ChunkError
 from .errors import AccessError, CorruptStoreError, OptionError, Problem, ResourceError
@@ -231,16 +232,19 @@ class Pin:
         Bytes of it.
     e_tag, modified
         What the store calls this version of it, and when it was made.
+    version
+        What some stores call it, too; lists do not have it.
     """
 
     size: int
     e_tag: str | None = None
     modified: datetime | None = None
+    version: str | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, meta: Any) -> Pin:
         """Return the pin that is in metadata of obstore."""
-        return cls(meta["size"], meta["e_tag"], None if meta["e_tag"] else meta["last_modified"])
+        return cls(meta["size"], meta["e_tag"], None if meta["e_tag"] else meta["last_modified"], meta.get("version"))
 
     def fits(self, meta: Any) -> bool:
         """Return whether an object with such metadata is still the same."""
@@ -368,12 +372,88 @@ def folders(connection: Connection) -> list[str]:
     return _insist(connection, "", once, Requests())
 
 
+Condition = Literal["create", "overwrite"] | Pin
+"""What has to be there for an object to be written: nothing, whatever there is, or just this."""
+
+
+def write(
+    connection: Connection, name: str, data: bytes, condition: Condition, attributes: Mapping[str, str] | None = None
+) -> bool:
+    """Write an object, whole or not at all; return whether the condition held, for else nothing is written.
+
+    False may also mean that an answer was lost, and the object is there.
+
+    Parameters
+    ----------
+    attributes
+        Texts that the object has beside its bytes.
+
+    Raises
+    ------
+    OptionError
+        There is no such bucket; or the store has no such conditions, or no attributes.
+    AccessError, ResourceError
+        As in `read`.
+    """
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    exact = isinstance(condition, Pin)
+    versions = {"e_tag": condition.e_tag, "version": condition.version} if exact else {}
+    mode: Any = {key: value for key, value in versions.items() if value} if exact else condition
+    texts: Any = dict(attributes or {}) or None
+
+    def once() -> bool | str:
+        path = connection.prefix + name
+        try:
+            obstore.put(_client(connection), path, data, mode=mode, attributes=texts, use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        except FileNotFoundError:
+            return False if exact else "no such bucket or container"
+        except NotImplementedError:
+            return "writes no objects on conditions and with attributes"
+        return True
+
+    done = _insist(connection, name, once, Requests(), "written")
+    if isinstance(done, str):
+        advice = "give the address of a store in S3 and what speaks its language, Google Cloud Storage or Azure"
+        raise OptionError(Problem(str(connection.address), done, advice))
+    return done
+
+
+def attributes(connection: Connection, name: str) -> Mapping[str, Any]:
+    """Return the texts that an object has beside its bytes; none of one that is not there. Errors as in `read`."""
+    import obstore
+
+    def once() -> Mapping[str, Any]:
+        path = connection.prefix + name
+        return dict(obstore.get(_client(connection), path, options={"head": True}).attributes)
+
+    try:
+        return _insist(connection, name, once, Requests())
+    except FileNotFoundError:
+        return {}
+
+
+def remove(connection: Connection, unwanted: Iterable[str]) -> None:
+    """Remove objects; what is not there is fine. Errors as in `write`."""
+    import obstore
+
+    for name in unwanted:
+        try:
+            once = partial(obstore.delete, _client(connection), connection.prefix + name)
+            _insist(connection, name, once, Requests(), "removed")
+        except FileNotFoundError:
+            continue
+
+
 def can_list(connection: Connection) -> bool:
     """Return whether objects can be listed; web servers have no way to say what they have."""
     return type(_client(connection)).__name__ != "HTTPStore"
 
 
-def _insist(connection: Connection, name: str, once: Callable[[], _T], count: Requests) -> _T:
+def _insist(connection: Connection, name: str, once: Callable[[], _T], count: Requests, aim: str = "read") -> _T:
     """Make a request until it succeeds, as long as it may yet."""
     from obstore.exceptions import BaseError
 
@@ -383,7 +463,7 @@ def _insist(connection: Connection, name: str, once: Callable[[], _T], count: Re
         try:
             return once()
         except (BaseError, FileNotFoundError, NotImplementedError, ChunkError, ValueError) as error:
-            failure = _explained(connection, name, error)
+            failure = _explained(connection, name, error, aim)
             if not isinstance(failure, _Passing) or attempt == TRIES - 1:
                 raise failure.final if isinstance(failure, _Passing) else failure from None
         time.sleep(_FIRST_PAUSE * 2**attempt * (0.5 + random.random()))
@@ -398,7 +478,7 @@ class _Passing(Exception):
         self.final = final
 
 
-def _explained(connection: Connection, name: str, error: Exception) -> Exception:
+def _explained(connection: Connection, name: str, error: Exception, aim: str) -> Exception:
     """Return what to raise in place of an error of obstore, whose text may hold more than anybody may see."""
     text, kind, label = str(error), type(error).__name__, str(connection.address)
     if isinstance(error, FileNotFoundError):
@@ -409,7 +489,7 @@ def _explained(connection: Connection, name: str, error: Exception) -> Exception
         return _replaced(connection, name)
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or _REFUSED.search(text):
         what = "access is refused: credentials are missing, expired, or not enough"
-        advice = "check them, and whether they may read this; of public buckets give skip_signature"
+        advice = "check them, and what they allow; of public buckets give skip_signature"
         return AccessError(Problem(label, what, advice, name or None))
     if _WHOLE.search(text) or kind == "NotImplementedError":
         return ChunkError("the server sends the whole file in place of the part that was asked for")
@@ -417,7 +497,7 @@ def _explained(connection: Connection, name: str, error: Exception) -> Exception
         return _Passing(ChunkError("the server sends another part than was asked for"))
     status = _STATUS.search(text)
     why = status[1] if status else "timed out" if "timed out" in text.lower() else "no connection"
-    final = ResourceError(Problem(label, f"cannot be read ({why})", "check address and network", name or None))
+    final = ResourceError(Problem(label, f"cannot be {aim} ({why})", "check address and network", name or None))
     return final if _LASTING.search(text) else _Passing(final)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,18 @@ BAD["predict_sizes"] = {
     "max_memory": BYTES,
     "progress": LISTENERS,
 }
+BAD["push_store"] = {
+    "store": PATHS,
+    "url": (None, 5),
+    "clean": FLAGS,
+    "race_check": FLAGS,
+    "in_flight": COUNTS,
+    "max_memory": BYTES,
+    "progress": LISTENERS,
+}
+BAD["pull_store"] = {"url": (None, 5), "to": PATHS, "in_flight": COUNTS, "progress": LISTENERS}
+if find_spec("obstore") is None:
+    del BAD["push_store"], BAD["pull_store"]
 if find_spec("torch") is None:
     del BAD["field_loaders"]  # which gives nothing but tensors
 BAD["convert_mouse"] = BAD["plan_mouse"] | {
@@ -122,6 +135,11 @@ def store(sample_mice: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     return trialpack.convert_mouse(sample_mice["static_folder"], tmp_path_factory.mktemp("stores")).store
 
 
+def object_store(kind: str, *place: Path) -> Any:
+    """Make a store of obstore, where that is installed."""
+    return getattr(import_module("obstore.store"), kind)(*place) if find_spec("obstore") else None
+
+
 @pytest.fixture
 def arguments(store: Path, sample_mice: dict[str, Path], tmp_path: Path) -> dict[str, dict[str, Any]]:
     """What each function needs beside the argument that is tried."""
@@ -131,6 +149,8 @@ def arguments(store: Path, sample_mice: dict[str, Path], tmp_path: Path) -> dict
         "predict_sizes": {"source": source, "plan": trialpack.plan_mouse(source, tmp_path / "out")},
         "convert_mouse": {"source": source, "to": tmp_path / "out"},
         "export_mouse": {"store": store, "to": tmp_path / "out"},
+        "push_store": {"store": store, "url": object_store("MemoryStore")},
+        "pull_store": {"url": object_store("LocalStore", store), "to": tmp_path / "out"},
         "verify_mouse": {"store": store},
         "train_statistics": {"mouse": mouse},
         "open_mouse": {"path": store},

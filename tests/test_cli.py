@@ -65,7 +65,7 @@ def test_every_command_in_a_process_of_its_own(tmp_path):
         f"report {store} -o {tmp_path}/report.html",
         f"export {store} --to {tmp_path}/out --as zip",
     )
-    assert {command.split()[0] for command in typed} == set(COMMANDS)
+    assert {command.split()[0] for command in typed} == set(COMMANDS) - {"push", "pull"}, "test_push.py has these"
     for command in typed:
         done = subprocess.run([TRIALPACK, *command.split()], capture_output=True, text=True, check=False)
         assert done.returncode == 0 and done.stdout and "Traceback" not in done.stderr, done.stderr

@@ -175,6 +175,9 @@ def test_arguments_are_spelled_as_in_python_and_as_options_on_the_command_line()
     assert WRONG.text(spelled) == "--max-error pupil=0.5: no such variable"
 
 
+FUNCTIONS = ("convert_mouse", "export_mouse", "push_store", "train_statistics")
+
+
 def arguments_in_texts() -> Iterator[tuple[str, ast.Call]]:
     """Yield where a layer below the command line speaks of an argument or a call; checks name the one that they got."""
     for layer in ("store", "readers", "convert"):
@@ -185,7 +188,7 @@ def arguments_in_texts() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_whatever_a_text_speaks_of_is_there_in_python_and_on_the_command_line() -> None:
-    functions = [getattr(trialpack, name) for name in ("convert_mouse", "export_mouse", "train_statistics")]
+    functions = [getattr(trialpack, name) for name in FUNCTIONS]
     parameters = {name for function in functions for name in inspect.signature(function).parameters}
     commands_ = [commands.get_command(click.Context(commands), name) for name in COMMANDS]
     options = {text for one in commands_ if one for each in one.params for text in (*each.opts, *each.secondary_opts)}

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ...store import Call, OptionError, Problem, SourceError
 from ...store.errors import explaining_refusals
-from ...store.paths import read_path
+from ...store.locate import Options, read_store
+from ...store.paths import Address
 from ...store.pointers import find_pointer
 from ...store.publish import is_store
+from ...store.remote_file import RemoteFile
 from . import hdf5
 from .format import Format
 from .published import npy_folder, tar, zip
@@ -41,7 +43,7 @@ _OWN = (
         noun="a zip of it",
         suffixes=(".zip",),
         matches=zip.is_zip,
-        open=lambda path: MouseTree(zip.ZipTree(path)),
+        open=lambda path: MouseTree(zip.ZipTree(zip.LocalZip(path))),
         write=functools.partial(write_published, zip.write_zip),
         check=check_published,
         options=(STATISTICS_PICKLE_OPTION,),
@@ -121,14 +123,16 @@ def find_format(path: Path) -> Format | None:
     return next(iter([*both, *matching, *called]), None)
 
 
-def open_source(path: Path | str | Source) -> Source:
+def open_source(path: Path | Address | str | Source, storage_options: Options = None) -> Source:
     """Open the one mouse at a path.
 
     Parameters
     ----------
     path
-        A mouse of any of the `formats`, or a folder with nothing but one in it; a source that is open is returned as
-        it is.
+        A mouse of any of the `formats`, or a folder with nothing but one in it; or the address of a zip of a mouse,
+        such as ``s3://bucket/<mouse>.zip``, which is read where it is. A source that is open is returned as it is.
+    storage_options
+        How an address is reached, as in `trialpack.open_mouse`.
 
     Raises
     ------
@@ -139,35 +143,49 @@ def open_source(path: Path | str | Source) -> Source:
     """
     if isinstance(path, Source):
         return path
-    found = find_sources(path, "source")
+    found = find_sources(path, "source", storage_options)
     if len(found) != 1:
         names = ", ".join(Path(source.label).name for source in found)
         raise SourceError(Problem(str(path), f"expected one mouse, found {len(found)} ({names})", "give one of them"))
     return found[0]
 
 
-def find_sources(path: Path | str, name: str = "path") -> list[Source]:
+def find_sources(path: Path | Address | str, name: str = "path", storage_options: Options = None) -> list[Source]:
     """Find the mice at a path.
 
     Parameters
     ----------
     path
-        A mouse of any of the `formats`, or a folder of such.
+        A mouse of any of the `formats`, or a folder of such; or the address of a zip of a mouse.
     name
         Name of the argument, for errors.
+    storage_options
+        As in `open_source`.
 
     Raises
     ------
     SourceError
         There is none.
     OptionError
-        Another package has a format that cannot be used; see `formats`. Or the path is an address; see `read_path`.
+        Another package has a format that cannot be used; see `formats`. Or there is no such address or option.
     ResourceError
-        The system does not let it be read.
+        The system does not let it be read; or the address cannot be reached.
     """
-    path = read_path(path, name)
-    with explaining_refusals(path):
-        return _find_sources(path)
+    place = path if isinstance(path, Address) else read_store(path, name)
+    if isinstance(place, Address):
+        return [_at_address(place, storage_options)]
+    with explaining_refusals(place):
+        return _find_sources(place)
+
+
+def _at_address(address: Address, options: Options) -> Source:
+    if not address.name.endswith(".zip"):
+        what = "not a zip, and no other mice are read where they are (expected a name that ends in .zip)"
+        raise SourceError(Problem(str(address), what, "download it, and give its path"))
+    try:
+        return MouseTree(zip.ZipTree(RemoteFile.find(address, options)))
+    except FileNotFoundError:
+        raise SourceError(Problem(str(address), "no such object", "check the address")) from None
 
 
 def _find_sources(path: Path) -> list[Source]:

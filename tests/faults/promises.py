@@ -31,6 +31,8 @@ PROMISES = {
     21: "what a file system does not offer is said, and costs no work",
     22: "a cluster that fails, or does not fit, is named in time; nothing unfinished is published",
     23: "no epoch from an object store has a wrong or a missing batch",
+    24: "a push that was killed has published nothing, or all; the same command goes on",
+    25: "of many pushes to one address one wins, and nothing is mixed",
 }
 """By the numbers of the rows of docs/reliability.md."""
 

@@ -217,7 +217,7 @@ def named_errors(tree: Tree, name: str, trial: int | None = None) -> Generator[N
 
 
 def _named_error(tree: Tree, name: str, trial: int | None, error: Exception) -> SourceError | ResourceError:
-    if isinstance(error, OSError) and not isinstance(error, PermissionError):
+    if isinstance(error, OSError) and (isinstance(error, ResourceError) or not isinstance(error, PermissionError)):
         if refused := refusal(error, tree.label, name, trial):
             return refused
     match error:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import deflate
 import numpy as np
 
-from ....store import Problem, SourceError, files
+from ....store import CorruptStoreError, Problem, SourceError, files
+from ....store.chunk_codecs import ChunkError
 from ....store.errors import naming
-from ....store.folder import is_junk
+from ....store.folder import LocalFile, is_junk
 from ....store.paths import Located
+from ....store.place import StoreFile
 from ....store.pointers import find_pointer
 from ....store.tasks import Progress, Workers
 from ..source import ReadError
@@ -29,6 +35,9 @@ _LOCAL_HEADER, _LOCAL_MAGIC = 30, b"PK\x03\x04"
 _IS_UTF8, _MS_DOS = 0x800, 0
 _UNICODE_PATH, _UNICODE_PATH_1 = struct.Struct("<HHBL"), (0x7075, 1)
 """Info-ZIP's field of a member: what it is, its length, version, and CRC-32 of the name that it replaces."""
+_BUFFER = 1 << 16
+_EXTRA = 64
+"""Bytes of extra fields before a member that are read with it; more take a second read."""
 _RAW_DEFLATE, _LARGEST_OFFSET = -15, 2**63 - 1
 _DOWNLOAD_AGAIN = "download the zip again"
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
@@ -56,17 +65,41 @@ class ZipEntry(Entry):
     deflated: bool
 
 
+class ZipFile(Protocol):
+    """A zip, wherever it is. Small and picklable."""
+
+    @property
+    def label(self) -> str:
+        """The zip as the person knows it."""
+        ...
+
+    def file(self) -> AbstractContextManager[StoreFile]:
+        """Return a context in which it is read."""
+        ...
+
+
 @dataclass(frozen=True)
-class ZipTree(Located):
-    """The files of a zip, below the folder in it that holds ``data`` and ``meta``.
+class LocalZip(Located):
+    """A zip on this machine."""
 
-    Attributes
-    ----------
-    path, place
-        The zip.
-    """
+    @contextlib.contextmanager
+    def file(self) -> Generator[LocalFile]:
+        """Give the file; see `ZipFile`."""
+        with self.opened() as descriptor:
+            yield LocalFile(descriptor)
 
+
+@dataclass(frozen=True)
+class ZipTree:
+    """The files of a zip, below the folder in it that holds ``data`` and ``meta``."""
+
+    zip: ZipFile
     overhead = 3  # the packed member, the unpacked one, and what inflating holds on to
+
+    @property
+    def label(self) -> str:
+        """The zip as the person knows it."""
+        return self.zip.label
 
     def list(self) -> Listing:
         """Read the zip's directory.
@@ -76,11 +109,11 @@ class ZipTree(Located):
         SourceError
             Not a zip, or a truncated one.
         """
-        members = self._members()
+        members, size = self._members()
         names = [name for name, _ in members]
         root = find_root(self.label, "zip", names)
-        listing = Listing(mouse_name(root, self.path.stem))
-        listing.problems += [*duplicates(self.label, "zip", names), *self._overlaps(members)]
+        listing = Listing(mouse_name(root, Path(self.label).stem))
+        listing.problems += [*duplicates(self.label, "zip", names), *self._overlaps(members, size)]
         for name, member in members:
             problem = _refusal(name, member)
             if problem:
@@ -95,29 +128,55 @@ class ZipTree(Located):
     @contextlib.contextmanager
     def open(self) -> Generator[ZipReader]:
         """Return a reader with its own file descriptor."""
-        with self.opened() as descriptor:
-            yield ZipReader(descriptor)
+        with self.zip.file() as file:
+            yield ZipReader(file)
 
-    def _members(self) -> list[tuple[str, zipfile.ZipInfo]]:
-        """Return all members with their names, junk left out."""
+    def _members(self) -> tuple[list[tuple[str, zipfile.ZipInfo]], int]:
+        """Return all members with their names, junk left out, and the size of the zip."""
         try:
-            with self.opened() as descriptor, open(descriptor, "rb", closefd=False) as file:
-                members = zipfile.ZipFile(file).infolist()
+            with self.zip.file() as file:
+                members, size = zipfile.ZipFile(io.BufferedReader(_Stream(file), _BUFFER)).infolist(), file.size
             named = list(zip(_names(members), members, strict=True))
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            problem = find_pointer(self.place) or (f"not a readable zip ({error})", _DOWNLOAD_AGAIN)
-            raise SourceError(Problem(self.label, *problem)) from None
-        return [(name, member) for name, member in named if not is_junk(name)]
+            pointer = find_pointer(self.zip.place) if isinstance(self.zip, LocalZip) else None
+            raise SourceError(
+                Problem(self.label, *(pointer or (f"not a readable zip ({error})", _DOWNLOAD_AGAIN)))
+            ) from None
+        return [(name, member) for name, member in named if not is_junk(name)], size
 
-    def _overlaps(self, members: list[tuple[str, zipfile.ZipInfo]]) -> list[Problem]:
+    def _overlaps(self, members: list[tuple[str, zipfile.ZipInfo]], size: int) -> list[Problem]:
         """Find members that share bytes: the sign of a zip made to unpack into far more than it holds."""
         ordered = sorted(members, key=lambda named: named[1].header_offset)
-        ends = [*(member.header_offset for _, member in ordered[1:]), self.place.stat().st_size]
+        ends = [*(member.header_offset for _, member in ordered[1:]), size]
         return [
             Problem(self.label, "overlaps another member, or the end of the zip", _DOWNLOAD_AGAIN, name)
             for (name, member), end in zip(ordered, ends, strict=True)
             if member.header_offset + _LOCAL_HEADER + member.compress_size > end
         ]
+
+
+class _Stream(io.RawIOBase):
+    """A file as zipfile reads it."""
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file, self._place, self._size = file, 0, file.size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        if self._place < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.fill([memoryview(buffer)], self._place) if self._place < self._size else 0
+        self._place += count
+        return count
 
 
 def _names(members: list[zipfile.ZipInfo]) -> list[str]:
@@ -169,8 +228,8 @@ def _refusal(name: str, member: zipfile.ZipInfo) -> tuple[str, str] | None:
 class ZipReader:
     """Reads members with positional reads and inflates them with libdeflate; the CRC-32 of each is checked."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: StoreFile) -> None:
+        self._file, self._size = file, file.size
         self._buffer = np.empty(0, np.uint8).data
 
     def read(self, entry: Entry) -> memoryview:
@@ -200,15 +259,19 @@ class ZipReader:
 
     def _packed(self, entry: ZipEntry, size: int) -> memoryview:
         """Return the first bytes of a member as they are packed."""
-        header = self._pread(_LOCAL_HEADER, entry.offset)
-        if bytes(header[:4]) != _LOCAL_MAGIC:
+        # Header, name and bytes at once: where the zip is elsewhere, each read takes a round trip.
+        likely = _LOCAL_HEADER + len(entry.raw_name) + _EXTRA + size
+        data = self._pread(max(_LOCAL_HEADER, min(likely, self._size - entry.offset)), entry.offset)
+        if bytes(data[:4]) != _LOCAL_MAGIC:
             raise ReadError("damaged in the zip (no member where its directory says)", _DOWNLOAD_AGAIN)
-        lengths = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
-        data = self._pread(lengths[0] + size + lengths[1], entry.offset + _LOCAL_HEADER)
-        name = bytes(data[: lengths[0]])
+        lengths = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
+        start = _LOCAL_HEADER + sum(lengths)
+        if data.nbytes < start + size:
+            data = self._pread(start + size, entry.offset)
+        name = bytes(data[_LOCAL_HEADER : _LOCAL_HEADER + lengths[0]])
         if name != entry.raw_name:
             raise ReadError(f"damaged in the zip (the member there is called {name[:80]!r})", _DOWNLOAD_AGAIN)
-        return data[sum(lengths) :]
+        return data[start : start + size]
 
     def _pread(self, size: int, offset: int) -> memoryview:
         if offset + size > _LARGEST_OFFSET:
@@ -217,11 +280,19 @@ class ZipReader:
             self._buffer = np.empty(size, np.uint8).data
         view, done = self._buffer[:size], 0
         while done < size:
-            count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            count = self._fill(view[done:], offset + done)
             if count == 0:
                 raise ReadError(f"the zip ends early (expected {size} bytes, found {done})", _DOWNLOAD_AGAIN)
             done += count
         return view
+
+    def _fill(self, view: memoryview, offset: int) -> int:
+        try:
+            return self._file.fill([view], offset)
+        except CorruptStoreError:
+            raise ReadError("the zip was replaced while it was read", "give the same command again") from None
+        except ChunkError as error:
+            raise ReadError(f"the zip cannot be read in parts ({error})", "download it, and give its path") from None
 
 
 def _entry(name: str, member: zipfile.ZipInfo) -> ZipEntry:
