@@ -95,4 +95,4 @@ def test_each_mouse_has_its_own_frames(mice: dict[str, Mouse]) -> None:
 
 def test_a_duration_beside_static_mice_is_refused(mice: dict[str, Mouse]) -> None:
     with pytest.raises(OptionError, match="static trials have no frames"):
-        load([mice["30"], mice["static"]], "2s")
+        load([mice["30"], mice["static"]], "2s", mixed_kinds=True)

@@ -23,6 +23,7 @@ from trialpack.readers.reductions.in_memory import reduce_memory, reduce_trials
 from trialpack.readers.reductions.parts import cut, least_memory, whole
 from trialpack.readers.reductions.summary import empty, pool_parts, result_nbytes
 from trialpack.store import layout
+from trialpack.store.folder import StoreFolder
 from trialpack.store.layout import STATISTIC_NAMES
 from trialpack.store.tasks import Threads
 from trialpack.store.variables import DTYPES as ALL_DTYPES
@@ -471,7 +472,7 @@ def recordings(draw: st.DrawFn) -> tuple[Recording, layout.Variable, NDArray[np.
     }
     n_frames = np.random.default_rng(draw(st.integers(0, 9))).integers(1, sizes["frame"] + 1, n_trials, np.int32)
     recording = Recording(
-        root=Path("nowhere"),
+        place=StoreFolder(Path("nowhere")),
         variables=variables,
         arrays=arrays_of,
         trial_ids=np.arange(n_trials),
@@ -559,7 +560,13 @@ def test_parts_of_a_published_mouse() -> None:
     }
     n_frames = np.full(714, 300, np.int32)
     recording = Recording(
-        Path("nowhere"), variables, arrays_of, np.arange(714), np.full(714, "train"), n_frames, np.zeros(714, bool)
+        StoreFolder(Path("nowhere")),
+        variables,
+        arrays_of,
+        np.arange(714),
+        np.full(714, "train"),
+        n_frames,
+        np.zeros(714, bool),
     )
     everything = whole(recording, variables[1], np.arange(0, 712, 2))
     assert everything.nbytes == 356 * 7671 * 300 * 4

@@ -171,7 +171,7 @@ def test_all_stores_below_an_address(server: ObjectServer, made: dict[str, Path]
         open_mice(f"{server.endpoint}/mice")
     bucket = obstore.store.S3Store("mice", **server.options, client_options={"allow_http": True})
     assert [mouse.path for mouse in open_mice(bucket)] == [mouse.path for mouse in found]
-    assert len(batches(found, window=None, mixing="sequential")) > 2  # type: ignore[arg-type]
+    assert len(batches(found, window=None, mixing="sequential", mixed_kinds=True)) > 2  # type: ignore[arg-type]
 
 
 @pytest.fixture
