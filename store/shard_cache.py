@@ -182,9 +182,10 @@ class CachedShard:
         """Close the file, and remove it if it is not all there."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
             if self._file is None:
+                # While it is locked: afterwards another process may begin one of the same name.
                 files.remove(unfinished(self._path))
+            os.close(descriptor)
 
     @property
     def _path(self) -> Path:

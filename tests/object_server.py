@@ -41,7 +41,7 @@ class ObjectServer(ThreadingHTTPServer):
     asked
         Method, key and range of each request.
     most
-        The most requests that were answered at the same time.
+        The most requests that waited for the delay at the same time.
     """
 
     daemon_threads = True
@@ -98,17 +98,17 @@ class _Handler(BaseHTTPRequestHandler):
             server.asked.append((self.command, key, self.headers.get("Range", "")))
             number, server.now = len(server.gets()) if self.command == "GET" else 0, server.now + 1
             server.most = max(server.most, server.now)
+        time.sleep(server.delay)
+        with server.lock:
+            # A client that has its answer asks again, perhaps before this thread goes on.
+            server.now -= 1
         try:
-            time.sleep(server.delay)
             if "list-type" in split.query:
                 self._list(parse_qs(split.query))
             else:
                 self._answer(key, server.fault(key, number) if key else None)
         except ConnectionError:
             self.close_connection = True
-        finally:
-            with server.lock:
-                server.now -= 1
 
     def _list(self, query: dict[str, list[str]]) -> None:
         prefix, folder = query.get("prefix", [""])[0], self.server.folder

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from trialpack.readers import Mouse, TrialLoader, open_mouse, train_statistics
 from trialpack.store import AccessError, CorruptStoreError, OptionError, ResourceError, files, objects, shard_cache
+from trialpack.store.shards import FileRecord
 
 from .object_server import ObjectServer
 from .streams import pack
@@ -200,3 +201,20 @@ def test_a_full_disk_is_said(server: ObjectServer, store: Path, cache: Path, mon
     with pytest.raises(ResourceError, match="No space left on device.*; give a smaller cache_limit") as raised:
         batches(opened(server, store, cache))
     assert not isinstance(raised.value, AccessError)
+
+
+def test_what_is_not_all_there_goes_while_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its lock is free, a file of that name may be another process's."""
+    record = FileRecord(1000, "0" * 64)
+    shard = shard_cache.ShardCache(tmp_path, 5000).find(record, lambda offset, size: memoryview(bytes(size)))
+    assert shard is not None
+    hidden, seen, close = shard_cache.unfinished(tmp_path / record.sha256), list[bool](), os.close
+    assert hidden.exists()
+
+    def watching(descriptor: int) -> None:
+        seen.append(hidden.exists())
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", watching)
+    shard.close()
+    assert seen and not any(seen)
