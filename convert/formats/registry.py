@@ -8,7 +8,6 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from ...store import Call, OptionError, Problem, SourceError
-from ...store.errors import explaining_refusals
 from ...store.locate import Options, read_store
 from ...store.paths import Address
 from ...store.pointers import find_pointer
@@ -19,7 +18,7 @@ from .format import Format
 from .published import npy_folder, tar, zip
 from .published.mouse_tree import MouseTree
 from .published.published_files import STATISTICS_PICKLE_OPTION, check_published, write_published
-from .source import Source
+from .source import Source, reading
 
 GROUP = "trialpack.formats"
 """Entry point group: each entry names a `Format` of another package."""
@@ -174,7 +173,7 @@ def find_sources(path: Path | Address | str, name: str = "path", storage_options
     place = path if isinstance(path, Address) else read_store(path, name)
     if isinstance(place, Address):
         return [_at_address(place, storage_options)]
-    with explaining_refusals(place):
+    with reading(place):
         return _find_sources(place)
 
 

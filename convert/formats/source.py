@@ -5,16 +5,20 @@ A source knows nothing of Zarr; the writer knows nothing of folders, zips and fi
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from ...store import Problem, SourceError
+from ...store.errors import TrialpackError, refusal
 from ...store.layout import NEURON, RESPONSES, Kind, Precision
 from ...store.variables import Variable, kind_of
+from ..npy import COPY_AGAIN
 from ..schema import Schema
 
 TIERS = "meta/trials/tiers.npy"
@@ -273,3 +277,16 @@ class ReadError(ValueError):
     def __init__(self, what: str, advice: str = "copy the file again") -> None:
         super().__init__(what, advice)
         self.what, self.advice = what, advice
+
+
+@contextlib.contextmanager
+def reading(path: object) -> Generator[None]:
+    """Turn an error of the system, met while a source is found or listed, into one that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, TrialpackError):
+            raise
+        name = str(error.filename or path)
+        problem = Problem(name, f"cannot be read ({error.strerror})", COPY_AGAIN)
+        raise refusal(error, name) or SourceError(problem) from None

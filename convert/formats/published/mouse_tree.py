@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ....store import Problem, SourceError
 from ....store.layout import Variable
 from ...schema import Schema
-from ..source import SourceTrial, Survey, TrialSpec, with_frames
+from ..source import SourceTrial, Survey, TrialSpec, reading, with_frames
 from .names import TRIAL_FILE
 from .surveyor import Surveyor
 from .tree import Entry, Listing, Tree, TreeReader, named_errors, read_array, trial_problem
@@ -39,7 +39,8 @@ class MouseTree:
 
     @cached_property
     def _listing(self) -> Listing:
-        return self._tree.list()
+        with reading(self._tree.label):
+            return self._tree.list()
 
     @cached_property
     def _trials(self) -> dict[str, dict[int, Entry]]:

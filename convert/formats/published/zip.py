@@ -51,8 +51,8 @@ def is_zip(path: Path) -> bool:
     """Return whether a file ends as zips do."""
     if not path.is_file():
         return False
-    with open(path, "rb") as file:  # by its path, zipfile would take one that cannot be read for none
-        return zipfile.is_zipfile(file)
+    with open(path, "rb") as file, _for_zipfile(LocalFile(file.fileno())) as readable:
+        return zipfile.is_zipfile(readable)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class ZipTree:
     def _members(self) -> tuple[list[tuple[str, zipfile.ZipInfo]], int]:
         """Return all members with their names, junk left out, and the size of the zip."""
         try:
-            with self.zip.file() as file:
-                members, size = zipfile.ZipFile(io.BufferedReader(_Stream(file), _BUFFER)).infolist(), file.size
+            with self.zip.file() as file, _for_zipfile(file) as readable:
+                members, size = zipfile.ZipFile(readable).infolist(), file.size
             named = list(zip(_names(members), members, strict=True))
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             pointer = find_pointer(self.zip.place) if isinstance(self.zip, LocalZip) else None
@@ -155,11 +155,23 @@ class ZipTree:
         ]
 
 
+@contextlib.contextmanager
+def _for_zipfile(file: StoreFile) -> Generator[io.BufferedReader]:
+    """Give a file as zipfile reads it; an error of reading is raised, which zipfile takes for the end of no zip."""
+    stream = _Stream(file)
+    try:
+        yield io.BufferedReader(stream, _BUFFER)
+    finally:
+        if stream.error:
+            raise stream.error from None
+
+
 class _Stream(io.RawIOBase):
-    """A file as zipfile reads it."""
+    """A file read from its place on, and the error that reading it met."""
 
     def __init__(self, file: StoreFile) -> None:
         self._file, self._place, self._size = file, 0, file.size
+        self.error: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -174,7 +186,11 @@ class _Stream(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        count = self._file.fill([memoryview(buffer)], self._place) if self._place < self._size else 0
+        try:
+            count = self._file.fill([memoryview(buffer)], self._place) if self._place < self._size else 0
+        except OSError as error:
+            self.error = error
+            raise
         self._place += count
         return count
 
