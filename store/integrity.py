@@ -85,8 +85,11 @@ def _inspect_quick(place: StorePlace, digest: str | None) -> tuple[StoreIndex | 
     absent = {problem.member for problem in problems}
     names = [path for path in manifest.files if path.endswith(layout.METADATA) and path not in absent]
     # Read once: what is checked is what is used, also while the store is replaced.
-    with closing(place.open()) as files:
-        documents = files.read_all(names)
+    try:
+        with closing(place.open()) as files:
+            documents = files.read_all(names)
+    except FileNotFoundError as error:  # the store was replaced, or its names were not looked at
+        raise damaged(place.root, str(error.filename), error) from None
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in documents.items()}
     changed = [
         problem for path in names for problem in _compare_digest(place.root, path, manifest.files[path], digests[path])
