@@ -149,12 +149,12 @@ def kept_bytes(recorded: Recorded) -> int:
     return total
 
 
-def open_files() -> int:
-    """Return how many files and folders this process has open; connections, as of other tests, do not count."""
+def open_files(folder: Path) -> int:
+    """Return how many files in a folder this process has open, the folder and those in it included."""
     found = 0
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
-            found += os.readlink(f"/proc/self/fd/{name}").startswith("/")
+            found += Path(os.readlink(f"/proc/self/fd/{name}")).is_relative_to(folder)
     return found
 
 

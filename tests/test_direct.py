@@ -547,13 +547,12 @@ def test_a_damaged_shard_is_refused_before_anything_is_read(damaged: Any, damage
 @needs_proc
 def test_a_refused_store_leaves_no_file_open(damaged: Any) -> None:
     store = damaged()
-    gc.collect()
-    before = open_files()
+    before = open_files(store.path)
     flip(store.path / store.array("behavior").shard_path(2), -1)
     for _ in range(3):
         with pytest.raises(CorruptStoreError):
             store.loader()
-    assert open_files() == before
+    assert open_files(store.path) == before
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -637,20 +636,20 @@ def test_no_more_files_stay_open_than_may(
 ) -> None:
     """The others are opened for each use; all is read right, and nothing stays open behind the loader."""
     mouse, recorded = stores("dynamic", "fast", "small shards")
-    gc.collect()  # loaders of other tests would give back what they had to this test's number
+    gc.collect()  # loaders of other tests that have this store open
     monkeypatch.setattr("trialpack.readers.direct.store_files._open", threading.Semaphore(may))
     monkeypatch.setattr("trialpack.readers.direct.store_files._folders", threading.Semaphore(folder))
-    shards, before, most = sum(array.files for array in mouse.recording.arrays.values()), open_files(), 0
+    shards, before, most = sum(array.files for array in mouse.recording.arrays.values()), open_files(mouse.path), 0
     assert shards > 20
     loader = TrialLoader(mouse, tier=None, batch_size=3, output="numpy", cache="none", threads=2, shuffle=True)
     for _ in range(2):
         for batch in loader:
             assert_batch(batch, recorded)
-            most = max(most, open_files() - before)
-    threads, manifest, counting = 2 if folder else 4, 1, 1
-    assert most <= min(may, shards + manifest) + folder + threads + counting
+            most = max(most, open_files(mouse.path) - before)
+    threads, manifest = 2 if folder else 4, 1
+    assert most <= min(may, shards + manifest) + folder + threads
     del loader, batch
-    assert open_files() == before
+    assert open_files(mouse.path) == before
     for _ in range(may):
         assert sys.modules["trialpack.readers.direct.store_files"]._open.acquire(blocking=False)
     assert sys.modules["trialpack.readers.direct.store_files"]._folders.acquire(blocking=False) == bool(folder)

@@ -362,7 +362,8 @@ def test_loaders_are_made_when_they_are_used_and_let_go(
             made.append(weakref.ref(self))
 
     monkeypatch.setattr(datasets, "TrialLoader", Counted)
-    files, before = open_files(), threading.active_count()
+    folder = next(iter(mice.values())).path.parent
+    files, before = open_files(folder), threading.active_count()
     loaders = make(mice, "sensorium2023", window=20)
     assert len(made) == 1
     for loader in loaders["oracle"].values():
@@ -372,12 +373,12 @@ def test_loaders_are_made_when_they_are_used_and_let_go(
     iterators = [iter(loader) for loader in loaders["train"].values()]
     for iterator in iterators:
         next(iterator)
-    kept = open_files()
+    kept = open_files(folder)
     del iterators, iterator
     assert sum(one() is not None for one in made) == 2 and len(made) == 6
-    assert threading.active_count() == before and open_files() == kept
+    assert threading.active_count() == before and open_files(folder) == kept
     del loaders, loader
-    assert not any(one() for one in made) and open_files() == files
+    assert not any(one() for one in made) and open_files(folder) == files
 
 
 def test_threads_and_memory_are_shared(mice: dict[str, Mouse], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,17 +172,22 @@ def pinned(device: torch.device, nbytes: int) -> NDArray[np.uint8]:
     cuda: Any = torch.cuda.cudart()
     # Shared: once a process was forked, the system may move private pages that are written to, and the device would go
     # on reading the old ones.
-    memory = np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
+    mapping = mmap.mmap(-1, nbytes)
+    memory = np.frombuffer(mapping, np.uint8)
     address = memory.ctypes.data
     with torch.cuda.device(device):
         if cuda.cudaHostRegister(address, nbytes, 0) == cuda.cudaError.success:
-            # Before it is unmapped: finalizers of an array run before what it is a view of goes.
-            weakref.finalize(memory, cuda.cudaHostUnregister, address).atexit = False
+            # It holds the mapping, which some versions of numpy would let go of before finalizers of the array run.
+            weakref.finalize(memory, _unregister, cuda, address, mapping).atexit = False
             return memory
         # torch would report the error as that of whatever runs next.
         with contextlib.suppress(RuntimeError):
             torch.ones(1, device=device)
     return torch.empty(nbytes, dtype=torch.uint8, device="cpu", pin_memory=True).numpy()
+
+
+def _unregister(cuda: Any, address: int, _mapping: mmap.mmap) -> None:
+    cuda.cudaHostUnregister(address)
 
 
 def to_device(device: torch.device, selections: Sequence[Selection]) -> Callable[[Generator[Filled]], Batches]:
