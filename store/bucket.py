@@ -233,7 +233,8 @@ class ObjectFile:
             if file := self._on_disk():
                 return file.fill(buffers, offset)
             data = self._files.fetch(self._name, offset, size) if size else memoryview(b"")
-        for buffer in buffers:
+        # Those without bytes, as of no frames before the wanted ones, cannot be cast.
+        for buffer in (one for one in buffers if one.nbytes):
             part = np.frombuffer(data[done : done + buffer.nbytes], np.uint8)
             # Other threads go on meanwhile.
             np.copyto(np.frombuffer(buffer.cast("B"), np.uint8)[: len(part)], part)
