@@ -59,6 +59,11 @@ class Bucket:
 
     where = root
 
+    @property
+    def keeps_shards(self) -> bool:
+        """Whether shards are kept on disk."""
+        return self._cache is not None
+
     def at(self, records: Mapping[str, FileRecord]) -> Bucket:
         """Return the same place: its version is known by the pins."""
         if self._cache is not None:
@@ -145,7 +150,7 @@ class _Objects:
     """The objects of a store, all of the version that was opened."""
 
     def __init__(self, bucket: Bucket) -> None:
-        self._bucket, self.ahead = bucket, Ahead(self._fetch, self._comes)
+        self._bucket, self.ahead = bucket, Ahead(self._fetch, self._comes, to_disk=bucket.keeps_shards)
         self._shards, self._lock = dict[str, CachedShard | None](), threading.Lock()
 
     @property
