@@ -262,11 +262,17 @@ def test_leaving_early_lets_go_of_all_that_was_asked_for(buckets: dict[str, Any]
         assert requests.held == 0 and loader._pipeline.streams[0].ahead.nbytes == 0  # type: ignore[union-attr]
 
 
-def test_epochs_go_on_where_they_stopped(buckets: dict[str, Any]) -> None:
-    mice = [open_mouse(buckets["static"]), open_mouse(buckets["static"])]
+@pytest.mark.parametrize("mixing", ["shuffled", "cycle", "sequential"])
+def test_epochs_go_on_where_they_stopped(mixing: str, buckets: dict[str, Any], stores: dict[str, Path]) -> None:
+    """Also of mice of which one is gone through several times while the other is once."""
+    far = [open_mouse(buckets[kind]) for kind in ("static", "dynamic")]
+    near = [open_mouse(stores[kind]) for kind in ("static", "dynamic")]
 
-    def make() -> TrialLoader:
-        return load(mice, shuffle_shards=2, mixing="shuffled", variables=["responses"], normalize=None)
+    def make(mice: list[Mouse] = far) -> TrialLoader:
+        options: Any = {"mixing": mixing, "mixed_kinds": True, "variables": ["responses"], "cache": "none"}
+        return load(mice, shuffle_shards=2, **options)
+
+    assert_equal_batches(values_of(make(), 0), values_of(make(near), 0))
 
     expected, loader = values_of(make(), 0), make()
     for _ in itertools.islice(loader, 5):
@@ -275,7 +281,7 @@ def test_epochs_go_on_where_they_stopped(buckets: dict[str, Any]) -> None:
     again.load_state_dict(state)
     assert_equal_batches([{name: np.array(one) for name, one in batch.items()} for batch in again], expected[5:])
     with pytest.raises(OptionError, match="other mice, trials"):
-        load(mice, mixing="shuffled", variables=["responses"]).load_state_dict(state)
+        load(far, mixing=mixing, mixed_kinds=True, variables=["responses"]).load_state_dict(state)
 
 
 def test_the_description_says_how_well_samples_are_mixed(buckets: dict[str, Any], stores: dict[str, Path]) -> None:

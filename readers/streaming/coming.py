@@ -58,7 +58,8 @@ class Coming:
         tuple or None
             None behind the last one, and if it is to be taken ahead while there is no room for its shards.
         """
-        self._ask_for_shards(executor)
+        if self._uses:
+            self._ask_for_shards(executor)
         if ahead and self._uses and next(iter(self._uses.values()))[0] <= self._place:
             return None
         plan = next(self._coming, None)
