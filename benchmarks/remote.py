@@ -1,4 +1,4 @@
-"""Streaming from an object store against raw requests for the same ranges; opening; and shards kept on disk.
+"""Streaming from an object store against raw requests for the same ranges; shards mixed; opening; and shards on disk.
 
 The store is served by a process on loopback that is as slow as a network: so many bytes a second for each connection,
 or so many milliseconds before each answer, or neither. Raw requests are those that the stream made, of the same client,
@@ -30,7 +30,7 @@ from trialpack.store.objects import Requests
 from . import data
 from .report import Column, Table
 
-MOUSE = "A"
+MOUSE, STATIC, IMAGES = "A", "S0", 3000
 _ROOT = Path(__file__).parents[1]
 _MB = 1_000_000
 
@@ -62,6 +62,16 @@ _STREAMS = (
     Column("CPU s a stored GB, raw", "raw_cpu", ".2f"),
     Column("stream", "stream_cpu", ".2f"),
 )
+_MIXED = (
+    Column("order", "order"),
+    Column("requests", "requests", "d"),
+    Column("stored MB", "mb", ".0f"),
+    Column("best s", "best", ".2f"),
+    Column("median s", "median", ".2f"),
+    Column("first batch s", "first", ".2f"),
+    Column("spread", "spread", ".2f"),
+    Column("pairs of one shard", "same", ".2f"),
+)
 _OTHERS = (Column("what", "what"), Column("best", "best", ".3f"), Column("median", "median", ".3f"))
 _SPENT = tuple[float, float]
 
@@ -86,6 +96,13 @@ def run(options: argparse.Namespace) -> list[Table]:
         )
     sizes = {"trials": trials, "neurons": neurons}
     tables = [Table("Streaming from an object store", _STREAMS, rows, (__doc__ or "",), "remote", sizes)]
+    if options.network is None:
+        images = 60 if options.quick else IMAGES
+        tree = data.recording(options.data, STATIC, images, neurons)
+        with tempfile.TemporaryDirectory(dir=options.data) as folder:
+            rows = _mixed(convert_mouse(tree, Path(folder) / "stores", verify=False).store, repeats)
+        sizes = {"trials": images, "neurons": neurons}
+        tables.append(Table("Images in random order, 50 ms a round trip", _MIXED, rows, (), "mixed", sizes))
     return [
         *tables,
         *([Table("Opening, and shards kept on disk", _OTHERS, others, (), "opened", sizes)] if others else []),
@@ -153,6 +170,35 @@ def _streams(store: Path, network: Network, repeats: int) -> dict[str, Any]:
     median = statistics.median(raw[0] / stream[0] for raw, stream in zip(found["raw"], found["stream"], strict=True))
     sizes = {"requests": len(asked), "mb": nbytes / _MB, "in_flight": network.in_flight}
     return {"network": network.name, **sizes, **best, "share": best["raw"] / best["stream"], "median": median, **cpu}
+
+
+def _mixed(store: Path, repeats: int) -> list[dict[str, Any]]:
+    network, rows = NETWORKS[1], list[dict[str, Any]]()
+    with served(store.parent, network) as reach:
+        mouse = open_mouse(f"s3://mice/{store.name}", storage_options=reach)
+        orders = {"all mixed": None, "2 shards mixed": 2, "1 shard mixed": 1}
+        loaders = {name: _loader(mouse, network, batch_size=64, shuffle_shards=n) for name, n in orders.items()}
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
+        for turn in range(repeats + 1):
+            for name in list(loaders) if turn % 2 else reversed(list(loaders)):
+                found[name].append(_first_and_whole(loaders[name]))
+        for name, loader in loaders.items():
+            times, requests, quality = found[name][1:], loader.stats.requests, loader.describe(probe=0).quality
+            whole, first = [one[1] for one in times], min(one[0] for one in times)
+            row = {"order": name, "requests": requests.made, "mb": requests.nbytes / _MB, "first": first}
+            row |= {"best": min(whole), "median": statistics.median(whole)}
+            rows.append(row | {"spread": quality.spread, "same": quality.same_shard})
+    return rows
+
+
+def _first_and_whole(loader: TrialLoader) -> tuple[float, float]:
+    """Return after how many seconds the first batch of an epoch came, and the last."""
+    loader.set_epoch(0)
+    begun, first = time.perf_counter(), 0.0
+    for batch in loader:
+        first = first or time.perf_counter() - begun
+        del batch
+    return first, time.perf_counter() - begun
 
 
 def _opening(store: Path, repeats: int) -> list[dict[str, Any]]:

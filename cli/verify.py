@@ -116,7 +116,7 @@ def _verify(
         if source:
             named_sources(source)
             with bar_of(short_name(store.name)) as bar:
-                compared = verify_mouse(store, source, quick=True, workers=workers, progress=bar)
+                compared = verify_mouse(store, source, quick=True, workers=workers, scheduler=client, progress=bar)
             found = replace(found, seconds=found.seconds + compared.seconds)
     except (TrialpackError, OSError) as error:
         return _Outcome(store, source, found, error)

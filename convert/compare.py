@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,19 @@ from ..readers.reductions.moments import Moments
 from ..store import CorruptStoreError, Problem, SourceError, StoreIndex, check_quick, layout
 from ..store.arguments import check_threads
 from ..store.chunk_codecs import ChunkError
-from ..store.layout import ArrayLayout, Variable
+from ..store.cluster import Cluster, check_scheduler, connected, seen_files
+from ..store.integrity import reading
+from ..store.layout import ArrayLayout, Precision, Variable
 from ..store.locate import Given, locate
+from ..store.place import StorePlace
 from ..store.shards import ShardReader
-from ..store.tasks import Progress, Silent, Threads
+from ..store.tasks import Progress, Silent, Threads, Workers
 from .bounds import add_trial, largest_errors, limits_of
 from .formats.registry import open_source
-from .formats.source import Source, SourceTrial
+from .formats.source import Source, SourcePart, SourceTrial, TrialReader
 from .npy import narrowed
 from .plan import Options, Plan, make_plan
-from .rounding import Excess, find_excess
+from .rounding import Excess, Limits, find_excess
 from .schema import parse_schema
 from .small_arrays import small_values
 from .unit import stored_values
@@ -34,7 +39,12 @@ _SUMMING = 1e-9
 
 
 def compare_with_source(
-    store: Given, source: Path | str | Source, *, workers: int, progress: Progress | None = None
+    store: Given,
+    source: Path | str | Source,
+    *,
+    workers: int,
+    scheduler: Any = None,
+    progress: Progress | None = None,
 ) -> StoreIndex:
     """Compare every array of a store with its source, bit for bit, NaN payloads included, or within its bound.
 
@@ -46,6 +56,8 @@ def compare_with_source(
         The mouse, in any format; or an opened source.
     workers
         Number of threads.
+    scheduler
+        Address of a dask.distributed scheduler, or a `distributed.Client`; trials are then compared there.
     progress
         Listener to the one phase, which advances by bytes and files of the source that were compared.
 
@@ -55,6 +67,8 @@ def compare_with_source(
         The source cannot be read.
     CorruptStoreError
         Something differs; every difference is named.
+    ClusterError
+        The cluster has no worker, or workers lack what is needed, or they or their scheduler were lost.
 
     Notes
     -----
@@ -65,6 +79,7 @@ def compare_with_source(
     of trials of one variable.
     """
     threads = check_threads("workers", workers)
+    check_scheduler(scheduler)
     index, opened = check_quick(locate(store, name="store")), open_source(source)
     settings = index.attributes
     schema = settings[layout.A_SCHEMA]
@@ -81,8 +96,10 @@ def compare_with_source(
     comparison = _Comparison(index, opened, plan, listener)
     problems = comparison.outline()
     if not problems:
-        found = Threads(threads, "trialpack-compare").run(comparison.tasks())
-        problems = [problem for some in found for problem in some] or comparison.bounds()
+        here = Threads(threads, "trialpack-compare")
+        problems = comparison.small(here)
+        with comparison.workers(scheduler) if scheduler is not None else nullcontext(here) as place:
+            problems += comparison.shards(place)
     if problems:
         raise CorruptStoreError(problems)
     return index
@@ -94,10 +111,6 @@ class _Comparison:
     def __init__(self, index: StoreIndex, source: Source, plan: Plan, progress: Progress) -> None:
         self._index, self._source, self._plan, self._progress = index, source, plan, progress
         self._stored_largest = {one.path: index.small(one.path) for one in plan.largest_errors if self._has(one)}
-        self._limits = limits_of(plan, self._stored_largest)
-        self._rounded = set[str]()
-        """Paths of the bounds of those variables that are not, bit for bit, what the store holds."""
-        self._moments = [dict[str, Moments]() for _ in range(index.recorded[0].files)]
 
     def outline(self) -> list[Problem]:
         """Compare what is known without reading trials: names, shapes, dtypes, trial ids, tiers, config.json."""
@@ -117,21 +130,66 @@ class _Comparison:
             return [self._differs("the store", f"mouse {survey.mouse}", f"mouse {facts[layout.A_MOUSE]}")]
         return problems or self._rows()
 
-    def tasks(self) -> Iterator[Callable[[], list[Problem]]]:
-        """Yield the comparisons that read: one a shard of each variable, one a small array."""
-        for one in self._plan.small:
-            yield lambda one=one: self._small(one)
-        for variable in self._plan.variables:
-            array = self._index.arrays[variable.name]
-            for number in range(array.files):
-                yield lambda v=variable, a=array, n=number: self._shard(v, a, n)
+    @contextmanager
+    def workers(self, scheduler: Any) -> Generator[Workers]:
+        """Give a cluster that sees the store and the source."""
+        demands = reading(self._index)
+        demands = replace(demands, files=[*demands.files, *seen_files(self._plan.survey.paths)])
+        with connected(scheduler) as cluster, cluster.checked(demands) as checked:
+            yield checked
 
-    def bounds(self) -> list[Problem]:
-        """Compare the largest errors of channels with those that follow from the trials, after all were read."""
+    def small(self, threads: Threads) -> list[Problem]:
+        """Compare the arrays beside the trials."""
+        found = threads.run([partial(self._small, one) for one in self._plan.small])
+        return [problem for some in found for problem in some]
+
+    def shards(self, workers: Workers) -> list[Problem]:
+        """Compare the trials, shard by shard of each variable."""
+        shards = list(self._shards())
+        names = [f"{self._index.root}: {one.array.shard_path(one.number)}" for one in shards]
+        if isinstance(workers, Cluster):
+            # Processes elsewhere cannot call back: progress advances by whole shards.
+            found = workers.run(
+                [one.compare for one in shards], lambda n: self._progress.advance(*shards[n].extent), names
+            )
+        else:
+            found = workers.run([partial(one.compare, self._progress) for one in shards])
+        return [problem for one in found for problem in one.problems] or self._bounds(found)
+
+    def _shards(self) -> Iterator[_ShardComparison]:
+        survey, limits = self._plan.survey, limits_of(self._plan, self._stored_largest)
+        parts = list[SourcePart]()
+        for variable in self._plan.variables:
+            array, missing = self._index.arrays[variable.name], survey.specs[variable.name].missing
+            for number in range(array.files):
+                rows = array.rows_of_shard(number)
+                ids = survey.trial_ids[rows.start : rows.stop]
+                if number == len(parts):
+                    parts.append(self._source.part(ids))
+                train = [survey.tiers[row] == layout.TRAIN_TIER for row in rows]
+                of_std = layout.bound_path(variable.name) in self._stored_largest
+                yield _ShardComparison(
+                    root=str(self._index.root),
+                    place=self._index.place,
+                    array=array,
+                    number=number,
+                    variable=variable,
+                    part=parts[number],
+                    trial_ids=ids,
+                    missing=missing.intersection(ids),
+                    measured=frozenset(trial for trial, one in zip(ids, train, strict=True) if one and of_std),
+                    nbytes=survey.specs[variable.name].nbytes,
+                    precision=self._plan.options.precision,
+                    limits=limits.get(variable.name),
+                )
+
+    def _bounds(self, found: Sequence[_Compared]) -> list[Problem]:
+        """Compare the largest errors of channels with those that follow from the trials."""
+        rounded = {one.rounded for one in found}
         return [
             self._problem(path, "are not that part of the standard deviation of the source's train trials")
-            for path, wanted in largest_errors(self._plan, self._moments).items()
-            if path in self._rounded and not np.allclose(self._stored_largest[path], wanted, rtol=_SUMMING, atol=0)
+            for path, wanted in largest_errors(self._plan, [one.moments for one in found]).items()
+            if path in rounded and not np.allclose(self._stored_largest[path], wanted, rtol=_SUMMING, atol=0)
         ]
 
     def _has(self, array: ArrayLayout) -> bool:
@@ -168,73 +226,126 @@ class _Comparison:
             return []
         return [self._problem(array.path, f"differs from {one.source}")]
 
-    def _shard(self, variable: Variable, array: ArrayLayout, number: int) -> list[Problem]:
-        """Compare the rows of one shard with their trials."""
-        ids, problems = self._plan.survey.trial_ids, list[Problem]()
-        try:
-            with closing(self._index.place.open()) as files, ShardReader(files, array, number) as shard:
-                part = self._source.part(ids[shard.rows.start : shard.rows.stop])
-                with part.open() as reader:
-                    for start, rows in shard.groups():
-                        for row, stored in enumerate(rows, start):
-                            if ids[row] in self._plan.survey.specs[variable.name].missing:
-                                problems += self._missing(variable, row, stored)
-                                continue
-                            trial = reader.read(variable.name, ids[row])
-                            self._progress.advance(trial.nbytes, trial.files)
-                            difference = self._difference(variable, row, stored, trial)
-                            if difference:
-                                what = f"row {row} {difference} trial {ids[row]} of the source"
-                                problems.append(self._problem(variable.name, what, ids[row]))
-                            self._measure(variable, number, row, trial)
-        except ChunkError as error:
-            problems.append(self._problem(array.shard_path(number), str(error)))
-        except SourceError as error:
-            problems += error.problems
-        return problems
-
-    def _missing(self, variable: Variable, row: int, stored: NDArray[Any]) -> list[Problem]:
-        """Compare the row of a trial that the source lacks with what stands for it."""
-        if _same_bits(stored, np.full(stored.shape, variable.fill_value, stored.dtype)):
-            return []
-        trial = self._plan.survey.trial_ids[row]
-        return [self._problem(variable.name, f"row {row} holds values, but the source lacks trial {trial}", trial)]
-
-    def _measure(self, variable: Variable, number: int, row: int, trial: SourceTrial) -> None:
-        """Take note of how much a train trial varies, if a bound depends on it; one thread has all rows of a shard."""
-        if layout.bound_path(variable.name) in self._stored_largest:
-            if self._plan.survey.tiers[row] == layout.TRAIN_TIER:
-                add_trial(self._moments[number], variable, trial.values)
-
-    def _difference(self, variable: Variable, row: int, stored: NDArray[Any], trial: SourceTrial) -> str:
-        """Describe how a row is related to the trial that it should be; nothing if it is that trial."""
-        attributes = self._index.arrays[variable.name].attributes
-        headers, of_row = attributes[layout.A_HEADERS], attributes.get(layout.A_HEADER_OF_ROW)
-        descr, fortran_order = headers[of_row[row] if of_row else 0]
-        original, exported = (descr, fortran_order), (narrowed(descr, stored.dtype), fortran_order)
-        found, limits = (trial.descr, trial.fortran_order), self._limits.get(variable.name)
-        stored = stored[tuple(slice(trial.values.shape[axis]) for axis in variable.axes)]
-        if found not in (original, exported):
-            return "differs from"
-        if (limits is None or found == exported) and self._is_same(variable, stored, trial):
-            return ""
-        if limits is None or found != original:
-            return "differs from"
-        self._rounded.add(layout.bound_path(variable.name))
-        excess = find_excess(trial.values.transpose(variable.axes), stored, limits)
-        return "" if excess is None else _excess_text(excess)
-
-    def _is_same(self, variable: Variable, stored: NDArray[Any], trial: SourceTrial) -> bool:
-        if self._plan.options.precision == "source" and trial.values.dtype.itemsize < stored.dtype.itemsize:
-            stored = stored.astype(trial.values.dtype.newbyteorder("="))
-        return _same_bits(stored, stored_values(variable, trial.values, stored.dtype.name))
-
     def _differs(self, member: str, wanted: object, found: object) -> Problem:
         texts = [text if len(text := str(value)) <= 80 else f"{text[:80]}…" for value in (wanted, found)]
         return self._problem(member, f"differs from the source (expected {texts[0]}, found {texts[1]})")
 
-    def _problem(self, member: str, what: str, trial: int | None = None) -> Problem:
-        return Problem(str(self._index.root), what, _ADVICE, member, trial)
+    def _problem(self, member: str, what: str) -> Problem:
+        return Problem(str(self._index.root), what, _ADVICE, member)
+
+
+@dataclass
+class _Compared:
+    """What was found out about a shard.
+
+    Attributes
+    ----------
+    problems
+        What differs.
+    moments
+        Variable -> how much its trials vary, as far as a bound depends on it.
+    rounded
+        Path of the bound of the variable, where values are not, bit for bit, those of the source.
+    """
+
+    problems: list[Problem] = field(default_factory=list[Problem])
+    moments: dict[str, Moments] = field(default_factory=dict[str, Moments])
+    rounded: str = ""
+
+
+@dataclass(frozen=True)
+class _ShardComparison:
+    """The work of comparing the rows of a shard of a variable with their trials. Small and picklable.
+
+    Attributes
+    ----------
+    root, place
+        The store, for messages and for reading.
+    trial_ids
+        Trials of the rows.
+    missing
+        Those that the source lacks.
+    measured
+        Those of which to note how much they vary.
+    nbytes
+        Bytes of the largest file of a trial.
+    """
+
+    root: str
+    place: StorePlace
+    array: ArrayLayout
+    number: int
+    variable: Variable
+    part: SourcePart
+    trial_ids: tuple[int, ...]
+    missing: frozenset[int]
+    measured: frozenset[int]
+    nbytes: int
+    precision: Precision
+    limits: Limits | None
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Bytes and files of the source to be read."""
+        n = len(self.trial_ids) - len(self.missing)
+        return n * self.nbytes, n
+
+    def compare(self, progress: Progress | None = None) -> _Compared:
+        """Compare the rows with their trials; the listener hears of each trial."""
+        found, listener = _Compared(), progress or Silent()
+        try:
+            with closing(self.place.open()) as files, ShardReader(files, self.array, self.number) as shard:
+                with self.part.open() as reader:
+                    for start, rows in shard.groups():
+                        for row, stored in enumerate(rows, start):
+                            self._compare_row(row, stored, reader, found, listener)
+        except ChunkError as error:
+            found.problems.append(self._problem(str(error), member=self.array.shard_path(self.number)))
+        except SourceError as error:
+            found.problems += error.problems
+        return found
+
+    def _compare_row(
+        self, row: int, stored: NDArray[Any], reader: TrialReader, found: _Compared, listener: Progress
+    ) -> None:
+        variable, trial_id = self.variable, self.trial_ids[row - self.array.rows_of_shard(self.number).start]
+        if trial_id in self.missing:
+            if not _same_bits(stored, np.full(stored.shape, variable.fill_value, stored.dtype)):
+                what = f"row {row} holds values, but the source lacks trial {trial_id}"
+                found.problems.append(self._problem(what, trial_id))
+            return
+        trial = reader.read(variable.name, trial_id)
+        listener.advance(trial.nbytes, trial.files)
+        if difference := self._difference(row, stored, trial, found):
+            found.problems.append(self._problem(f"row {row} {difference} trial {trial_id} of the source", trial_id))
+        if trial_id in self.measured:
+            add_trial(found.moments, variable, trial.values)
+
+    def _difference(self, row: int, stored: NDArray[Any], trial: SourceTrial, found: _Compared) -> str:
+        """Describe how a row is related to the trial that it should be; nothing if it is that trial."""
+        attributes = self.array.attributes
+        headers, of_row = attributes[layout.A_HEADERS], attributes.get(layout.A_HEADER_OF_ROW)
+        descr, fortran_order = headers[of_row[row] if of_row else 0]
+        original, exported = (descr, fortran_order), (narrowed(descr, stored.dtype), fortran_order)
+        given, limits = (trial.descr, trial.fortran_order), self.limits
+        stored = stored[tuple(slice(trial.values.shape[axis]) for axis in self.variable.axes)]
+        if given not in (original, exported):
+            return "differs from"
+        if (limits is None or given == exported) and self._is_same(stored, trial):
+            return ""
+        if limits is None or given != original:
+            return "differs from"
+        found.rounded = layout.bound_path(self.variable.name)
+        excess = find_excess(trial.values.transpose(self.variable.axes), stored, limits)
+        return "" if excess is None else _excess_text(excess)
+
+    def _is_same(self, stored: NDArray[Any], trial: SourceTrial) -> bool:
+        if self.precision == "source" and trial.values.dtype.itemsize < stored.dtype.itemsize:
+            stored = stored.astype(trial.values.dtype.newbyteorder("="))
+        return _same_bits(stored, stored_values(self.variable, trial.values, stored.dtype.name))
+
+    def _problem(self, what: str, trial: int | None = None, member: str | None = None) -> Problem:
+        return Problem(self.root, what, _ADVICE, member or self.variable.name, trial)
 
 
 def _excess_text(excess: Excess) -> str:

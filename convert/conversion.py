@@ -373,7 +373,7 @@ class _Conversion:
             with Threads(self._fitting, _NAME).started() as threads:
                 yield threads
             return
-        seen = seen_files(self._source_files())
+        seen = seen_files(self.plan.survey.paths)
         demands = Demands(software(self.plan.options.codec), seen, None if stage is None else stage.run)
         with connected(scheduler) as cluster, cluster.checked(demands) as checked:
             yield checked
@@ -417,11 +417,6 @@ class _Conversion:
             stage.root, workers=self._fitting, memory=memory, cluster=cluster, writers=self._writers,
             progress=self._progress,
         )  # fmt: skip
-
-    def _source_files(self) -> list[Path]:
-        """Return the files of the source, as far as they lie at its label."""
-        path = Path(self.plan.survey.label).absolute()
-        return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
 
     def _largest_errors(self, workers: Workers) -> Largest:
         """Read the train trials as far as bounds depend on how much they vary."""

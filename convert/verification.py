@@ -88,8 +88,8 @@ def verify_mouse(
     workers
         Number of threads; one a core by default.
     scheduler
-        Address of a dask.distributed scheduler, or a `distributed.Client`; files are then checked there. The comparison
-        with a source runs on threads of this process.
+        Address of a dask.distributed scheduler, or a `distributed.Client`; files are then checked, and trials compared,
+        there.
     progress
         Listener for the phases ``verifying`` and ``comparing``.
 
@@ -130,7 +130,7 @@ def verify_mouse(
     except StoreFormatError as error:
         raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:
-        compare_with_source(place, opened, workers=threads, progress=progress)
+        compare_with_source(place, opened, workers=threads, scheduler=scheduler, progress=progress)
     return Verification(
         store=index.root,
         files=index.n_files,

@@ -79,6 +79,11 @@ class Recording:
         """The stimulus; None of a recording without one."""
         return stimulus_of(self.variables)
 
+    @property
+    def rows_per_shard(self) -> int:
+        """Trials in a shard, of every variable."""
+        return next(array.shard[0] for array in self.arrays.values() if array.shard is not None)
+
     def variable(self, name: str) -> Variable:
         """Return a recorded variable; errors as in `array`."""
         path = self.array(name).path

@@ -24,6 +24,8 @@ class Range:
     ----------
     spans
         The chunks in it, in order.
+    nbytes
+        How many bytes that are.
     count
         What the request takes.
     users
@@ -35,8 +37,8 @@ class Range:
     def __init__(self, spans: Sequence[Span], fetch: Fetch, executor: Executor) -> None:
         name, self.start, _ = spans[0]
         self.spans, self.count, self.users = spans, Requests(), 0
-        size = spans[-1][1] + spans[-1][2] - self.start
-        self.data: Future[memoryview] = executor.submit(fetch, name, (self.start, size), self.count)
+        self.nbytes = spans[-1][1] + spans[-1][2] - self.start
+        self.data: Future[memoryview] = executor.submit(fetch, name, (self.start, self.nbytes), self.count)
 
 
 Fetch = Callable[[str, tuple[int, int], Requests], memoryview]
@@ -52,20 +54,31 @@ class Ahead:
         Reads a part of an object, and counts what that took.
     comes
         Returns whether a file comes to the disk as a whole, and asks for it.
+    to_disk
+        Whether files come to the disk as long as there is room.
+
+    Attributes
+    ----------
+    nbytes
+        Bytes of all that is on its way, or there.
     """
 
-    def __init__(self, fetch: Fetch, comes: Callable[[str, Executor], bool]) -> None:
-        self._fetch, self._comes, self._lock = fetch, comes, threading.Lock()
-        self._ranges, self._whole = dict[tuple[str, int], Range](), Requests()
+    def __init__(self, fetch: Fetch, comes: Callable[[str, Executor], bool], *, to_disk: bool) -> None:
+        self._fetch, self._comes, self._lock, self.to_disk = fetch, comes, threading.Lock(), to_disk
+        self._ranges, self._whole, self.nbytes = dict[tuple[str, int], Range](), Requests(), 0
 
     def request(self, wanted: Iterable[Span], executor: Executor) -> list[Range]:
         """Ask for chunks as `request_ranges` does, but for whole files where these come to the disk."""
+        return self.request_ranges(self.request_files(wanted, executor), executor)
+
+    def request_files(self, wanted: Iterable[Span], executor: Executor) -> list[Span]:
+        """Ask for the whole files of chunks, where these come to the disk; return the chunks of others."""
         spans = list(wanted)
         whole = {name for name in {span[0] for span in spans} if self._comes(name, executor)}
-        return self.request_ranges((span for span in spans if span[0] not in whole), executor)
+        return [span for span in spans if span[0] not in whole]
 
     def request_ranges(self, wanted: Iterable[Span], executor: Executor) -> list[Range]:
-        """Ask for chunks, neighbours together, unless they are on their way already.
+        """Ask for chunks, neighbours together, unless they are on their way already; what is wanted first comes first.
 
         Returns
         -------
@@ -73,16 +86,18 @@ class Ahead:
             What has the chunks; to be given back to `release`.
         """
         used, new = dict[int, Range](), list[Span]()
+        places = {span: place for place, span in enumerate(dict.fromkeys(wanted))}
         with self._lock:
-            for span in sorted(set(wanted)):
+            for span in sorted(places):
                 known = self._ranges.get(span[:2])
                 if known is None:
                     new.append(span)
                 else:
                     used[id(known)] = known
-            for near in joined(new):
+            for near in sorted(joined(new), key=lambda near: min(places[span] for span in near)):
                 one = Range(near, self._fetch, executor)
                 used[id(one)] = one
+                self.nbytes += one.nbytes
                 self._ranges |= {span[:2]: one for span in near}
             for one in used.values():
                 one.users += 1
@@ -97,6 +112,7 @@ class Ahead:
                 if not one.users:
                     one.data.cancel()
                     total.add(one.count)
+                    self.nbytes -= one.nbytes
                     for span in one.spans:
                         del self._ranges[span[:2]]
         return total

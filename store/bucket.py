@@ -59,6 +59,11 @@ class Bucket:
 
     where = root
 
+    @property
+    def keeps_shards(self) -> bool:
+        """Whether shards are kept on disk."""
+        return self._cache is not None
+
     def at(self, records: Mapping[str, FileRecord]) -> Bucket:
         """Return the same place: its version is known by the pins."""
         if self._cache is not None:
@@ -145,7 +150,7 @@ class _Objects:
     """The objects of a store, all of the version that was opened."""
 
     def __init__(self, bucket: Bucket) -> None:
-        self._bucket, self.ahead = bucket, Ahead(self._fetch, self._comes)
+        self._bucket, self.ahead = bucket, Ahead(self._fetch, self._comes, to_disk=bucket.keeps_shards)
         self._shards, self._lock = dict[str, CachedShard | None](), threading.Lock()
 
     @property
@@ -233,7 +238,8 @@ class ObjectFile:
             if file := self._on_disk():
                 return file.fill(buffers, offset)
             data = self._files.fetch(self._name, offset, size) if size else memoryview(b"")
-        for buffer in buffers:
+        # Those without bytes, as of no frames before the wanted ones, cannot be cast.
+        for buffer in (one for one in buffers if one.nbytes):
             part = np.frombuffer(data[done : done + buffer.nbytes], np.uint8)
             # Other threads go on meanwhile.
             np.copyto(np.frombuffer(buffer.cast("B"), np.uint8)[: len(part)], part)

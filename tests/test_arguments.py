@@ -78,6 +78,7 @@ BAD: dict[str, dict[str, tuple[Any, ...]]] = {
         "crop": (36, "middle", np.array([3, 4])),
         "transform": ("flip", 5),
         "shuffle": FLAGS,
+        "shuffle_shards": COUNTS,
         "seed": (-1, 2.0, "2", True),
         "output": WORDS,
         "threads": COUNTS,

@@ -259,7 +259,7 @@ def test_cluster_document_runs(tmp_path, monkeypatch):
             else:
                 done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
                 assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-        assert len(started) == 2 and len(lines) == 8
+        assert len(started) == 2 and len(lines) == 9
     finally:
         for process in reversed(started):
             process.terminate()

@@ -135,6 +135,14 @@ def test_batches_are_equal(kind: str, options: Any, server: ObjectServer, made: 
     assert_equal_batches(batches(remote, **options, **windows), batches(local, **options, **windows))
 
 
+def test_parts_of_uncompressed_chunks(sample_mice: dict[str, Path], tmp_path: Path) -> None:
+    """Windows that begin, or end, where a chunk does."""
+    local = pack(sample_mice["dynamic_folder"], tmp_path, "odd chunks", codec="none", precision="float32")
+    far = open_mouse(obstore.store.LocalStore(Path(local.path)))
+    for options in ({"window": 24, "hop": 7, "cache": "none"}, {"window": 10, "cache": "none"}):
+        assert_equal_batches(batches(far, **options), batches(local, **options))
+
+
 def test_stores_are_verified_and_exported(server: ObjectServer, made: dict[str, Path], tmp_path: Path) -> None:
     def place(kind: str) -> Any:
         options = {**server.options, "client_options": {"allow_http": True}}

@@ -3,12 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from trialpack import CorruptStoreError, SourceError, StoreFormatError, convert_mouse, verify_mouse
-from trialpack.convert import open_source
+from trialpack import ClusterError, CorruptStoreError, SourceError, StoreFormatError, convert_mouse, verify_mouse
+from trialpack.convert import compare, open_source
 from trialpack.convert.sample import write_sample
+from trialpack.store import layout
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,40 @@ def test_what_is_neither_a_store_nor_a_source_is_said(store: Path, source: Path,
         verify_mouse(tmp_path / "none.zarr")
     with pytest.raises(SourceError, match="no mouse here"):
         verify_mouse(store, tmp_path)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"responses": "0.1%std", "videos": 0.5}], ids=["exact", "rounded"])
+def test_a_cluster_compares_with_the_source(
+    bounds: dict[str, Any], tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By shards, each on a worker, with the same differences as here; and this process reads none of them."""
+    monkeypatch.setattr(layout, "SHARD_BYTES", 50_000)
+    source = write_sample(tmp_path, mouse="A", trials=12, neurons=10, image_shape=(6, 8))
+    store = convert_mouse(source, tmp_path / "stores", max_error=bounds).store
+    address, heard = cluster.scheduler_address, Phases()
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "ShardReader", None)
+        assert verify_mouse(store, source, quick=True, scheduler=address, progress=heard).source == str(source)
+    assert 0.9 * heard.total["comparing"] < sum(heard.done["comparing"]) <= heard.total["comparing"]
+    assert len(heard.done["comparing"]) > 12
+    changed = sorted((source / "data" / "responses").iterdir())[:2]
+    for path in changed:
+        np.save(path, np.load(path) + 1)
+    np.save(source / "meta" / "neurons" / "unit_ids.npy", np.arange(10) + 5)
+    problems = []
+    for scheduler in (None, address):
+        with pytest.raises(CorruptStoreError) as caught:
+            verify_mouse(store, source, quick=True, scheduler=scheduler)
+        problems.append(caught.value.problems)
+    assert problems[0] == problems[1]
+    assert {problem.trial for problem in problems[0]} == {None, *(int(path.stem) for path in changed)}
+
+
+def test_workers_have_to_see_the_source(
+    store: Path, source: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are looked at there before any of them is compared."""
+    seen = compare.seen_files
+    monkeypatch.setattr(compare, "seen_files", lambda paths: [(path, size + 1) for path, size in seen(paths)])
+    with pytest.raises(ClusterError, match=r"worker tcp://.*expected \d+ bytes, found \d+.*; mount there what is read"):
+        verify_mouse(store, source, quick=True, scheduler=cluster.scheduler_address)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -127,6 +128,12 @@ class Survey:
     def kind(self) -> Kind:
         """Whether the mouse has frames (dynamic) or not (static)."""
         return kind_of(self.variables)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the source, as far as they lie at its label."""
+        path = Path(self.label).absolute()
+        return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
 
     @property
     def n_neurons(self) -> int:

@@ -189,6 +189,12 @@ class StreamedVariable:
         return min(blocks, self._per_group) * int(self._spans[:, 1].max(initial=0))
 
     @property
+    def shard_nbytes(self) -> int:
+        """The most bytes that all chunks of a shard take."""
+        shards = range(0, len(self._spans), math.prod(self.array.chunks_per_shard))
+        return int(np.add.reduceat(self._spans[:, 1], shards).max())
+
+    @property
     def held_nbytes(self) -> int:
         """Bytes that are held in any case: where the chunks are, and what values are normalized by."""
         return self._spans.nbytes + (0 if self._change is None else self._change.nbytes)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import OptionError, Problem
+from .shards import Shards
 from .windows import Samples, Trials, Windows, permutation, uniform
 
 _ORDER, _STARTS = 0, 1  # what random numbers are for
@@ -32,6 +33,8 @@ class BatchPlan:
         Frames of every sample; zero without frames.
     stride
         Every how many frames of the recording one is taken.
+    number
+        How often the mouse was gone through before, where some of its shards are mixed at a time; None elsewhere.
     """
 
     mouse: int
@@ -39,6 +42,7 @@ class BatchPlan:
     starts: NDArray[np.int64]
     frames: int
     stride: int
+    number: int | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -62,6 +66,8 @@ class MouseBatches:
     groups
         Rows of the trials that form a batch together, at the same frames; `trials` has one for each group then, whose
         row is the number of the group. None for batches of any trials.
+    shards
+        Which of them are mixed at a time, where the order is random; None for all.
     """
 
     mouse: int
@@ -71,6 +77,7 @@ class MouseBatches:
     shuffle: bool
     drop_last: bool
     groups: tuple[NDArray[np.int64], ...] | None = None
+    shards: Shards | None = None
 
     def __len__(self) -> int:
         """Return the number of batches of a pass."""
@@ -89,7 +96,7 @@ class MouseBatches:
         groups = None if self.groups is None else [rows.tolist() for rows in self.groups]
         return [
             self.batch_size,
-            self.shuffle,
+            self.shuffle if self.shards is None else astuple(self.shards),
             self.drop_last,
             *astuple(windows),
             trials.rows.tolist(),
@@ -103,16 +110,17 @@ class MouseBatches:
         Parameters
         ----------
         *key
-            What the order and random starts depend on, besides the mouse.
+            What the order and random starts depend on, besides the mouse; the last is how often it was gone through.
 
         Notes
         -----
         All samples of a batch have the same number of frames. Where trials differ in length, each length has batches
         of its own, which stand where the first of their samples stands in the order of all.
         """
+        number = None if self.shards is None else key[-1]
         key = (*key, self.mouse)
         samples = self.windows.samples(self.trials, _STARTS, *key)
-        order = permutation(len(samples), _ORDER, *key) if self.shuffle else np.arange(len(samples))
+        order = self._order(samples, *key)
         if self.groups is not None:
             return [self._plan_of_group(samples, place, self.groups) for place in order.tolist()]
         frames = samples.frames[order]
@@ -121,11 +129,18 @@ class MouseBatches:
             places = np.flatnonzero(frames == length)
             found += [places[first : first + self.batch_size] for first in range(0, len(places), self.batch_size)]
         kept = [places for places in found if len(places) == self.batch_size or not self.drop_last]
-        return [self._plan(samples, order[places]) for places in sorted(kept, key=lambda places: int(places[0]))]
+        return [self._plan(samples, order[one], number) for one in sorted(kept, key=lambda places: int(places[0]))]
 
-    def _plan(self, samples: Samples, chosen: NDArray[np.int64]) -> BatchPlan:
+    def _order(self, samples: Samples, *key: int) -> NDArray[np.int64]:
+        if not self.shuffle:
+            return np.arange(len(samples))
+        if self.shards is not None:
+            return self.shards.order(samples.rows, *key)
+        return permutation(len(samples), _ORDER, *key)
+
+    def _plan(self, samples: Samples, chosen: NDArray[np.int64], number: int | None) -> BatchPlan:
         frames = int(samples.frames[chosen[0]])
-        return BatchPlan(self.mouse, samples.rows[chosen], samples.starts[chosen], frames, self.windows.stride)
+        return BatchPlan(self.mouse, samples.rows[chosen], samples.starts[chosen], frames, self.windows.stride, number)
 
     def _plan_of_group(self, samples: Samples, place: int, groups: Sequence[NDArray[np.int64]]) -> BatchPlan:
         rows = groups[samples.rows[place]]

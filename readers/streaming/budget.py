@@ -37,6 +37,8 @@ class Budget:
         Bytes of one batch.
     ahead
         How many batches are read before they are asked for.
+    shards_nbytes
+        What shards that are mixed take on their way from an object store, until the last batch has its samples.
     """
 
     held_nbytes: int
@@ -44,6 +46,7 @@ class Budget:
     kept_nbytes: int
     slot_nbytes: int
     ahead: int
+    shards_nbytes: int = 0
 
 
 def plan_memory(
@@ -54,6 +57,7 @@ def plan_memory(
     threads: int,
     cache: Cache,
     in_transfer: int,
+    shards_nbytes: int = 0,
 ) -> Budget:
     """Divide memory.
 
@@ -67,11 +71,13 @@ def plan_memory(
         Bytes of it that are on their way from an object store, while it is being read.
     in_transfer
         How many slots a device copies from, after they were read and before the consumer has the batch.
+    shards_nbytes
+        Bytes that are needed for the shards that are mixed; fewer will do where everything is kept.
 
     Raises
     ------
     OptionError
-        It does not suffice for reading one batch ahead.
+        It does not suffice for reading one batch ahead, or for these shards.
     """
     fixed = threads * max(stream.scratch_nbytes for stream in streams) + sum(stream.held_nbytes for stream in streams)
     fixed += in_transfer * slot_nbytes
@@ -81,10 +87,17 @@ def plan_memory(
         what = f"memory of {memory:,} bytes does not suffice: {threads} threads and batches of {each:,} bytes"
         advice = "give more memory, or choose a smaller batch_size, a shorter window or fewer threads"
         raise OptionError(Problem("TrialLoader", f"{what} take {least:,}", advice))
-    kept = _kept(memory, memory - least, streams, cache, (_GOOD_AHEAD - _LEAST_AHEAD) * each)
+    kept = _kept(memory, memory - least, streams, cache, (_GOOD_AHEAD - _LEAST_AHEAD) * each + shards_nbytes)
     kept_nbytes = _nbytes(streams, kept)
-    ahead = (memory - fixed - kept_nbytes - _SPARE * slot_nbytes) // each
-    return Budget(fixed, kept, kept_nbytes, slot_nbytes, min(ahead, _MOST_AHEAD))
+    free = memory - fixed - kept_nbytes - _SPARE * slot_nbytes
+    shards = min(shards_nbytes, free - _LEAST_AHEAD * each)
+    if shards < shards_nbytes and any(set(one) < set(stream.names) for one, stream in zip(kept, streams, strict=True)):
+        what = f"memory of {memory:,} bytes does not suffice: {threads} threads, batches of {each:,} bytes, and shards"
+        advice = "give more memory, or choose a smaller shuffle_shards"
+        needed = memory + shards_nbytes - shards
+        raise OptionError(Problem("TrialLoader", f"{what} of {shards_nbytes:,} take {needed:,}", advice))
+    ahead = min((free - shards) // each, _MOST_AHEAD)
+    return Budget(fixed, kept, kept_nbytes, slot_nbytes, ahead, shards)
 
 
 def _kept(

@@ -126,6 +126,9 @@ class TrialLoader:
     shuffle
         A new random order of all samples in each epoch; else that of `Mouse.rows`, which is the one of trial_ids in
         `trials`.
+    shuffle_shards
+        With `shuffle`, how many shards of a mouse are mixed at a time; they come in random order, and what an epoch
+        needs of each is asked for at once. By default all are mixed. `describe` says how well.
     seed
         Not negative. Order and random starts depend on it and on the number of the epoch only. None for the seed that
         torch's generator was given last, as by `torch.manual_seed`; several processes have to be given a number.
@@ -215,6 +218,7 @@ class TrialLoader:
         dtype: Dtype = DEFAULT_DTYPE,
         order: MemoryOrder = "frames",
         shuffle: bool = False,
+        shuffle_shards: int | None = None,
         seed: int | None = 0,
         device: str | torch.device = "cpu",
         output: Output = "torch",
@@ -240,7 +244,8 @@ class TrialLoader:
         frames = checked_windows(self.mice, cutting, shuffle=shuffle, planned=sampler is not None)
         self._share, self._own_seed = checked_share(rank, world_size), seed is not None
         turns = checked_turns(mixing, ranks, drop_last=drop_last)
-        samples = checked_order(frames, turns, batch_size, seed, sampler, shuffle=shuffle, repeats=repeats)
+        how: Any = {"shuffle": shuffle, "shuffle_shards": shuffle_shards, "repeats": repeats}
+        samples = checked_order(frames, turns, batch_size, seed, sampler, **how)
         resources = checked_resources(threads, memory, cache, in_flight)
         chosen = None if variables is None else as_names(variables, "variables")
         added, hidden = as_names(channels, "channels"), checked_withheld(withheld)

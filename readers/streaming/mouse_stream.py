@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store import layout
-from ...store.ahead import GAP, Range
+from ...store.ahead import GAP, Ahead, Range, Span
 from ...store.layout import Variable
 from ...store.objects import Requests
 from ..direct import (
@@ -183,9 +183,16 @@ class MouseStream:
 
     def ahead_nbytes(self, samples: int, covered: int) -> int:
         """Return the most bytes that chunks of a batch take on their way, given how many frames a sample covers."""
-        if self._files.ahead is None:
+        if self.ahead is None:
             return 0
         return math.ceil((1 + GAP) * samples * sum(one.stored_nbytes(covered) for one in self._streamed.values()))
+
+    def shard_nbytes(self, samples: int, covered: int) -> int:
+        """Return the most bytes that samples of a shard take on their way, as in `ahead_nbytes`; 0 if it is to disk."""
+        if self.ahead is None or self.ahead.to_disk:
+            return 0
+        each = [min(samples * one.stored_nbytes(covered), one.shard_nbytes) for one in self._streamed.values()]
+        return math.ceil((1 + GAP) * sum(each))
 
     def carve(self, slot: NDArray[np.uint8], plan: BatchPlan) -> dict[str, Array]:
         """Return the arrays of a batch in a slot, axes as they lie in memory."""
@@ -202,18 +209,29 @@ class MouseStream:
 
     def request(self, plan: BatchPlan, executor: Executor) -> list[Range]:
         """Ask for the chunks that a batch needs and that are not on disk; to be given back to `release`."""
-        if self._files.ahead is None:
-            return []
+        return [] if self.ahead is None else self.ahead.request(self.spans(plan), executor)
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """Takes requests for chunks before they are read; None where they are on disk."""
+        return self._files.ahead
+
+    def shards(self, plan: BatchPlan) -> NDArray[np.int64]:
+        """Return (B,) which shard each sample of a batch is in: the same one of all variables."""
+        return plan.rows // self.mouse.recording.rows_per_shard
+
+    def spans(self, plan: BatchPlan, shard: int | None = None) -> list[Span]:
+        """Return the chunks that have to be read for a batch, or for those of its samples that are in a shard."""
+        inside = slice(None) if shard is None else self.shards(plan) == shard
         samples = [
             (row, Frames(start, plan.frames, plan.stride))
-            for row, start in zip(plan.rows.tolist(), plan.starts.tolist(), strict=True)
+            for row, start in zip(plan.rows[inside].tolist(), plan.starts[inside].tolist(), strict=True)
         ]
-        wanted = (span for one in self._readers.values() for sample in samples for span in one.chunks(*sample))
-        return self._files.ahead.request(wanted, executor)
+        return [span for sample in samples for one in self._readers.values() for span in one.chunks(*sample)]
 
     def release(self, ranges: Sequence[Range]) -> Requests:
         """Let go of what was asked for; return what requests took."""
-        return Requests() if self._files.ahead is None else self._files.ahead.release(ranges)
+        return Requests() if self.ahead is None else self.ahead.release(ranges)
 
     def read(self, plan: BatchPlan, part: slice, arrays: Mapping[str, Array], scratch: Scratch) -> Tally:
         """Read some samples of a batch; return what that took."""

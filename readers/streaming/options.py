@@ -82,6 +82,7 @@ class Order:
     seed: int
     shuffle: bool
     sampler: Iterable[Plan] | None = None
+    shuffle_shards: int | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,7 @@ def checked_order(
     sampler: Iterable[Plan] | None,
     *,
     shuffle: bool,
+    shuffle_shards: int | None,
     repeats: bool,
 ) -> Order:
     """Return which samples form a batch, in what order.
@@ -253,13 +255,18 @@ def checked_order(
         what = f"batch_size={batch_size!r} and repeats do not go together: all repeats of a stimulus are a batch"
         raise OptionError(Problem(LABEL, what, "leave one of them out"))
     cycle = isinstance(turns.mixing, str) and turns.mixing == "cycle"
-    wrong = {"repeats": repeats, "shuffle": shuffle, "mixing": not cycle}
+    by_shards = shuffle_shards is not None
+    wrong = {"repeats": repeats, "shuffle": shuffle, "shuffle_shards": by_shards, "mixing": not cycle}
     if sampler is not None and any(wrong.values()):
         name = next(name for name, given in wrong.items() if given)
         raise OptionError(Problem(LABEL, f"{name} and sampler do not go together", "leave one of them out"))
+    shards = None if shuffle_shards is None else check_count("shuffle_shards", shuffle_shards)
+    if shards is not None and (repeats or not shuffle):
+        what = f"shuffle_shards={shards} " + ("and repeats do not go together" if repeats else "needs shuffle=True")
+        raise OptionError(Problem(LABEL, what, "leave it out, to mix all samples" if repeats else "give it, too"))
     size = None if repeats else check_count("batch_size", batch_size)
     seed = _torch_seed() if seed is None else check_count("seed", seed, 0)
-    return Order(windows, turns, size, seed, shuffle, sampler)
+    return Order(windows, turns, size, seed, shuffle, sampler, shards)
 
 
 def _torch_seed() -> int:

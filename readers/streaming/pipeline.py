@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from ..direct import Scratch, Tally
 from ..sampling import BatchPlan
 from .budget import Budget
 from .buffers import BufferPool
+from .coming import Coming
 from .mouse_stream import MouseStream
 
 _IDLE = 0.05
@@ -196,14 +197,15 @@ class Pipeline:
         """
         process, pending = Process(), deque[_Pending]()
         with (
+            closing(Coming(self.streams, plans, self.budget.shards_nbytes)) as coming,
             self._counted(pending),
             Threads(self.threads).executor() as executor,
             Threads(self.in_flight).executor() as requests,
         ):
-            submit = _Submit(executor, requests)
+            submit = _Submit(executor)
             while True:
-                while len(pending) < self.budget.ahead and (plan := next(plans, None)) is not None:
-                    pending.append(self._start(submit, plan))
+                while len(pending) < self.budget.ahead and (one := coming.take(requests, ahead=bool(pending))):
+                    pending.append(self._start(submit, *one))
                 if not pending:
                     return
                 begun = time.perf_counter()
@@ -212,8 +214,8 @@ class Pipeline:
                 stats.waited += time.perf_counter() - begun
                 filled = [self._let_go(pending.popleft(), stats)]
                 self.ring.hand_out()
-                if (plan := next(plans, None)) is not None:
-                    pending.append(self._start(submit, plan))
+                if one := coming.take(requests, ahead=bool(pending)):
+                    pending.append(self._start(submit, *one))
                 yield filled.pop()
                 process.check()
 
@@ -228,9 +230,8 @@ class Pipeline:
                 one.filled.stream.release(one.ranges)
             pending.clear()
 
-    def _start(self, submit: _Submit, plan: BatchPlan) -> _Pending:
+    def _start(self, submit: _Submit, plan: BatchPlan, ranges: list[Range]) -> _Pending:
         stream = self.streams[plan.mouse]
-        ranges = stream.request(plan, submit.requests)
         arrays = stream.carve(self.ring.take(), plan)
         parts = stream.tasks(plan, _TASKS_PER_THREAD * self.threads)
         tasks = [submit(partial(stream.read, plan, part, arrays)) for part in parts]
@@ -254,8 +255,8 @@ class _Pending:
 class _Submit:
     """Runs tasks in threads, each with the scratch of its thread."""
 
-    def __init__(self, executor: Executor, requests: Executor) -> None:
-        self._executor, self.requests, self._local = executor, requests, threading.local()
+    def __init__(self, executor: Executor) -> None:
+        self._executor, self._local = executor, threading.local()
 
     def __call__(self, task: Any) -> Future[Tally]:
         return self._executor.submit(self._run, task)

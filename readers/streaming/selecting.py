@@ -15,7 +15,7 @@ from ...store.layout import Variable
 from ..direct import BFLOAT16
 from ..mouse import Mouse
 from ..normalization import Used, affines
-from ..sampling import MixedMice, MouseBatches, OwnPlans, Sampler, Trials, Windows, parse
+from ..sampling import MixedMice, MouseBatches, OwnPlans, Sampler, Shards, Trials, Windows, parse
 from ..selection import POSITION, Choice, check_once, is_several
 from .mouse_stream import Selection
 from .options import LABEL, Content, Order, check_dtypes, dtypes_of
@@ -110,7 +110,9 @@ def _batches(number: int, mouse: Mouse, rows: NDArray[np.int64], windows: Window
     settings = order.shuffle, order.turns.drop_last and order.sampler is None
     if order.batch_size is not None:
         trials = _trials(mouse, np.sort(rows) if order.shuffle else rows)
-        return MouseBatches(number, trials, windows, order.batch_size, *settings)
+        mixed = order.shuffle_shards
+        shards = None if mixed is None else Shards(mouse.recording.rows_per_shard, mixed)
+        return MouseBatches(number, trials, windows, order.batch_size, *settings, shards=shards)
     groups = _repeated(mouse, rows)
     trials = _trials(mouse, np.array([group[0] for group in groups]))
     trials = replace(trials, rows=np.arange(len(groups)))

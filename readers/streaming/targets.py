@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 
+import numpy as np
+
 from ...store import OptionError, Problem
 from ...store.arguments import check_choice
 from ...store.memory import allocate
 from ..direct import BFLOAT16
 from ..mouse import Mouse
-from ..sampling import BatchPlan, Sampler
+from ..sampling import BatchPlan, MixedMice, MouseBatches, Sampler
 from .augmentation import AHEAD
 from .batch import Batch
 from .budget import plan_memory
@@ -107,7 +109,7 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
     Raises
     ------
     OptionError
-        The memory does not suffice for reading one batch ahead.
+        The memory does not suffice for reading one batch ahead, or for the shards that are mixed.
     CorruptStoreError
         A shard is missing or damaged, or the store was replaced since the mouse was opened.
     """
@@ -117,8 +119,8 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
     strides = [one.windows.stride for one in sampler.epochs.mice]
     each = zip(streams, largest, strides, strict=True)
     ahead = max(_ahead_nbytes(stream, *sizes, stride) for stream, sizes, stride in each)
-    threads = resources.threads
-    budget = plan_memory(resources.memory, streams, slot, ahead, threads, resources.cache, target.in_transfer)
+    threads, shards = resources.threads, _shards_nbytes(sampler, streams)
+    budget = plan_memory(resources.memory, streams, slot, ahead, threads, resources.cache, target.in_transfer, shards)
     for stream, kept in zip(streams, budget.kept, strict=True):
         stream.keep(kept)
     # Slots that a device copies from come back, often together: to pin fresh ones instead would take long.
@@ -129,3 +131,21 @@ def make_pipeline(sampler: Sampler, mice: Sequence[Mouse], target: Target, resou
 def _ahead_nbytes(stream: MouseStream, samples: int, frames: int, stride: int) -> int:
     """Return the most bytes of a batch of a mouse that are on their way from an object store."""
     return stream.ahead_nbytes(samples, (frames - 1) * stride + 1)
+
+
+def _shards_nbytes(sampler: Sampler, streams: Sequence[MouseStream]) -> int:
+    """Return the most bytes that the shards that are mixed take, those of all mice that are under way together."""
+    epochs = sampler.epochs
+    each = [_mixed_nbytes(stream, mouse) for stream, mouse in zip(streams, epochs.mice, strict=True)]
+    alone = isinstance(epochs, MixedMice) and isinstance(epochs.mixing, str) and epochs.mixing == "sequential"
+    return max(each) if alone else sum(each)
+
+
+def _mixed_nbytes(stream: MouseStream, mouse: MouseBatches) -> int:
+    """Return the most bytes that the shards of a mouse that are mixed take, and the one that comes next."""
+    if mouse.shards is None:
+        return 0
+    samples, windows = mouse.windows.samples(mouse.trials, 0), mouse.windows
+    counts = np.unique(samples.rows // mouse.shards.rows, return_counts=True)[1]
+    covered = (int(samples.frames.max()) - 1) * windows.stride + 1
+    return min(mouse.shards.mixed + 1, len(counts)) * stream.shard_nbytes(int(counts.max()), covered)
