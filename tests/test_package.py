@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import trialpack
+import yaml
 from trialpack import SourceError, convert_mouse, open_mouse, plan_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import errors
@@ -185,3 +186,16 @@ def test_type_checkers_follow_the_public_names(wheel, tmp_path):
     shown = [one["message"] for one in found if one["severity"] == "information"]
     assert len(shown) == len(trialpack.__all__) and not [text for text in shown if re.search(r"\bUnknown\b", text)]
     assert any("-> Verification" in text for text in shown)
+
+
+def test_the_citation_says_what_setup_cfg_says():
+    """What format 1.2.0 of such files asks for, and no address as long as there is none."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys() and cited["cff-version"] == "1.2.0"
+    assert cited.keys() <= {"cff-version", "message", "title", "type", "authors", "version", "license", "keywords"}
+    assert all(type(value) is str for name, value in cited.items() if name not in ("authors", "keywords"))
+    assert cited["authors"] == [{"name": settings["metadata"]["author"]}]
+    assert (cited["version"], cited["license"]) == (settings["metadata"]["version"], settings["metadata"]["license"])
+    assert cited["keywords"] == settings["metadata"]["keywords"].split(", ")
