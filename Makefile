@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where tests of what is written, not of disks, keep their files: in memory, if there are 4 GB of it for that.
 export IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$4 > 4000000 { print $$6 }')
 
-.PHONY: demo test lint test-once test-all torture clean FORCE
+.PHONY: demo dist test lint test-once test-all torture clean FORCE
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
 	rm -rf $(DEMO)/data $(DEMO)/stores
@@ -39,11 +39,14 @@ lint: $(VENV)/tested
 test-all: ## the tests on every other Python from 3.11 that is installed, each with the newest zarr it can have; some with the oldest of all that is needed
 	PYTHON="$(PYTHON)" bash tests/all_pythons.sh
 
+dist: $(VENV)/tested ## wheel and sdist, into dist: checked strictly, and used from a virtual environment of their own
+	VENV="$(VENV)" bash tests/distribution.sh
+
 torture: $(VENV)/tested ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
 	$(VENV)/bin/python -m pytest -q -n auto --torture tests/faults
 
 clean:
-	rm -rf $(VENV) .venv-* $(DEMO) build *.egg-info
+	rm -rf $(VENV) .venv-* $(DEMO) build dist *.egg-info
 
 # A virtual environment that belongs to another Python, or to one that is gone, is made anew.
 $(VENV)/made: FORCE
