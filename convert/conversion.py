@@ -185,7 +185,7 @@ def predict_sizes(
 
     Returns
     -------
-    Plan
+    trialpack.convert.Plan
         With the codecs that a conversion chooses, and with `Plan.expected`.
 
     Raises
