@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+BUILD ?= build
 TRIALS ?= 96
 
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where tests of what is written, not of disks, keep their files: in memory, if there are 4 GB of it for that.
 export IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$4 > 4000000 { print $$6 }')
 
-.PHONY: demo test lint test-once test-all torture clean FORCE
+.PHONY: demo docs dist test lint test-once test-all torture clean FORCE
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
 	rm -rf $(DEMO)/data $(DEMO)/stores
@@ -39,11 +40,19 @@ lint: $(VENV)/tested
 test-all: ## the tests on every other Python from 3.11 that is installed, each with the newest zarr it can have; some with the oldest of all that is needed
 	PYTHON="$(PYTHON)" bash tests/all_pythons.sh
 
+docs: $(VENV)/tested ## the site, into build/docs: documents, API and notebooks, which are executed; warnings are errors
+	rm -rf $(BUILD)/docs
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/python -m sphinx -q -W --keep-going -d $(BUILD)/doctrees docs $(BUILD)/docs
+	@echo "The site: $(BUILD)/docs/index.html"
+
+dist: $(VENV)/tested ## wheel and sdist, into dist: checked strictly, and used from a virtual environment of their own
+	VENV="$(VENV)" bash tests/distribution.sh
+
 torture: $(VENV)/tested ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
 	$(VENV)/bin/python -m pytest -q -n auto --torture tests/faults
 
 clean:
-	rm -rf $(VENV) .venv-* $(DEMO) build *.egg-info
+	rm -rf $(VENV) .venv-* $(DEMO) $(BUILD) dist *.egg-info
 
 # A virtual environment that belongs to another Python, or to one that is gone, is made anew.
 $(VENV)/made: FORCE
@@ -60,5 +69,5 @@ $(VENV)/ready: setup.cfg pyproject.toml $(VENV)/made
 
 $(VENV)/tested: $(VENV)/ready
 	@echo "Installing what the tests need into $(VENV) (about 2.5 GB; some minutes)"
-	@$(INSTALL) -e '.[lint,test,test-torch]'
+	@$(INSTALL) -e '.[lint,docs,test,test-torch]'
 	@touch $@

@@ -1,5 +1,9 @@
 """The version of what is installed; `setup.cfg` says which it is."""
 
+# pyright: reportMissingImports=false
+
 from importlib.metadata import version
 
-__version__ = version("trialpack")
+from .store.distribution import DISTRIBUTION
+
+__version__ = version(DISTRIBUTION)

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import rich.table
+import trialpack
 from rich.console import Console
 
 PACKAGES = ("zarr", "numcodecs", "numpy")
@@ -245,7 +246,8 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in ("trialpack", *PACKAGES)},
+        "trialpack": trialpack.__version__,
+        **{name: version(name) for name in PACKAGES},
     }
 
 

@@ -50,7 +50,7 @@ NOTES = (
     f"Interpolated to {FRAME_RATE} frames a second, as published mice are. fast, small: bytes of a store of the traces "
     "over those of float32. r: correlation with the source, of the worst neuron. std, events (frames more than one "
     "standard deviation above the mean), local maxima (frames not below their neighbours, and above one of them): "
-    "changes of what there is of them in all; std of the neuron whose changes most. ridge r: mean correlation of each "
+    "changes of their number or size in all; std of the neuron whose changes most. ridge r: mean correlation of each "
     "neuron, in the second half of the recording, with what a ridge model fitted to the first half predicts from the "
     f"other neurons. constant trials: of those of one neuron and {FRAMES} frames, how many vary in the source only.",
 )

@@ -11,6 +11,7 @@ from importlib import import_module
 
 import click
 
+from ..store.distribution import DISTRIBUTION
 from .interrupts import end_when_interrupted
 from .streams import reliable_streams
 
@@ -60,7 +61,7 @@ class _Commands(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="trialpack")
+@click.version_option(package_name=DISTRIBUTION)
 def commands() -> None:
     """Pack a mouse's thousands of trial files into one verified Zarr v3 store.
 

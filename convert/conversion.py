@@ -185,7 +185,7 @@ def predict_sizes(
 
     Returns
     -------
-    Plan
+    trialpack.convert.Plan
         With the codecs that a conversion chooses, and with `Plan.expected`.
 
     Raises
@@ -368,7 +368,7 @@ class _Conversion:
 
     @contextmanager
     def workers(self, scheduler: Any = None, stage: Stage | None = None) -> Generator[Workers]:
-        """Give where the units run: a cluster that fits, or as many threads as fit the bound on memory."""
+        """Yield where the units run: a cluster that fits, or as many threads as fit the bound on memory."""
         if scheduler is None:
             with Threads(self._fitting, _NAME).started() as threads:
                 yield threads

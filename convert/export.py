@@ -32,7 +32,7 @@ from .npy import narrowed
 
 @contextlib.contextmanager
 def atomic_destination(destination: Path) -> Generator[Path]:
-    """Give a hidden path beside a destination, to make a file or folder there; once it is on disk, it gets its name.
+    """Yield a hidden path beside a destination, to make a file or folder there; once it is on disk, it gets its name.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class Demands:
 
 
 def seen_files(paths: Iterable[Path]) -> list[tuple[str, int]]:
-    """Return some of the files, spread over all, and their sizes: enough to tell whether a worker sees them."""
+    """Return some of the files, spread over all, and their sizes: enough to find out if a worker sees them."""
     found = [path.absolute() for path in paths]
     step = max(1, len(found) // _SEEN_FILES)
     # What is missing here, too, is for those to report who need it.
@@ -138,7 +138,7 @@ class Cluster(Workers):
                     self.client.unregister_worker_plugin(gate)
 
     def _look(self, demands: Demands) -> list[Problem]:
-        """Return what is wrong with the workers that are there, one problem each."""
+        """Return what is wrong with the workers of the cluster, one problem each."""
         python, found, fit = platform.python_version_tuple()[:2], dict[str, Any](), list[str]()
         # Code that is sent by value runs in the same Python only, so that is looked at first, and by name.
         for address, facts in self.client.get_versions(check=False)["workers"].items():
@@ -236,7 +236,7 @@ class Cluster(Workers):
 
 @contextlib.contextmanager
 def connected(scheduler: Any) -> Generator[Cluster]:
-    """Give the cluster of a scheduler, to which a connection is made, or of a `distributed.Client`.
+    """Yield the cluster of a scheduler, to which a connection is made, or of a `distributed.Client`.
 
     Raises
     ------

@@ -90,7 +90,7 @@ def if_offered(what: str, codes: Container[int | None] = ABSENT) -> Generator[No
 
 
 def create(path: Path, access: int = os.O_WRONLY) -> int:
-    """Create a file, in place of one that is there, and return its descriptor."""
+    """Create a file, replacing an existing one, and return its descriptor."""
     # What an interrupted run left may be read-only, and whatever it is, it is not written into.
     try:
         path.unlink(missing_ok=True)

@@ -300,7 +300,7 @@ def codec_choices(variable: Variable, codec: CodecName) -> Mapping[ChunkCodec, f
 
 
 def _order(frame_axis: int | None, ndim: int) -> tuple[int, ...]:
-    """Return the axes with frames moved to the front of each trial; empty if they are there already."""
+    """Return the axes with frames moved to the front of each trial; empty if they lie there already."""
     if frame_axis is None or frame_axis == 0:
         return ()
     others = [axis for axis in range(1, ndim) if axis != frame_axis + 1]

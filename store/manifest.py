@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import layout
 from .chunk_codecs import flat_bytes
+from .distribution import DISTRIBUTION
 from .errors import CorruptStoreError, Problem, StoreFormatError
 from .folder import as_place, is_junk
 from .metadata import to_json
@@ -232,7 +233,7 @@ _SOFTWARE_SEAL = "sha256_of_record"
 @functools.cache
 def software(codec: layout.CodecName) -> dict[str, str]:
     """Return the versions on which the bytes of a store with a codec depend."""
-    names = ("trialpack", "numpy", "numcodecs", *(("pcodec",) if codec == "pcodec" else ()))
+    names = (DISTRIBUTION, "numpy", "numcodecs", *(("pcodec",) if codec == "pcodec" else ()))
     return {name: version(name) for name in names} | {"python": platform.python_version()}
 
 

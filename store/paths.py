@@ -119,7 +119,7 @@ class Located:
 
     @contextlib.contextmanager
     def opened(self) -> Generator[int]:
-        """Give a descriptor of the file, for reading; never waits, should a pipe have taken its place.
+        """Yield a descriptor of the file, for reading; never waits, should a pipe have taken its place.
 
         Raises
         ------

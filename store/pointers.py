@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 POINTER_BYTES = 200
-"""Of these, the first bytes of a file, one can tell whether it is a pointer."""
+"""The first bytes of a file, which show if it is a pointer."""
 _LFS, _ANNEX = b"version https://git-lfs.github.com/spec/", b"/annex/objects/"
 _LINKED = "annex/objects/"
 

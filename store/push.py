@@ -250,7 +250,7 @@ class _Push:
         return bytes(data), pin
 
     def there(self) -> set[str]:
-        """Return the files that are there already; errors as in `push_store`."""
+        """Return the files that the address has already; errors as in `push_store`."""
         listed = {name for name in objects.names(self._target) if not name.endswith("/")} - {layout.MANIFEST}
         known = sorted(listed & self._marks.keys())
         marks = self._threads.run(partial(self._mark, name) for name in known)

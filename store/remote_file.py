@@ -52,7 +52,7 @@ class RemoteFile:
 
     @contextmanager
     def file(self) -> Generator[StoreFile]:
-        """Give the file, for reading: each read is a request. One that was replaced is a `CorruptStoreError`."""
+        """Yield the file, for reading: each read is a request. One that was replaced is a `CorruptStoreError`."""
         bucket = Bucket(self.folder)
         bucket.pins[self.name] = self.pin
         yield bucket.open().open(self.name)

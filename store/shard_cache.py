@@ -68,7 +68,7 @@ class ShardCache:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
 
     def find(self, record: FileRecord, fetch: Fetch) -> CachedShard | None:
-        """Return a shard that is there, or has room and is to be fetched; None if there is no room.
+        """Return a shard that is cached, or for which there is room; None if there is no room.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class ShardCache:
 
     @contextlib.contextmanager
     def naming(self) -> Generator[None]:
-        """Say of errors of the system what they are about, and what can be done."""
+        """Add to errors of the system what they are about, and what can be done."""
         try:
             with naming_file(self.folder):
                 yield
@@ -225,7 +225,7 @@ def unfinished(path: Path) -> Path:
 
 
 def _open(path: Path, size: int) -> int | None:
-    """Return a descriptor of a shard that is there, which nobody removes as long as it is open; else None."""
+    """Return a descriptor of a cached shard, which nobody removes as long as it is open; else None."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

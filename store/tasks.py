@@ -160,7 +160,7 @@ class Threads(Workers):
 
     @contextmanager
     def started(self) -> Generator[Threads]:
-        """Give the same threads, started once for several runs: what one run has freed, the next one uses again."""
+        """Yield the same threads, started once for several runs: what one run has freed, the next one uses again."""
         if self.count == 0:
             yield self
             return

@@ -23,6 +23,7 @@ from trialpack.convert.sample import write_sample
 from trialpack.readers import open_mouse
 from trialpack.readers.statistics_files import save_statistics
 from trialpack.store import OptionError, Problem
+from trialpack.store.distribution import DISTRIBUTION
 from trialpack.store.tasks import Silent
 
 from .command_line import TRIALPACK, run
@@ -703,13 +704,13 @@ def test_info_shows_variables_and_versions(lab_store):
     assert re.search(r"input +frame × face_axis_0 × face_axis_1 +uint8 +– +20 +3 of 4 \(optional\)", rows["face"])
     assert re.search(r"input +one value +int64 +– +– +4 of 4$", rows["lever"])
     assert "forward (cm/s), yaw (deg/s)" in rows["treadmill"]
-    assert re.search(r"made by +.*numcodecs \d.*trialpack \d", shown)
+    assert re.search(r"made by +.*numcodecs \d.*trialpack-neuro \d", shown)
     assert re.search("frames +33 at most; 30 in 1 trial, 31 in 1 trial.*; valid 30 in 1 trial", shown)
     document = json.loads(run("info", lab_store, "--json").stdout)
     assert document["trials_with"] == {
         "responses": 4, "face": 3, "lever": 4, "odd": 4, "spikes": 4, "treadmill": 4,
     }  # fmt: skip
-    assert {"python", "trialpack", "numcodecs"} <= document["software"].keys()
+    assert {"python", DISTRIBUTION, "numcodecs"} <= document["software"].keys()
     assert document["file_frames_by_trial"] == {"30": 1, "31": 1, "32": 1, "33": 1}
 
 

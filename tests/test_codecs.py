@@ -125,7 +125,7 @@ def test_other_codecs_keep_an_axis_order() -> None:
         codec.encode(values)
 
 
-# What CONTRIBUTING describes
+# What docs/extending.md describes
 
 
 class Gzip(Codec):

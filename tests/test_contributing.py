@@ -1,4 +1,4 @@
-"""How a variable is added, as CONTRIBUTING describes it; codecs are in test_codecs.py, formats in test_formats.py."""
+"""How a variable is added, as docs/extending.md says; codecs are in test_codecs.py, formats in test_formats.py."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """What the documents and docstrings show must be so."""
 
+import configparser
 import doctest
 import importlib
 import os
@@ -7,9 +8,11 @@ import pkgutil
 import re
 import runpy
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
+import urllib.request
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,10 +26,12 @@ import trialpack.readers
 import trialpack.store
 from click.testing import CliRunner
 from trialpack.cli.main import COMMANDS, commands
+from trialpack.convert.sample import write_sample
 from trialpack.convert.schema import Declaration
-from trialpack.store import FORMAT_VERSION, layout, variables
+from trialpack.store import FORMAT_VERSION, layout, push_store, variables
 
 from .command_line import run
+from .s3_proxy import s3_proxy
 
 ROOT = Path(__file__).resolve().parent.parent
 TRIALPACK = Path(sys.executable).with_name("trialpack")
@@ -49,8 +54,22 @@ def test_there_are_doctests():
     assert sum(counts) >= 8
 
 
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+NOT_TYPED = re.compile(r"make |python3 -m venv |\. venv/bin/activate|pip install ")
+"""Lines that need the network, or take as long as the tests themselves: `make dist` and `.ci/run` do what they do."""
+
+
+def fences(name):
+    """Return language and text of each block of code of a document."""
+    return re.findall(r"^```(\S*)\n(.*?)^```", (ROOT / name).read_text(), re.S | re.M)
+
+
 def python_blocks(name):
-    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+    return [block for language, block in fences(name) if language == "python"]
+
+
+def shell_lines(name):
+    return "".join(block for language, block in fences(name) if language == "sh").splitlines()
 
 
 def missing(name):
@@ -59,23 +78,54 @@ def missing(name):
     return [one for one in known if re.search(rf"^(import|from) {one}\b", text, re.M) and not find_spec(one)]
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_command_hides_from_being_run(name):
+    """Blocks without a language are what is printed, those of other languages belong to other programs."""
+    for language, block in fences(name):
+        assert language in ("", "{toctree}", "ini", "matlab", "python", "sh", "toml"), language
+        assert language or not re.search(r"^(trialpack|python3?|pip|make|dask|import|from) ", block, re.M), block
+
+
+def test_what_is_to_be_installed_is_known():
+    """The names of extras, and of the packages that come with them."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    extras = settings["options.extras_require"]
+    packages = {re.split(r"[\[><=;]", one)[0] for text in extras.values() for one in text.split()}
+    wanted = [one for name in DOCUMENTS for one in re.findall(r"pip install ([^`\n&]+)", (ROOT / name).read_text())]
+    assert len(wanted) > 8
+    for name in {name.strip("'") for text in wanted for name in text.split()}:
+        named = re.fullmatch(r"\.\[(.*)\]", name)
+        known = {"-e", ".", "pre-commit", "dask-jobqueue", "--config-settings", "editable_mode=strict"}
+        assert set(named[1].split(",")) <= set(extras) if named else name in packages | known, name
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The folder of a reader who ran `make demo`, and then the commands that each document begins with."""
+    """The folder of somebody who ran `make demo`, and has two zips of mice."""
     place, venv = tmp_path_factory.mktemp("place"), TRIALPACK.parent.parent
     demo = ["make", "-C", ROOT, "demo", "-o", f"{venv}/ready", f"VENV={venv}", f"DEMO={place}/demo", "TRIALS=24"]
-    typed = [first_commands(f"docs/{name}.md") for name in ["reading", "training", "field", "hdf5", "report"]]
-    env = {**os.environ, "PATH": f"{TRIALPACK.parent}:{os.environ['PATH']}"}
-    for command in [demo, *(["sh", "-euc", lines] for lines in typed)]:
-        done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(demo, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for mouse in ("A", "S0"):
+        write_sample(place / "downloads", mouse=mouse, trials=30, neurons=40, container="zip")
     return place
 
 
-def first_commands(name):
-    found = re.search(r"```\n(trialpack (?:sample|report) .*?)```", (ROOT / name).read_text(), re.S)
-    assert found, name
-    return "" if missing(name) else found[1]
+def follow(name, place, called=None):
+    """Make the folder of a reader of a document who typed its commands, in their order."""
+    if missing(name):
+        pytest.skip(f"not installed: {missing(name)}")
+    folder = place / (called or Path(name).stem)
+    shutil.copytree(place / "demo/stores", folder / "demo/stores")
+    lines = [line for line in shell_lines(name) if not NOT_TYPED.match(line)]
+    if not any("sample downloads" in line for line in lines):
+        (folder / "downloads").symlink_to(place / "downloads")
+    env = {**os.environ, "PATH": f"{TRIALPACK.parent}:{os.environ['PATH']}"}
+    command = ["sh", "-euc", "\n".join(lines)]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 RUN_TWICE = """
@@ -86,28 +136,11 @@ for block in sys.argv[1:] * 2:
 """
 
 
-@pytest.mark.once
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/format.md",
-        "docs/hdf5.md",
-        "docs/training.md",
-        "docs/frameworks.md",
-        "docs/field.md",
-        "docs/remote.md",
-        "docs/report.md",
-    ],
-)
-def test_shown_code_runs(name, place):
-    """Each block needs nothing of the others; also a second time."""
-    if missing(name):
-        pytest.skip(f"not installed: {missing(name)}")
+def run_code(name, folder):
+    """Run the blocks of Python of a document, each of which needs nothing of the others; also a second time."""
     blocks = python_blocks(name)
-    assert blocks
     command = [sys.executable, "-c", RUN_TWICE, *blocks]
-    ran = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     for block, printed in zip(blocks * 2, ran.stdout.split("\0")[:-1], strict=True):
         losses = [float(one) for one in re.findall(r"^epoch \d+: (\S+) on held-out trials", printed, re.M)]
@@ -115,22 +148,55 @@ def test_shown_code_runs(name, place):
         assert losses == sorted(losses, reverse=True), printed
 
 
+# These are followed as they say themselves, below.
+BY_THEMSELVES = ["docs/cluster.md", "docs/frameworks.md", "docs/own-mice.md", "docs/reading.md", "docs/remote.md"]
+RUN = [name for name in DOCUMENTS if name not in BY_THEMSELVES and (python_blocks(name) or shell_lines(name))]
+
+
 @pytest.mark.once
-def test_shown_training_runs_in_two_processes(place):
+@pytest.mark.parametrize("name", RUN)
+def test_a_document_is_so(name, place):
+    run_code(name, follow(name, place))
+
+
+@pytest.mark.once
+def test_the_document_of_frameworks_is_so(place):
+    """On the mice of another one; and in two processes."""
     if missing("docs/frameworks.md"):
         pytest.skip(f"not installed: {missing('docs/frameworks.md')}")
+    folder = follow("docs/training.md", place, "frameworks")
+    run_code("docs/frameworks.md", folder)
     (block,) = [one for one in python_blocks("docs/frameworks.md") if one.startswith("# ddp.py\n")]
-    (place / "ddp.py").write_text(block)
+    (folder / "ddp.py").write_text(block)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ddp.py"]
-    ran = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     printed = re.findall(r"epoch \d: \d+ batches", ran.stdout)  # two processes may write one line
     assert len(printed) == 4 and len(set(printed)) == 2
 
 
 @pytest.mark.once
+def test_the_document_of_remote_stores_is_so(place, monkeypatch):
+    """With a bucket of this machine, which has a store and a zip already."""
+    obstore = pytest.importorskip("obstore", reason="obstore is not installed")
+    with s3_proxy() as proxy:
+        for name, value in proxy.options.items():
+            monkeypatch.setenv(f"AWS_{name.replace('endpoint', 'endpoint_url').upper()}", value)
+        made = urllib.request.Request(f"{proxy.options['endpoint']}/lab-bucket", method="PUT")
+        urllib.request.urlopen(made).close()
+        bucket = obstore.store.S3Store("lab-bucket", **proxy.options, client_options={"allow_http": True})
+        obstore.put(bucket, "raw/mouse.zip", next((place / "downloads").glob("dynamic*.zip")))
+        (store,) = (place / "demo/stores").iterdir()
+        shutil.copytree(store, place / "remote/stores/mouse.zarr")
+        push_store(store, "s3://lab-bucket/stores/mouse.zarr")
+        run_code("docs/remote.md", follow("docs/remote.md", place))
+
+
+@pytest.mark.once
 def test_reading_shows_what_is_printed(place, monkeypatch):
-    monkeypatch.chdir(place)
+    """By doctest, and by the commands."""
+    folder = follow("docs/reading.md", place)
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "90")
     # Doctest would take the end of a block for output.
     text = re.sub(r"^```.*$", "", (ROOT / "docs/reading.md").read_text(), flags=re.M)
@@ -138,14 +204,12 @@ def test_reading_shows_what_is_printed(place, monkeypatch):
     assert len(test.examples) > 20
     failed, _ = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
     assert failed == 0
-
-
-@pytest.mark.once
-def test_reading_shows_what_the_command_prints(place):
-    shown = re.findall(r"```\n\$ trialpack (.*?)\n(.*?)```", (ROOT / "docs/reading.md").read_text(), re.S)
+    monkeypatch.delenv("COLUMNS")
+    shown = [block[2:].split("\n", 1) for _, block in fences("docs/reading.md") if block.startswith("$ trialpack ")]
     assert shown
     for command, expected in shown:
-        done = subprocess.run([TRIALPACK, *command.split()], cwd=place, capture_output=True, text=True, check=True)
+        typed = [TRIALPACK, *command.split()[1:]]
+        done = subprocess.run(typed, cwd=folder, capture_output=True, text=True, check=True)
         assert [line.rstrip() for line in done.stdout.rstrip().splitlines()] == expected.rstrip().splitlines()
 
 
@@ -158,8 +222,8 @@ def shown_schema():
 def test_own_mice_are_packed_as_shown(tmp_path, monkeypatch):
     """Everything is done in the order of the document: code, commands, and what these print."""
     monkeypatch.chdir(tmp_path)
-    text, printed = (ROOT / "docs/own-mice.md").read_text(), ""
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M):
+    printed = ""
+    for language, block in fences("docs/own-mice.md"):
         if language == "python":
             Path("shown.py").write_text(block)
             runpy.run_path("shown.py")
@@ -167,7 +231,7 @@ def test_own_mice_are_packed_as_shown(tmp_path, monkeypatch):
             command, _, refused = block.partition("\n")
             done = run(*command.split()[2:])
             assert (done.returncode, done.stdout, done.stderr) == (1, "", refused)
-        elif block.startswith("trialpack "):
+        elif language == "sh":
             done = [run(*command.split()[1:]) for command in block.splitlines()]
             assert [one.returncode for one in done] == [0] * len(done)
             printed = done[0].stdout
@@ -213,8 +277,8 @@ def command_named(name):
     return commands.get_command(click.Context(commands), name)
 
 
-def test_readme_names_every_option_of_convert():
-    text = (ROOT / "README.md").read_text()
+def test_every_option_of_convert_is_named():
+    text = (ROOT / "docs/converting.md").read_text()
     for option in command_named("convert").params:
         if isinstance(option, click.Option):
             assert any(name in text for name in option.opts + option.secondary_opts), option.opts
@@ -237,10 +301,6 @@ def test_the_list_of_commands_says_what_their_help_says(name):
     command = command_named(name)
     assert command is not None and command.help is not None
     assert COMMANDS[name] == command.help.split("\n\n")[0].replace("\n", " ")
-
-
-def shell_lines(name):
-    return "".join(re.findall(r"```sh\n(.*?)```", (ROOT / name).read_text(), re.S)).splitlines()
 
 
 @pytest.mark.once

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import pytest
 import trialpack
+import yaml
 from trialpack import SourceError, convert_mouse, open_mouse, plan_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.store import errors
+from trialpack.store.distribution import DISTRIBUTION
 
 ROOT = Path(__file__).resolve().parent.parent
 LAZY = ["trialpack", "trialpack.store", "trialpack.readers", "trialpack.convert"]
@@ -81,6 +83,21 @@ def test_the_version_is_the_one_of_setup_cfg():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert trialpack.__version__ == settings["metadata"]["version"]
+
+
+def test_the_name_of_the_distribution_is_never_the_one_that_is_taken():
+    """Neither a document, a message nor an extra may ask an index for what is somebody else's."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    assert settings["metadata"]["name"] == DISTRIBUTION != "trialpack"
+    extras = settings["options.extras_require"].values()
+    needed = "\n".join([settings["options"]["install_requires"], *extras]).split()
+    assert needed and not [one for one in needed if re.match(r"trialpack(?!-neuro)\b", one)]
+    folders = ("api", "benchmarks", "cli", "convert", "docs", "readers", "store", "tests")
+    paths = [*ROOT.glob("*"), *(path for name in folders for path in (ROOT / name).rglob("*"))]
+    written = [path for path in paths if path.is_file() and path.suffix in (".md", ".py", ".sh", ".ipynb", "")]
+    wanted = [found for path in written for found in re.findall(r"pip install[^`\n]*", path.read_text())]
+    assert wanted and not [text for text in wanted if re.search(r"(?<![\w./-])trialpack(?!-neuro)\b", text)]
 
 
 def test_python_m_trialpack_is_the_command_line(tmp_path):
@@ -169,3 +186,16 @@ def test_type_checkers_follow_the_public_names(wheel, tmp_path):
     shown = [one["message"] for one in found if one["severity"] == "information"]
     assert len(shown) == len(trialpack.__all__) and not [text for text in shown if re.search(r"\bUnknown\b", text)]
     assert any("-> Verification" in text for text in shown)
+
+
+def test_the_citation_says_what_setup_cfg_says():
+    """What format 1.2.0 of such files asks for, and no address as long as there is none."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys() and cited["cff-version"] == "1.2.0"
+    assert cited.keys() <= {"cff-version", "message", "title", "type", "authors", "version", "license", "keywords"}
+    assert all(type(value) is str for name, value in cited.items() if name not in ("authors", "keywords"))
+    assert cited["authors"] == [{"name": settings["metadata"]["author"]}]
+    assert (cited["version"], cited["license"]) == (settings["metadata"]["version"], settings["metadata"]["license"])
+    assert cited["keywords"] == settings["metadata"]["keywords"].split(", ")

@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> list[Table]:
 
 
 def _device(name: str) -> dict[str, Any]:
-    """Return what there is of a device."""
+    """Return the name of a device and its versions, or that it does not exist."""
     try:
         torch: Any = importlib.import_module("torch")
         torch.empty(0, device=name)

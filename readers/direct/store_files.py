@@ -107,7 +107,7 @@ class StoreFiles:
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Generator[StoreFile]:
-        """Give a file.
+        """Yield a file.
 
         Raises
         ------

@@ -102,7 +102,7 @@ def to_tensors(filled: Generator[Filled]) -> Batches:
 
 
 def checked_device(device: Any) -> torch.device:
-    """Return a device that is there.
+    """Return the device, if this machine has it.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def pinned(device: torch.device, nbytes: int) -> NDArray[np.uint8]:
     Notes
     -----
     torch takes the next power of two of such memory, up to twice as much (pytorch/pytorch#95823). It is asked only
-    where CUDA does not register memory that is there already.
+    where CUDA does not register existing memory.
     """
     cuda: Any = torch.cuda.cudart()
     # Shared: once a process was forked, the system may move private pages that are written to, and the device would go

@@ -19,7 +19,7 @@ def lack_trialpack() -> None:
                 raise ModuleNotFoundError("No module named 'trialpack'", name=name)
 
     def version(name: str) -> str:
-        if name == "trialpack":
+        if name == "trialpack-neuro":
             raise importlib.metadata.PackageNotFoundError(name)
         return there(name)
 

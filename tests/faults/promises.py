@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import trialpack
+
 PROMISES = {
     1: "a killed conversion leaves nothing, or a complete store",
     2: "the same command goes on from there, and ends with the same bytes",
@@ -93,5 +95,6 @@ def _thousands(number: int) -> str:
 
 def versions() -> str:
     """Return what the counts were made with."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("trialpack", "zarr", "numcodecs", "numpy"))
-    return f"Python {platform.python_version()}, {packages}, {platform.system()} {platform.release()}"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("zarr", "numcodecs", "numpy"))
+    ours = f"Python {platform.python_version()}, trialpack {trialpack.__version__}"
+    return f"{ours}, {packages}, {platform.system()} {platform.release()}"

@@ -83,7 +83,7 @@ def test_each_worker_that_does_not_fit_is_refused_in_one_line(
     source: Path, stores: Path, there: Processes, tally: Tally
 ) -> None:
     faults = {
-        there.worker("without"): r"expected trialpack \S+, found none; install",
+        there.worker("without"): r"expected trialpack-neuro \S+, found none; install",
         there.worker("version"): r"expected numcodecs \S+, found 0\.0\.1; install",
         there.worker(command=hides(source.parent)): rf"{source}/\S+: expected \d+ bytes, found nothing \(and \d+ more",
         there.worker(command=hides(stores)): rf"{stores}/\S+\.journal/\w+: expected a folder, found nothing; mount",

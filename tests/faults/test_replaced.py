@@ -62,7 +62,7 @@ def make_version(recording: Path, folder: Path, number: int, *, statistics: bool
 
 
 def put(store: Path, destination: Path) -> None:
-    """Publish a store as a conversion does, in the place of one that is there."""
+    """Publish a store as a conversion does, in the place of an existing one."""
     with staged(destination, replace=True) as stage:
         shutil.copytree(store, stage.root, dirs_exist_ok=True)
         publish(stage, replace=True)

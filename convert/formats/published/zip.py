@@ -84,7 +84,7 @@ class LocalZip(Located):
 
     @contextlib.contextmanager
     def file(self) -> Generator[LocalFile]:
-        """Give the file; see `ZipFile`."""
+        """Yield the file; see `ZipFile`."""
         with self.opened() as descriptor:
             yield LocalFile(descriptor)
 

@@ -1,0 +1,3 @@
+"""The name that `pip` knows: on package indexes `trialpack` is somebody else's."""
+
+DISTRIBUTION = "trialpack-neuro"
