@@ -30,6 +30,7 @@ from trialpack.readers import open_mouse
 from trialpack.readers.view import pages, server
 from trialpack.store import layout
 from trialpack.store.manifest import read_manifest
+from trialpack.store.paths import Address
 from trialpack.store.shards import FileRecord
 
 from .command_line import TRIALPACK, run
@@ -248,6 +249,18 @@ def test_a_store_behind_a_link_is_served(made, tmp_path):
     (tmp_path / "link.zarr").symlink_to(made)
     with serving(tmp_path / "link.zarr") as served:
         assert ask(served, "stores/0/responses/zarr.json")[0].status == 200
+
+
+def test_a_store_at_an_address_is_served(made, served):
+    """Such as one that is served here."""
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    url = f"{served.url}stores/0"
+    with server.ViewServer([pages.view_store(Address(url))]) as further:
+        threading.Thread(target=further.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        shard = next(path for path in read_manifest(made).files if path.startswith("responses/c"))
+        answer, body = ask(further, f"stores/0/{shard}", Range="bytes=100-199")
+        assert (answer.status, body) == (206, (made / shard).read_bytes()[100:200])
+        further.shutdown()
 
 
 def test_a_store_that_is_replaced_is_never_mixed(copy, made, tmp_path):
