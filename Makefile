@@ -5,6 +5,9 @@ VENV ?= .venv
 DEMO ?= demo
 BUILD ?= build
 TRIALS ?= 96
+BUNDLE ?= $(BUILD)/bundle
+BUNDLED = zarrita@0.7.5 @zarrita/storage@0.2.0 fzstd@0.1.1 esbuild@0.25.9
+ZARRITA ?= readers/view/page/zarrita.js
 
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 WHICH = import sys; print(sys.base_prefix, *sys.version_info[:2])
@@ -16,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Where tests of what is written, not of disks, keep their files: in memory, if there are 4 GB of it for that.
 export IN_MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$4 > 4000000 { print $$6 }')
 
-.PHONY: demo docs dist test lint test-once test-all torture clean FORCE
+.PHONY: demo docs dist test lint test-once test-all torture bundle clean FORCE
 
 demo: $(VENV)/ready ## make a sample mouse, convert it, verify it, show what came out
 	rm -rf $(DEMO)/data $(DEMO)/stores
@@ -50,6 +53,13 @@ dist: $(VENV)/tested ## wheel and sdist, into dist: checked strictly, and used f
 
 torture: $(VENV)/tested ## inject faults by the hundred, and print how many were survived; about half an hour on two cores
 	$(VENV)/bin/python -m pytest -q -n auto --torture tests/faults
+
+bundle: ## make the copy of zarrita that the page of `trialpack view` reads stores with; needs node
+	npm install --prefix $(BUNDLE) --no-save --no-package-lock --ignore-scripts --no-audit --no-fund $(BUNDLED)
+	echo "export { get, open, registry, root } from 'zarrita';" \
+	  "export { decompress as zstd } from 'fzstd';" > $(BUNDLE)/zarrita.js
+	$(BUNDLE)/node_modules/.bin/esbuild $(BUNDLE)/zarrita.js --bundle --minify --format=esm "--external:numcodecs/*" \
+	  --banner:js="/* $(BUNDLED), by make bundle; licences.txt */" --outfile=$(ZARRITA)
 
 clean:
 	rm -rf $(VENV) .venv-* $(DEMO) $(BUILD) dist *.egg-info

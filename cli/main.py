@@ -29,6 +29,7 @@ COMMANDS = {
     "stats": "Show minimum, maximum, mean, median and standard deviation of STORE's trials.",
     "show": "Draw one trial of STORE: every variable, by what it is; those that do not fit are named.",
     "report": "Look for what is wrong with STOREs, and write one page that shows it, with what is in them.",
+    "view": "Go through STOREs in a browser: choose mice, trials and neurons, and play videos with the responses.",
     "export": "Make the published files of STORE's mouse again, or one HDF5 file.",
     "push": "Publish STORE at URL, where it can be opened once all of it is there, or not at all.",
     "pull": "Fetch the store at URL into DIR, where it appears complete and verified, or not at all.",

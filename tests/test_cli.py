@@ -64,6 +64,7 @@ def test_every_command_in_a_process_of_its_own(tmp_path):
         f"stats {store} -o {tmp_path}/statistics.npz",
         f"show {store} -o {tmp_path}/trial.png",
         f"report {store} -o {tmp_path}/report.html",
+        f"view {store} --export {tmp_path}/stores",
         f"export {store} --to {tmp_path}/out --as zip",
     )
     assert {command.split()[0] for command in typed} == set(COMMANDS) - {"push", "pull"}, "test_push.py has these"

@@ -27,6 +27,7 @@ from trialpack.store import errors
 from trialpack.store.distribution import DISTRIBUTION
 
 ROOT = Path(__file__).resolve().parent.parent
+SUFFIXES = (".py", ".json", ".html", ".js", ".css", ".txt")
 LAZY = ["trialpack", "trialpack.store", "trialpack.readers", "trialpack.convert"]
 IMPORTS = """
 import trialpack, trialpack.store.layout
@@ -164,7 +165,7 @@ def test_a_wheel_imports_from_any_folder_and_holds_every_module(wheel, tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split()[0] == str(wheel / "trialpack" / "__init__.py")
     for name in (path.name for path in ROOT.iterdir() if (path / "py.typed").exists()):
-        here = {path.relative_to(ROOT / name) for path in (ROOT / name).rglob("*") if path.suffix in (".py", ".json")}
+        here = {path.relative_to(ROOT / name) for path in (ROOT / name).rglob("*") if path.suffix in SUFFIXES}
         there = wheel / "trialpack" / ("" if name == "api" else name)
         assert here and all((there / path).is_file() for path in (*here, Path("py.typed"))), name
 
