@@ -34,7 +34,7 @@ from ..store.place import StorePlace
 from ..store.shard_cache import ShardCache
 from ..store.tasks import Threads, available_cores
 from .leaks import describe_leaks, find_leaks
-from .mouse import Mouse
+from .mouse import Mice, Mouse
 from .recording import Recording, recording_of
 
 Check = Literal["quick", "full"]
@@ -157,7 +157,7 @@ def open_mice(
     errors = [one for one in found if not isinstance(one, Mouse)]
     if errors:
         raise type(errors[0])(problem for error in errors for problem in error.problems)
-    return [one for one in found if isinstance(one, Mouse)]
+    return Mice(one for one in found if isinstance(one, Mouse))
 
 
 def _opened(store: StorePlace, check: Check) -> Mouse | TrialpackError:
