@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.filesize import decimal
-from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..store import ClusterError, Problem, StoreFormatError, TrialpackError, files, layout
 from ..store.errors import one_a_cause, printable
@@ -29,6 +29,8 @@ from .progress import Bar, progress_bars
 _PIPE_WIDTH = 140
 _SHOWN_PROBLEMS = 20
 IN_JSON = " (--json lists all)"
+_BETWEEN = 3
+"""What stands between two columns, and at one end; at the other is one more."""
 _LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over", "role", "Hz", "precision", "files")
 
 
@@ -162,10 +164,14 @@ def show(*things: Any) -> None:
 def _fitting(made: Table, output: Console) -> Table:
     """Leave out the columns that are missed least, until the table fits: cut numbers are worse than fewer columns."""
     for name in _LEAST_MISSED:
-        wanted = Measurement.get(output, output.options.update(max_width=1000), made).maximum
-        if wanted > output.width:
+        if sum(_width(column) + _BETWEEN for column in made.columns) >= output.width:
             made.columns[:] = [column for column in made.columns if column.header != name]
     return made
+
+
+def _width(column: Column) -> int:
+    """Return how wide a column of texts would be; rich takes long to find out of many rows."""
+    return max(cell_len(line) for cell in (column.header, *column.cells) for line in str(cell).split("\n"))
 
 
 def show_json(document: Any) -> None:

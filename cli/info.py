@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from ..readers.leaks import LeakedTrial, between_mice, describe_leaks, find_leaks, leak_text
-from ..readers.opening import describe_store
+from ..readers.opening import describe_store, outline_store
 from ..store import StoreIndex, check_quick
 from ..store.layout import short_name
 from ..store.locate import locate
@@ -53,11 +53,11 @@ def info(stores: tuple[Path | Address, ...], as_json: bool) -> None:
     of each channel, and how many trials have it; responses that were withheld are not counted. Leaks are stimuli that
     are shown both in tier train and in another one, of one mouse or, with several stores, of two.
     """
-    indexes = list[StoreIndex]()
+    indexes, describe = list[StoreIndex](), describe_store if as_json or len(stores) == 1 else outline_store
 
     def look(store: Path | Address) -> dict[str, Any]:
         index = check_quick(locate(store))
-        document = describe_store(index)
+        document = describe(index)
         indexes.append(index)
         return document
 

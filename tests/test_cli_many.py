@@ -1,8 +1,10 @@
 """Commands of many mice: how stores are named, compared with their sources, summed up, and how progress is shown."""
 
 import contextlib
+import dataclasses
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -10,16 +12,23 @@ import shutil
 import subprocess
 import sys
 import time
+from unittest import mock
 
+import numpy as np
 import pytest
 from trialpack.cli import progress
+from trialpack.cli.convert import _outlook
 from trialpack.cli.progress import Bars
+from trialpack.convert import conversion, convert_mouse, export_mouse, plan_mouse, verify_mouse
 from trialpack.convert.sample import write_sample
+from trialpack.readers import open_mouse, train_statistics
+from trialpack.store import layout
 from trialpack.store.leftovers import Leftover
 from trialpack.store.locate import named_stores
 from trialpack.store.publish import Stage, staged
 
 from .command_line import TRIALPACK, run
+from .mice import zip_mouse
 
 SLOW = """
 import time
@@ -32,6 +41,7 @@ files.append = slow
 from trialpack.cli import main
 main()
 """
+FLOATS = ("videos", "responses", "behavior", "pupil_center")
 LETTERS = ("A", "B", "S0")
 
 
@@ -336,3 +346,114 @@ def test_clean_touches_nothing_of_other_programs(tmp_path):
 def test_clean_of_what_is_no_folder_is_one_line(tmp_path):
     done = run("clean", tmp_path / "no", tmp_path)
     assert done.returncode == 1 and done.stderr == f"trialpack: {tmp_path / 'no'}: no such folder; check the path\n"
+
+
+def test_what_an_interrupted_run_had_written_is_counted(mice, tmp_path):
+    source = min(mice.iterdir())
+    with mock.patch.object(layout, "SHARD_BYTES", 20_000):
+        fresh = convert_mouse(source, tmp_path / "fresh")
+        assert (fresh.reused, len(fresh.plan.units)) == (0, 4)
+        end = mock.patch.object(conversion, "remove_leftovers", side_effect=OSError(28, "No space left on device"))
+        with end, pytest.raises(OSError):
+            convert_mouse(source, tmp_path / "stores")
+        (entry, *_) = (tmp_path / "stores").glob(".*.journal/*.json")
+        entry.unlink()
+        done = run("convert", source, "--to", tmp_path / "stores")
+    assert "4 trials (1 oracle, 3 train), 3 written before by a run that was interrupted, verified" in done.stdout
+
+
+def test_withheld_and_broken_trials_are_counted(mice, tmp_path):
+    source = shutil.copytree(min(mice.iterdir()), tmp_path / "mouse")
+    for trial in (0, 3):
+        values = np.load(source / f"data/behavior/{trial}.npy")
+        values[0, 7] = np.nan
+        np.save(source / f"data/behavior/{trial}.npy", values)
+    responses = source / "data/responses/6.npy"
+    np.save(responses, np.zeros_like(np.load(responses)))
+    done = run("convert", source, "--to", tmp_path / "stores", "--json")
+    (made,) = json.loads(done.stdout)["mice"]
+    assert (made["trials_withheld"], made["trials_broken"], made["trials_reused"]) == (1, 2, 0)
+    done = run("convert", source, "--to", tmp_path / "stores", "--replace")
+    assert (
+        ", 1 without responses, which were withheld, 2 with NaN, or variables of other lengths, verified" in done.stdout
+    )
+
+
+def test_a_mouse_of_which_all_responses_are_withheld(mice, tmp_path):
+    source = shutil.copytree(min(mice.iterdir()), tmp_path / "mouse")
+    for path in (source / "data/responses").iterdir():
+        np.save(path, np.zeros_like(np.load(path)))
+    assert run("convert", source, "--to", tmp_path / "stores").stdout.count("4 without responses") == 1
+    assert run("info", tmp_path / "stores").returncode == run("verify", tmp_path / "stores").returncode == 0
+
+
+def test_why_a_store_is_larger_than_its_zip_is_said(mice, tmp_path):
+    source = shutil.copytree(min(mice.iterdir()), tmp_path / "mouse")
+    for path in (source / "data/videos").iterdir():
+        np.save(path, np.zeros_like(np.load(path)))
+    done = run("convert", zip_mouse(source), "--to", tmp_path / "stores")
+    assert "mouse takes more than its zip (" in done.stdout and "--codec small takes less" in done.stdout
+    small = run("convert", zip_mouse(source), "--to", tmp_path / "stores", "--replace", "--codec", "small").stdout
+    assert "--codec small takes less" not in small
+    assert "its zip" not in run("convert", source, "--to", tmp_path / "other").stdout
+
+
+def test_how_float64_takes_less_is_said_before(tmp_path):
+    source = write_sample(tmp_path, mouse="F", trials=3, neurons=3, image_shape=(6, 8))
+    shown = run("convert", source, "--to", tmp_path / "to", "--dry-run").stdout
+    assert "float64, which takes half with --precision float32" in shown and "--max-error responses=0.1%std" in shown
+    for option in (["--precision", "float32"], [f"--max-error={name}=0.5" for name in FLOATS]):
+        assert "float64, which" not in run("convert", source, "--to", tmp_path / "to", "--dry-run", *option).stdout
+
+
+def test_the_space_of_all_mice_together_is_looked_at(mice, tmp_path, capsys):
+    plans = [plan_mouse(source, tmp_path) for source in sorted(mice.iterdir())]
+    for plan in plans:
+        object.__setattr__(plan, "space", dataclasses.replace(plan.space, free=plan.space.needed + 1))
+    (text, *_) = _outlook(plans)
+    assert text.startswith("before compression, up to ")
+    assert capsys.readouterr().err.startswith("note: 3 mice: the disk may become full (up to ")
+
+
+def test_a_disk_that_fills_up_ends_one_mouse_of_several(mice, tmp_path):
+    """The limit on the size of a file stands for a full disk."""
+    limit = "import resource, signal, sys, os; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += (
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000)); os.environ.update(PYTHONDONTWRITEBYTECODE='1'); "
+    )
+    limit += "os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", limit, TRIALPACK, "convert", mice, "--to", tmp_path / "stores"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("File too large") == 2
+    assert done.stdout.splitlines()[-1] == "1 converted, 2 not converted"
+    assert len(list((tmp_path / "stores").glob("[!.]*"))) == 1
+    again = run("convert", mice, "--to", tmp_path / "stores", "--skip-existing")
+    assert again.stdout.splitlines()[-1] == "2 converted, 1 there already"
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_every_way_out_of_too_little_memory_is_named_and_leads_out(tmp_path, form):
+    source = write_sample(tmp_path, mouse="F", trials=3, neurons=2000, image_shape=(6, 8), container=form)
+    refused = run("convert", source, "--to", tmp_path / "to", "--max-memory", "1MB", "--no-statistics").stderr
+    least = int(re.search(r"give --max-memory (\d+)MB\n", refused)[1])
+    refused = run("convert", source, "--to", tmp_path / "to", "--max-memory", f"{least - 2}MB", "--no-statistics")
+    assert refused.returncode == 1 and ", or --precision float32" in refused.stderr
+    assert (", or unpack it and give the folder" in refused.stderr) == (form == "zip")
+    less = ["--max-memory", f"{least - 2}MB", "--no-statistics", "--precision", "float32"]
+    assert run("convert", source, "--to", tmp_path / "to", *less).returncode == 0
+
+
+def test_libraries_log_what_they_do_under_one_name(mice, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "trialpack")
+    source = min(mice.iterdir())
+    store = convert_mouse(source, tmp_path / "stores").store
+    verify_mouse(store, source)
+    export_mouse(store, tmp_path / "out", format="zip")
+    train_statistics(open_mouse(store), tier="oracle")
+    texts = [record.getMessage() for record in caplog.records]
+    assert f"{source}: converting 4 trials into {store}" in texts
+    assert f"{source}: all trials are written, 0 of them before" in texts
+    assert f"{store}: intact, equal to {source}" in texts
+    assert f"{store}: computing statistics of 1 trials" in texts
+    assert any(text.startswith(f"{tmp_path}/out/{source.name}.zip: complete, ") for text in texts)
+    assert {record.name.split(".")[0] for record in caplog.records} == {"trialpack"}
