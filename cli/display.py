@@ -151,27 +151,32 @@ def shape_text(shape: Sequence[int] | None) -> str:
 
 def show(*things: Any) -> None:
     """Print tables and text on standard output."""
-    output = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    # What is in a table may be called anything.
+    output = Console(width=width, markup=False, emoji=False)
     for thing in things:
         if isinstance(thing, str):
             click.echo(thing)  # never wrapped: there may be a command in it to copy
         else:
             with output.capture() as drawn:
-                output.print(_fitting(thing, output), highlight=False)
+                output.print(_fitting(thing, output.width), highlight=False, crop=False)
             click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
-def _fitting(made: Table, output: Console) -> Table:
-    """Leave out the columns that are missed least, until the table fits: cut numbers are worse than fewer columns."""
+def _fitting(made: Table, width: int) -> Table:
+    """Leave out the columns that are missed least, until the table fits, and keep words whole if it does not."""
     for name in _LEAST_MISSED:
-        if sum(_width(column) + _BETWEEN for column in made.columns) >= output.width:
+        if sum(_width(column) + _BETWEEN for column in made.columns) >= width:
             made.columns[:] = [column for column in made.columns if column.header != name]
+    for column in made.columns:
+        column.min_width = _width(column) if column.no_wrap else _width(column, None)
     return made
 
 
-def _width(column: Column) -> int:
-    """Return how wide a column of texts would be; rich takes long to find out of many rows."""
-    return max(cell_len(line) for cell in (column.header, *column.cells) for line in str(cell).split("\n"))
+def _width(column: Column, between: str | None = "\n") -> int:
+    """Return how wide the lines of a column of texts are, or its words; rich takes long to find out of many rows."""
+    texts = (part for cell in (column.header, *column.cells) for part in str(cell).split(between))
+    return max(map(cell_len, texts), default=0)
 
 
 def show_json(document: Any) -> None:

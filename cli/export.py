@@ -87,7 +87,7 @@ def export(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Make the published files of each STORE's mouse again, or one HDF5 file.
+    """Make each STORE's published files again, or one HDF5 file.
 
     They have the content of those that the store was made from, bit for bit, unless the store was made with another
     precision or with bounds on errors; rounded.json, or the attributes of the HDF5 file, then have the bounds. Each

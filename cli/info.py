@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from ..readers.leaks import LeakedTrial, between_mice, describe_leaks, find_leaks, leak_text
 from ..readers.opening import describe_store, outline_store
@@ -126,7 +127,7 @@ def _facts(found: dict[str, Any]) -> Table:
         "every byte and value: trialpack verify",
         "notes": "\n".join(found["warnings"]) or "none",
     }.items():
-        made.add_row(f"[bold]{name}[/bold]", value)
+        made.add_row(Text(name, style="bold"), value)
     return made
 
 

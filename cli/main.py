@@ -29,7 +29,7 @@ COMMANDS = {
     "stats": "Show minimum, maximum, mean, median and standard deviation of each STORE's trials.",
     "show": "Draw one trial of each STORE: every variable, by what it is; those that do not fit are named.",
     "report": "Look for what is wrong with STOREs, and write one page that shows it, with what is in them.",
-    "export": "Make the published files of each STORE's mouse again, or one HDF5 file.",
+    "export": "Make each STORE's published files again, or one HDF5 file.",
     "push": "Publish each STORE at URL, where it can be opened once all of it is there, or not at all.",
     "pull": "Fetch the store at each URL into DIR, where it appears complete and verified, or not at all.",
     "clean": "List what conversions, exports and pulls that ended in their middle have left in each DIR, or remove it.",

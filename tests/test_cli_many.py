@@ -457,3 +457,28 @@ def test_libraries_log_what_they_do_under_one_name(mice, tmp_path, caplog):
     assert f"{store}: computing statistics of 1 trials" in texts
     assert any(text.startswith(f"{tmp_path}/out/{source.name}.zip: complete, ") for text in texts)
     assert {record.name.split(".")[0] for record in caplog.records} == {"trialpack"}
+
+
+def test_no_table_breaks_a_word_or_takes_it_for_markup(tmp_path):
+    """Not even where the words are too long for the terminal."""
+    source = tmp_path / "[bold]a_mouse_with_a_name_that_nobody_wants_to_type_a_second_time :smile:"
+    names = ["responses", "position_of_the_left_front_paw_on_the_wheel_in_the_dark", "lever"]
+    for name, shape in zip(names, ((3, 9), (2, 9), ()), strict=True):
+        (source / "data" / name).mkdir(parents=True)
+        for trial in range(2):
+            np.save(source / "data" / name / f"{trial}.npy", np.ones(shape, np.float32))
+    (source / "meta/trials").mkdir(parents=True)
+    np.save(source / "meta/trials/tiers.npy", np.array(["train", "a_tier_of_which_the_name_is_long"]))
+    for command in (
+        ["convert", source, "--to", tmp_path / "to"],
+        ["info", tmp_path / "to"],
+        ["stats", tmp_path / "to"],
+    ):
+        done = run(*command, env={"COLUMNS": "60"})
+        assert done.returncode == 0, done.stderr
+        words = set(done.stdout.split())
+        if command[0] == "info":
+            assert {*names, "a_tier_of_which_the_name_is_long,", ":smile:"} <= words
+            assert "[bold]a_mouse_with_a_name_that_nobody_wants_to_type_a_second_time" in words
+        if command[0] == "stats":
+            assert set(names) <= words
