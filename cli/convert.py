@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -33,14 +33,14 @@ from ..store.tasks import HERE, PROCESS_BYTES, Threads
 from . import options
 from .display import (
     IN_JSON,
-    BarOf,
     bound_texts,
     complain_of,
+    counted,
     grouped,
     lines,
     note,
+    plural,
     problems_of,
-    progress_bars,
     rate,
     shape_text,
     show,
@@ -48,10 +48,12 @@ from .display import (
     size,
     source_size,
     table,
+    tier_counts,
     with_space,
 )
 from .interrupts import advising
 from .options import named_sources, spelled
+from .progress import Bars, progress_bars
 from .push import describe as describe_push
 from .push import publish
 
@@ -83,18 +85,20 @@ SOURCE is {expected()}, each read in place; or a folder of such;
 or the address of a zip, such as s3://bucket/mouse.zip, read by ranges without a copy on this machine.
 Each mouse becomes DIR/<mouse>.zarr, complete and verified, or not at all.
 """
+_SHARES = {"converting": 5.0, "statistics of": 1.5, "verifying": 2.0}
 _GOES_ON = "the same command goes on from here"
 _SKIPPING = "the same command with --skip-existing goes on from here"
 
 
 @dataclass
 class _Outcome:
-    """Outcome of the mice."""
+    """Outcome of so many mice."""
 
     done: list[Any] = field(default_factory=list[Any])
     skipped: list[Path] = field(default_factory=list[Path])
     pushed: list[Pushed] = field(default_factory=list[Pushed])
     problems: list[str] = field(default_factory=list[str])
+    mice: int = 0
     lost: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -153,6 +157,7 @@ class _Outcome:
 )
 @options.workers
 @options.scheduler
+@options.log_every
 @click.option(
     "--max-memory",
     type=options.ByteSize(),
@@ -210,12 +215,17 @@ def convert(
     outcome = _Outcome()
     declared = _declared(schema, outcome)
     found = [] if outcome.problems else _once(_find(sources, outcome), declared, outcome)
+    outcome.mice = len(found)
     again = _SKIPPING if len(found) > 1 and not (replace or skip_existing) else _GOES_ON
-    run = _Run(to, kept, declared, outcome, again, skip_existing, dry_run, replace, settings)
+    run = _Run(to, kept, declared, outcome, again, len(found) > 1, skip_existing, dry_run, replace, settings)
     # On a cluster all mice are one queue; of threads here one mouse has all.
-    several = Threads(run.at_once(found), "trialpack-mouse") if scheduler and not dry_run else HERE
-    with options.cluster_at(None if dry_run else scheduler) as client, progress_bars() as bar_of:
-        outcome.add(several.run([partial(run.one, source, bar_of, client) for source in found]))
+    plans = [] if dry_run else list(run.plans(found))
+    several = Threads(run.at_once(plans), "trialpack-mouse") if scheduler and not dry_run else HERE
+    shares = {} if dry_run else _SHARES | ({"measuring": 1.5} if any("std" in one for one in max_error) else {})
+    with options.cluster_at(None if dry_run else scheduler) as client, progress_bars(len(found), shares) as bars:
+        for text in _outlook(plans):
+            bars.say(text)
+        outcome.add(several.run([partial(run.one, source, bars, client) for source in found]))
     if prefix is not None:
         _push(outcome, prefix)
     _report(outcome, as_json=as_json)
@@ -275,6 +285,8 @@ class _Run:
         What the store depends on.
     again
         How to go on after an interrupt.
+    several
+        Whether there are other mice, so that each is worth a line once it is done.
     settings
         How it is made: workers and memory.
     """
@@ -284,53 +296,95 @@ class _Run:
     declared: Schema | None
     outcome: _Outcome
     again: str
+    several: bool
     skip_existing: bool
     dry_run: bool
     replace: bool
     settings: dict[str, Any]
 
-    def one(self, source: Source, bar_of: BarOf, client: Any) -> Any:
+    def one(self, source: Source, bars: Bars, client: Any) -> Any:
         """Return the summary of a mouse, its plan, or its store if that is left as it is; None where it failed."""
-        if self.outcome.lost:
-            return None
-        try:
-            if self.skip_existing and is_store(store := destination(source.survey(self.declared).mouse, self.to)):
-                return store
-            plan = plan_mouse(source, self.to, **self.kept)
-            with bar_of(short_name(Path(source.label).name)) as bar:
-                if self.dry_run:
-                    return predict_sizes(source, plan, progress=bar, **self.settings)
-                return self._convert(source, plan, scheduler=client, progress=bar)
-        except (TrialpackError, OSError) as error:
-            self.outcome.failed(with_space(error, self.to, lambda: self._space(source), self.again), source.label)
-            return None
+        name = short_name(Path(source.label).name)
+        with bars.of(name) as bar:
+            if self.outcome.lost:
+                return None
+            try:
+                made = self._one(source, scheduler=client, progress=bar)
+            except (TrialpackError, OSError) as error:
+                self.outcome.failed(with_space(error, self.to, lambda: self._space(source), self.again), source.label)
+                return None
+        if isinstance(made, ConversionSummary) and self.several:
+            trials = plural(len(made.plan.survey.trial_ids), "trial")
+            bars.say(f"{name}: {trials}, {size(made.nbytes)}, in {made.seconds:.1f} s")
+        return made
 
-    def at_once(self, found: Sequence[Source]) -> int:
-        """Return how many mice a cluster can have at the same time, for what this process holds of each."""
-        held = [1]
+    def _one(self, source: Source, **where: Any) -> Any:
+        if self.skip_existing and is_store(store := destination(source.survey(self.declared).mouse, self.to)):
+            return store
+        plan = plan_mouse(source, self.to, **self.kept)
+        if self.dry_run:
+            return predict_sizes(source, plan, progress=where["progress"], **self.settings)
+        return self._convert(source, plan, **where)
+
+    def plans(self, found: Sequence[Source]) -> Iterator[Plan]:
+        """Yield what is going to be made; what cannot be planned is reported when it is converted."""
         for source in found:
-            # What cannot be planned is reported when it is converted.
             with contextlib.suppress(TrialpackError, OSError):
-                held.append(plan_mouse(source, self.to, **self.kept).kept_memory)
-        return max(1, min(len(found), (self.settings["max_memory"] - PROCESS_BYTES) // max(held)))
+                plan = plan_mouse(source, self.to, **self.kept)
+                if not (self.skip_existing and is_store(plan.destination)):
+                    yield plan
+
+    def at_once(self, plans: Sequence[Plan]) -> int:
+        """Return how many mice a cluster can have at the same time, for what this process holds of each."""
+        held = max([1, *(plan.kept_memory for plan in plans)])
+        return max(1, min(len(plans), (self.settings["max_memory"] - PROCESS_BYTES) // held))
 
     def _convert(self, source: Source, plan: Plan, **where: Any) -> ConversionSummary:
         if plan.space.shortage:
             note(f"{short_name(plan.survey.mouse)}: {plan.space.shortage}")
-        with advising(self.again, Stage(plan.destination).root):
+        with advising(self.again, *Stage(plan.destination).left):
             return convert_mouse(source, self.to, **self.kept, replace=self.replace, **self.settings, **where)
 
     def _space(self, source: Source) -> Space:
         return plan_mouse(source, self.to, **self.kept).space
 
 
+def _outlook(plans: Sequence[Plan]) -> Iterator[str]:
+    """Yield what is worth knowing before anything is written: space, and how less of it would do."""
+    if plans:
+        parts = [plan.space for plan in plans]
+        needed, files, least = (sum(getattr(one, name) for one in parts) for name in ("needed", "files", "least"))
+        space = replace(parts[0], needed=needed, files=files, least=least)
+        yield f"before compression, {space.text}"
+        if space.shortage and len(plans) > 1:
+            note(f"{len(plans)} mice: {space.shortage}")
+    if wide := _wide(plans):
+        yield wide
+
+
+def _wide(plans: Sequence[Plan]) -> str | None:
+    """Return how mice of float64 take less; None if there are none, or that was asked for."""
+    wide = [plan for plan in plans if any(one.dtype == "float64" for one in plan.variables)]
+    if not wide:
+        return None
+    names = f"{short_name(wide[0].survey.mouse)}{f' and {len(wide) - 1} more' if len(wide) > 1 else ''}"
+    return (
+        f"{names}: float64, which takes half with --precision float32 (what loaders train on), and far less with "
+        "bounds such as --max-error responses=0.1%std"
+    )
+
+
 def _push(outcome: _Outcome, prefix: Address) -> None:
     """Push all stores that are there, each to its name below an address."""
-    for store in (*_made(outcome), *outcome.skipped):
-        try:
-            outcome.pushed.append(publish(store, Address(f"{prefix}/{store.name}"), again=_SKIPPING))
-        except (TrialpackError, OSError) as error:
-            outcome.failed(error, str(store))
+    stores = (*_made(outcome), *outcome.skipped)
+    with progress_bars(len(stores)) as bars:
+        for store in stores:
+            try:
+                with bars.of(short_name(store.name)) as bar:
+                    to = Address(f"{prefix}/{store.name}")
+                    outcome.pushed.append(publish(store, to, again=_SKIPPING, progress=bar))
+            except (TrialpackError, OSError) as error:
+                outcome.failed(error, str(store))
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> None:
@@ -353,7 +407,7 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
     show(*_schemas([one for one in outcome.done if isinstance(one, Plan)]))
     summaries = [one for one in outcome.done if isinstance(one, ConversionSummary)]
     if summaries:
-        notes = [text for one in summaries if (text := _missing(one.plan))]
+        notes = [text for one in summaries for text in (_larger(one), _missing(one.plan)) if text]
         show(
             _summary_table(summaries),
             *filter(None, [_unpacked(summaries)]),
@@ -362,6 +416,10 @@ def _report(outcome: _Outcome, *, as_json: bool) -> None:
             f"Next: trialpack info {shlex.quote(str(summaries[0].plan.destination))}",
         )
     show(*map(describe_push, outcome.pushed))
+    # Behind the schemas of plans nothing is printed: they are saved as a file.
+    if outcome.mice > 1 and len(summaries) == len(outcome.done):
+        failed = outcome.mice - len(outcome.done) - len(outcome.skipped)
+        show(counted({"converted": len(summaries), "there already": len(outcome.skipped), "not converted": failed}))
 
 
 def _made(outcome: _Outcome) -> list[Path]:
@@ -419,9 +477,28 @@ def _unpacked(summaries: list[ConversionSummary]) -> str | None:
 
 
 def _trials(one: ConversionSummary) -> str:
-    tiers = ", ".join(f"{count} {tier}" for tier, count in one.plan.trials_by_tier().items())
-    state = "verified" if one.verified else "not verified"
-    return f"{short_name(one.plan.survey.mouse)}: {len(one.plan.survey.trial_ids)} trials ({tiers}), {state}"
+    trials = f"{plural(len(one.plan.survey.trial_ids), 'trial')} ({tier_counts(one.plan.trials_by_tier())})"
+    counts = {
+        "without responses, which were withheld": one.withheld,
+        "with NaN, or variables of other lengths": one.broken,
+        "written before by a run that was interrupted": one.reused,
+    }
+    parts = [trials, *(f"{count} {text}" for text, count in counts.items() if count)]
+    return f"{short_name(one.plan.survey.mouse)}: {', '.join([*parts, 'verified' if one.verified else 'not verified'])}"
+
+
+def _larger(one: ConversionSummary) -> str | None:
+    """Return why a store is larger than the zip that it was made from, if it is."""
+    path = Path(one.plan.survey.label)
+    zipped = path.stat().st_size if path.suffix == ".zip" and path.is_file() else one.nbytes
+    if one.nbytes <= zipped:
+        return None
+    less = "" if one.plan.options.codec in ("small", "pcodec") else "; --codec small takes less, and reads slower"
+    return (
+        f"{short_name(one.plan.survey.mouse)} takes more than its zip ({size(one.nbytes)} to {size(zipped)}): a zip "
+        "packs whole files, a store packs chunks that are read alone and quickly, and has statistics and checksums"
+        f"{less}"
+    )
 
 
 def _summary_table(summaries: list[ConversionSummary]) -> Table:
@@ -464,12 +541,12 @@ def _plan_notes(plan: Plan) -> list[str]:
     survey = plan.survey
     before = source_size(survey.nbytes, survey.label, survey.files)
     return [
-        f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: {len(survey.trial_ids)} trials "
-        f"({', '.join(f'{count} {tier}' for tier, count in plan.trials_by_tier().items())})",
-        f"{survey.files} files, {before} → {plan.files} files, {size(plan.nbytes)} before compression "
-        f"(precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
+        f"{survey.kind} mouse{f' {plan.published.letter}' if plan.published else ''}: "
+        f"{plural(len(survey.trial_ids), 'trial')} ({tier_counts(plan.trials_by_tier())})",
+        f"{plural(survey.files, 'file')}, {before} → {plural(plan.files, 'file')}, {size(plan.nbytes)} before "
+        f"compression (precision {plan.options.precision}{_rounded(plan)}, codec {plan.options.codec})",
         f"about {size(plan.expected_nbytes or 0)} after it, as far as a sample of the trials tells",
         f"units of work: {len(plan.units)}, {size(plan.unit_memory)} of memory each; nothing was written",
         f"space: {plan.space.text}",
-        *filter(None, [_missing(plan)]),
+        *filter(None, [_wide([plan]), _missing(plan)]),
     ]

@@ -1,4 +1,4 @@
-"""Output for people: progress, tables, sizes, problems. Progress and problems on standard error."""
+"""Output for people: tables, sizes, problems. Problems and progress are on standard error."""
 
 from __future__ import annotations
 
@@ -6,107 +6,39 @@ import errno
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.filesize import decimal
-from rich.measure import Measurement
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..store import ClusterError, Problem, StoreFormatError, TrialpackError, files, layout
 from ..store.errors import one_a_cause, printable
+from ..store.paths import Address
 from ..store.space import Space
-from .interrupts import cleaning
 from .options import spelled
+from .progress import Bar, progress_bars
 
-console = Console(stderr=True)
-_REFRESH_SECONDS = 0.1
 _PIPE_WIDTH = 140
 _SHOWN_PROBLEMS = 20
 IN_JSON = " (--json lists all)"
-_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over", "role", "Hz")
-
-
-class Bar:
-    """Progress bar of a conversion; cheap to advance, for any number of threads and files."""
-
-    def __init__(self, drawn: RichProgress, name: str) -> None:
-        self._drawn, self._name, self._lock = drawn, name, threading.Lock()
-        self._bytes = self._files = self._total_files = 0
-        self._shown = 0.0
-        self._task = None
-
-    def start(self, phase: str, nbytes: int, files: int) -> None:
-        """Begin a phase of so many bytes and files."""
-        self.end()
-        self._bytes, self._files, self._total_files = 0, 0, files
-        self._task = self._drawn.add_task(f"{phase} {self._name}", total=max(nbytes, 1), files=self._files_text())
-
-    def advance(self, nbytes: int, files: int) -> None:
-        """Count bytes and files; draw them now and then."""
-        with self._lock:
-            self._bytes += nbytes
-            self._files += files
-            if time.monotonic() - self._shown >= _REFRESH_SECONDS:
-                self._show()
-
-    def end(self) -> None:
-        """Draw the last state of the phase."""
-        if self._task is not None:
-            self._show()
-
-    def _show(self) -> None:
-        self._shown = time.monotonic()
-        if self._task is not None:
-            self._drawn.update(self._task, completed=self._bytes, files=self._files_text())
-
-    def _files_text(self) -> str:
-        return f"{self._files}/{self._total_files} files" if self._total_files else ""
-
-
-BarOf = Callable[[str], AbstractContextManager[Bar]]
-"""Draws a bar with a name while it is entered."""
+_BETWEEN = 3
+"""What stands between two columns, and at one end; at the other is one more."""
+_LEAST_MISSED = ("shard", "chunk", "codec", "dtype", "ratio", "over", "role", "Hz", "precision", "files")
 
 
 @contextmanager
 def progress_bar(name: str) -> Generator[Bar]:
-    """Draw progress with an estimate of the time left, if standard error is a terminal."""
-    with progress_bars() as bar_of, bar_of(name) as bar:
+    """Show the progress of one piece of work, with its speed and an estimate of the time left."""
+    with progress_bars() as bars, bars.of(name) as bar:
         yield bar
-
-
-@contextmanager
-def progress_bars() -> Generator[BarOf]:
-    """Give what draws one bar after another, or several at the same time."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[files]}"),
-        TimeRemainingColumn(),
-    )
-    drawn = RichProgress(*columns, console=console, disable=not console.is_terminal)
-    # Old versions of rich end a bar that is not drawn with an empty line.
-    shown = drawn if console.is_terminal else nullcontext()
-
-    @contextmanager
-    def bar_of(name: str) -> Generator[Bar]:
-        bar = Bar(drawn, name)
-        yield bar
-        bar.end()
-
-    with cleaning(lambda: console.show_cursor(True)), shown:
-        yield bar_of
 
 
 def size(nbytes: int) -> str:
@@ -179,6 +111,39 @@ def bound_texts(bounds: Mapping[str, float | str]) -> list[str]:
     return [f"{name} within {bound}" for name, bound in bounds.items()]
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> plural(1, "file"), plural(3, "trial")
+    ('1 file', '3 trials')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Describe how many are what.
+
+    Examples
+    --------
+    >>> counted({"intact": 8, "damaged": 2, "not verified": 0})
+    '8 intact, 2 damaged'
+    """
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def tier_counts(trials: Mapping[str, int]) -> str:
+    """Describe how many trials each tier has.
+
+    Examples
+    --------
+    >>> tier_counts({"oracle": 2, "train": 9})
+    '2 oracle, 9 train'
+    """
+    return ", ".join(f"{count} {tier}" for tier, count in trials.items())
+
+
 def shape_text(shape: Sequence[int] | None) -> str:
     """Return a shape as a person reads it."""
     return "×".join(map(str, shape)) if shape else "–"
@@ -186,23 +151,32 @@ def shape_text(shape: Sequence[int] | None) -> str:
 
 def show(*things: Any) -> None:
     """Print tables and text on standard output."""
-    output = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    # What is in a table may be called anything.
+    output = Console(width=width, markup=False, emoji=False)
     for thing in things:
         if isinstance(thing, str):
             click.echo(thing)  # never wrapped: there may be a command in it to copy
         else:
             with output.capture() as drawn:
-                output.print(_fitting(thing, output), highlight=False)
+                output.print(_fitting(thing, output.width), highlight=False, crop=False)
             click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
-def _fitting(made: Table, output: Console) -> Table:
-    """Leave out the columns that are missed least, until the table fits: cut numbers are worse than fewer columns."""
+def _fitting(made: Table, width: int) -> Table:
+    """Leave out the columns that are missed least, until the table fits, and keep words whole if it does not."""
     for name in _LEAST_MISSED:
-        wanted = Measurement.get(output, output.options.update(max_width=1000), made).maximum
-        if wanted > output.width:
+        if sum(_width(column) + _BETWEEN for column in made.columns) >= width:
             made.columns[:] = [column for column in made.columns if column.header != name]
+    for column in made.columns:
+        column.min_width = _width(column) if column.no_wrap else _width(column, None)
     return made
+
+
+def _width(column: Column, between: str | None = "\n") -> int:
+    """Return how wide the lines of a column of texts are, or its words; rich takes long to find out of many rows."""
+    texts = (part for cell in (column.header, *column.cells) for part in str(cell).split(between))
+    return max(map(cell_len, texts), default=0)
 
 
 def show_json(document: Any) -> None:
@@ -213,6 +187,24 @@ def show_json(document: Any) -> None:
 def show_documents(documents: Sequence[Any]) -> None:
     """Print the JSON documents of one or several stores: one stays by itself, several are a list."""
     show_json(documents[0] if len(documents) == 1 else list(documents))
+
+
+def documents_of(stores: Iterable[Path | Address], look: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is found out about each store; of one that cannot be read, its problems, which are printed, too."""
+    documents = list[dict[str, Any]]()
+    for store in stores:
+        try:
+            documents.append(look(store))
+        except (TrialpackError, OSError) as error:
+            complain(error, IN_JSON)
+            documents.append({"store": str(store), "problems": lines(problems_of(error))})
+    return documents
+
+
+def end(documents: Sequence[dict[str, Any]]) -> None:
+    """End with status 1 if there are problems of a store in the documents."""
+    if any("problems" in document for document in documents):
+        raise click.exceptions.Exit(1)
 
 
 def problems_of(error: BaseException) -> tuple[Problem, ...]:

@@ -17,20 +17,35 @@ from ..store import check_quick, layout
 from ..store.locate import locate
 from ..store.paths import Address
 from . import options
-from .display import bound_texts, note, progress_bar, rate, show, show_json, size, with_space
+from .display import (
+    bound_texts,
+    counted,
+    documents_of,
+    end,
+    note,
+    plural,
+    rate,
+    show,
+    show_documents,
+    size,
+    with_space,
+)
 from .interrupts import advising
+from .progress import Bars, progress_bars
 
 _EPILOG = """
 \b
 Examples:
   trialpack export stores/mouse.zarr --to published --as npy
-  trialpack export stores/mouse.zarr --to published --as npy --statistics-pkl
+  trialpack export stores --to published --as npy --statistics-pkl
   trialpack export stores/mouse.zarr --to archives --as zip
   trialpack export stores/mouse.zarr --to archives --as tar
   trialpack export stores/mouse.zarr --to matlab --as hdf5
   trialpack export stores/mouse.zarr --to scratch --as hdf5 --hdf5-filter none
 """
 _AGAIN = "the same command begins anew"
+_SHARES = {"exporting": 2.0, "verifying": 1.0}
+"""Of HDF5 files, which are read back."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -49,7 +64,7 @@ def _options_of_formats(command: _Command) -> _Command:
 
 
 @click.command(epilog=_EPILOG)
-@options.existing_store
+@options.existing_stores
 @click.option("--to", required=True, metavar="DIR", type=options.GivenPath(), help="Folder to make it in.")
 @click.option(
     "--as",
@@ -61,9 +76,10 @@ def _options_of_formats(command: _Command) -> _Command:
 @_options_of_formats
 @options.workers
 @options.scheduler
+@options.log_every
 @options.json_output
 def export(
-    store: Path | Address,
+    stores: tuple[Path | Address, ...],
     to: Path,
     form: str,
     workers: int | None,
@@ -71,41 +87,56 @@ def export(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Make the published files of STORE's mouse again, or one HDF5 file.
+    """Make each STORE's published files again, or one HDF5 file.
 
     They have the content of those that the store was made from, bit for bit, unless the store was made with another
     precision or with bounds on errors; rounded.json, or the attributes of the HDF5 file, then have the bounds. Each
     value is checked before it is written; DIR/<mouse> is there complete, or not at all.
     """
+    given = {name: value for name, value in settings.items() if value is not None} | {"workers": workers}
+    with (
+        options.cluster_at(scheduler) as client,
+        progress_bars(len(stores), _SHARES if form == "hdf5" else {}) as bars,
+    ):
+
+        def make(store: Path | Address) -> dict[str, Any]:
+            made = _export(store, to, form, bars, given | {"scheduler": client})
+            _report(made, to, writable()[form].packed, as_json=as_json)
+            return made.describe()
+
+        documents = documents_of(stores, make)
+    if as_json:
+        show_documents(documents)
+    elif len(stores) > 1:
+        failed = sum("problems" in document for document in documents)
+        show(counted({"exported": len(stores) - failed, "not exported": failed}))
+    end(documents)
+
+
+def _export(store: Path | Address, to: Path, form: str, bars: Bars, given: dict[str, Any]) -> Exported:
     index = check_quick(locate(store))
-    unfinished, space = hidden_beside(exported_path(index, to, form)), export_space(index, to, form)
+    space = export_space(index, to, form)
     if space.shortage:
         note(space.shortage)
+    unfinished = hidden_beside(exported_path(index, to, form))
     try:
-        with (
-            options.cluster_at(scheduler) as client,
-            advising(_AGAIN, unfinished),
-            progress_bar(layout.short_name(store.name)) as bar,
-        ):
-            given = {name: value for name, value in settings.items() if value is not None}
-            made = export_mouse(store, to, format=form, workers=workers, scheduler=client, progress=bar, **given)
+        with advising(_AGAIN, *unfinished), bars.of(layout.short_name(store.name)) as bar:
+            return export_mouse(store, to, format=form, progress=bar, **given)
     except OSError as error:
         raise with_space(error, to, lambda: export_space(index, to, form), _AGAIN) from None
-    _report(made, to, writable()[form].packed, as_json=as_json)
 
 
 def _report(made: Exported, to: Path, packed: bool, *, as_json: bool) -> None:
     for text in made.warnings:
         note(text)
     if as_json:
-        show_json(made.describe())
         return
-    files = "1 file" if made.files == 1 else f"{made.files} files"
     nbytes, path = size(made.nbytes), to / made.path.name
     if packed:
         nbytes += f" ({size(made.unpacked_nbytes)} unpacked)"
     show(
-        f"{path}: {files}, {nbytes}, in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
+        f"{path}: {plural(made.files, 'file')}, {nbytes}, "
+        f"in {made.seconds:.1f} s ({rate(made.unpacked_nbytes, made.seconds)})",
         *(f"Rounded: {text} of the published values" for text in bound_texts(made.max_error)),
         f"To pack it again: trialpack convert {shlex.quote(str(path))} --to DIR",
     )

@@ -7,20 +7,22 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from ..readers.leaks import LeakedTrial, between_mice, describe_leaks, find_leaks, leak_text
-from ..readers.opening import describe_store
-from ..store import StoreIndex, TrialpackError, check_quick
+from ..readers.opening import describe_store, outline_store
+from ..store import StoreIndex, check_quick
+from ..store.layout import short_name
 from ..store.locate import locate
 from ..store.paths import Address
 from . import options
 from .display import (
-    IN_JSON,
     bound_texts,
-    complain,
+    counted,
+    documents_of,
+    end,
     grouped,
-    lines,
-    problems_of,
+    plural,
     shape_text,
     show,
     show_documents,
@@ -37,7 +39,8 @@ _EPILOG = """
 \b
 Examples:
   trialpack info stores/mouse.zarr
-  trialpack info stores/*.zarr --json
+  trialpack info stores
+  trialpack info stores --json
 """
 
 
@@ -47,22 +50,23 @@ Examples:
 def info(stores: tuple[Path | Address, ...], as_json: bool) -> None:
     """Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.
 
-    Of each variable: its dimensions in the store, the unit of its values or of each channel, and how many trials have
-    it; responses that were withheld are not counted. Leaks are stimuli that are shown both in tier train and in another
-    one, of one mouse or, with several stores, of two.
+    Of several, one table with a line a mouse. Of each variable: its dimensions in the store, the unit of its values or
+    of each channel, and how many trials have it; responses that were withheld are not counted. Leaks are stimuli that
+    are shown both in tier train and in another one, of one mouse or, with several stores, of two.
     """
-    documents, indexes = list[dict[str, Any]](), list[StoreIndex]()
-    for store in stores:
-        try:
-            index = check_quick(locate(store))
-            documents.append(describe_store(index))
-        except (TrialpackError, OSError) as error:
-            complain(error, IN_JSON)
-            documents.append({"store": str(store), "problems": lines(problems_of(error))})
-        else:
-            indexes.append(index)
-            if not as_json:
-                show(_facts(documents[-1]), _variables(documents[-1]), _arrays(documents[-1]))
+    indexes, describe = list[StoreIndex](), describe_store if as_json or len(stores) == 1 else outline_store
+
+    def look(store: Path | Address) -> dict[str, Any]:
+        index = check_quick(locate(store))
+        document = describe(index)
+        indexes.append(index)
+        return document
+
+    documents = documents_of(stores, look)
+    if not as_json and len(stores) > 1:
+        show(_mice(documents), counted({"read": len(indexes), "not read": len(stores) - len(indexes)}))
+    elif not as_json and indexes:
+        show(_facts(documents[0]), _variables(documents[0]), _arrays(documents[0]))
     leaks = find_leaks(indexes)
     if between := between_mice(leaks):
         for document in documents:
@@ -72,8 +76,33 @@ def info(stores: tuple[Path | Address, ...], as_json: bool) -> None:
             show(f"Between mice: {leak_text(between)}")
     if as_json:
         show_documents(documents)
-    if any("problems" in document for document in documents):
-        raise click.exceptions.Exit(1)
+    end(documents)
+
+
+def _mice(documents: list[dict[str, Any]]) -> Table:
+    """Return a table with a line a mouse, and their totals."""
+    numbers = ("trials", "neurons", "files", "stored", "source", "ratio")
+    made = table("Mice", "mouse", "kind", "precision", "codec", *numbers, numbers=numbers)
+    read = [one for one in documents if "problems" not in one]
+    for one in documents:
+        folder, _, name = one["store"].rpartition("/")
+        label = short_name(one.get("mouse", name))
+        if sum(label == short_name(other["mouse"]) for other in read) > 1:
+            label = f"{folder.rpartition('/')[2]}/{label}"
+        if "problems" in one:
+            made.add_row(label, "not read")
+            continue
+        precision = f"{one['precision']}{', rounded' if one['max_error'] else ''}"
+        made.add_row(label, one["kind"], precision, one["codec"], *_totals([one]))
+    made.add_section()
+    made.add_row("total", "", "", "", *_totals(read))
+    return made
+
+
+def _totals(read: list[dict[str, Any]]) -> list[str]:
+    trials, neurons = sum(sum(one["trials"].values()) for one in read), sum(one["neurons"] for one in read)
+    files, stored, source = (sum(one[key] for one in read) for key in ("files_store", "bytes_store", "bytes_source"))
+    return [str(trials), str(neurons), str(files), size(stored), size(source), f"{stored / max(source, 1):.3f}"]
 
 
 def _facts(found: dict[str, Any]) -> Table:
@@ -86,7 +115,7 @@ def _facts(found: dict[str, Any]) -> Table:
         "neurons": f"{found['neurons']}",
         **({"frames": _frames(found)} if "frames" in found else {}),
         "precision": ", ".join([found["precision"], *bound_texts(found["max_error"])]) + f" (codec {found['codec']})",
-        "size": f"{size(found['bytes_store'])} in {found['files_store']} files; "
+        "size": f"{size(found['bytes_store'])} in {plural(found['files_store'], 'file')}; "
         f"the source had {_source_size(found)} in {found['files_source']} "
         f"(ratio {found['bytes_store'] / found['bytes_source']:.3f})",
         "source": found["source"]["name"],
@@ -98,7 +127,7 @@ def _facts(found: dict[str, Any]) -> Table:
         "every byte and value: trialpack verify",
         "notes": "\n".join(found["warnings"]) or "none",
     }.items():
-        made.add_row(f"[bold]{name}[/bold]", value)
+        made.add_row(Text(name, style="bold"), value)
     return made
 
 
@@ -114,7 +143,7 @@ def _frames(found: dict[str, Any]) -> str:
 
 def _lengths(by_trial: dict[str, int]) -> str:
     lengths = sorted(by_trial.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{n} in {count} trial{'s' if count > 1 else ''}" for n, count in lengths[:_LENGTHS])
+    shown = ", ".join(f"{n} in {plural(count, 'trial')}" for n, count in lengths[:_LENGTHS])
     return f"{shown}{', …' if len(lengths) > _LENGTHS else ''}"
 
 

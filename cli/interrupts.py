@@ -6,13 +6,14 @@ Imports nothing large: until the handlers are there, an interrupt is a traceback
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-_advice = list[tuple[str, Path | None]]()
+_advice = list[tuple[str, tuple[Path, ...]]]()
 _cleaning = list[Callable[[], object]]()
 
 
@@ -23,13 +24,13 @@ def end_when_interrupted() -> None:
 
 
 @contextmanager
-def advising(advice: str, unfinished: Path | None = None) -> Generator[None]:
+def advising(advice: str, *unfinished: Path) -> Generator[None]:
     """Have something to say if what is in the block is interrupted.
 
     Parameters
     ----------
     unfinished
-        What may have been left then, to be named if it was.
+        All that may have been left then, to be named if it was.
     """
     said = (advice, unfinished)
     _advice.append(said)
@@ -60,6 +61,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _said() -> list[str]:
     """Return what to do, and what is left of the work: of several mice, too."""
-    left = [str(unfinished) for _, unfinished in _advice if unfinished is not None and unfinished.exists()]
+    left = dict.fromkeys(path for _, unfinished in _advice for path in unfinished if path.exists())
     advice = list(dict.fromkeys(advice for advice, _ in _advice))
-    return [*advice, *([f"unfinished work is in {', '.join(left)}: delete it to give up"] if left else [])]
+    folders = shlex.join(dict.fromkeys(str(path.parent) for path in left))
+    what = f"left unfinished: {', '.join(map(str, left))}; to give it up: trialpack clean {folders} --yes"
+    return [*advice, *([what] if left else [])]

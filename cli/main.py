@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..store.distribution import DISTRIBUTION
 from .interrupts import end_when_interrupted
@@ -20,19 +21,21 @@ _EPILOG = """
 Start with a sample, if you have no data at hand:
   trialpack sample data
   trialpack convert data --to stores
-  trialpack info stores/dynamic29156-11-10-Video-8744edeac3b4d1ce16b680916b5267ce.zarr
+  trialpack info stores
 """
 COMMANDS = {
     "convert": "Pack mice into Zarr stores.",
     "verify": "Check that each STORE is what its manifest says.",
     "info": "Show what is in each STORE: the mouse, its trials, variables, arrays and sizes, and what made it.",
-    "stats": "Show minimum, maximum, mean, median and standard deviation of STORE's trials.",
-    "show": "Draw one trial of STORE: every variable, by what it is; those that do not fit are named.",
+    "stats": "Show minimum, maximum, mean, median and standard deviation of each STORE's trials.",
+    "show": "Draw one trial of each STORE: every variable, by what it is; those that do not fit are named.",
     "report": "Look for what is wrong with STOREs, and write one page that shows it, with what is in them.",
     "view": "Go through STOREs in a browser: choose mice, trials and neurons, and play videos with the responses.",
-    "export": "Make the published files of STORE's mouse again, or one HDF5 file.",
-    "push": "Publish STORE at URL, where it can be opened once all of it is there, or not at all.",
-    "pull": "Fetch the store at URL into DIR, where it appears complete and verified, or not at all.",
+    "export": "Make each STORE's published files again, or one HDF5 file.",
+    "push": "Publish each STORE at URL, where it can be opened once all of it is there, or not at all.",
+    "pull": "Fetch the store at each URL into DIR, where it appears complete and verified, or not at all.",
+    "clean": "List what conversions, exports and pulls that ended in their middle have left in each DIR, or remove it.",
+    "completion": "Print what makes a SHELL complete commands, options and names.",
     "sample": "Write a made-up mouse in the published layout.",
 }
 """Name, also of the module -> what it does: the first line of its help."""
@@ -51,6 +54,11 @@ class _Commands(click.Group):
             return None
         return getattr(import_module(f".{cmd_name}", __package__), cmd_name)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so."""
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each does, in full."""
         with formatter.section("Commands"):
@@ -62,7 +70,7 @@ class _Commands(click.Group):
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name=DISTRIBUTION)
+@click.version_option(None, "-V", "--version", package_name=DISTRIBUTION, message="trialpack, version %(version)s")
 def commands() -> None:
     """Pack a mouse's thousands of trial files into one verified Zarr v3 store.
 

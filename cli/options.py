@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..convert import find_sources
 from ..convert.formats.source import Source
@@ -18,9 +19,10 @@ from ..store.arguments import check_bytes
 from ..store.cluster import connected
 from ..store.errors import Code
 from ..store.folder import stores_in
-from ..store.locate import read_store
+from ..store.locate import named_stores, read_store
 from ..store.paths import Address, read_path
 from ..store.publish import check_place, is_store
+from .progress import keep_interval
 
 _OPTIONS: dict[tuple[str, object], str] = {
     ("replace", True): "--replace (--skip-existing leaves it as it is)",
@@ -70,10 +72,31 @@ class GivenStore(click.ParamType):  # pyright: ignore[reportMissingTypeArgument,
             self.fail("a path or an address is expected, not nothing", param, ctx)
         return read_store(value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Have the shell complete names of files and folders."""
+        return [CompletionItem(incomplete, type="file")]
 
-existing_store = click.argument("store", type=GivenStore())
-existing_stores = click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=GivenStore())
+
+def find_stores(ctx: click.Context, param: click.Parameter, given: tuple[Path | Address, ...]) -> Any:
+    """Return the stores that are named, each once."""
+    return tuple(dict.fromkeys(store for one in given for store in named_stores(one)))
+
+
+existing_stores = click.argument(
+    "stores", nargs=-1, required=True, metavar="STORE...", type=GivenStore(), callback=find_stores
+)
+"""Stores, folders of stores, and patterns, here or at addresses; commands get the stores."""
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+log_every = click.option(
+    "--log-every",
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    expose_value=False,
+    callback=keep_interval,
+    help="Where standard error is no terminal: how often it gets a line on the progress; 0 for never.",
+)
 workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, metavar="N", help="Threads. [default: one a core]"
 )

@@ -12,21 +12,26 @@ from ..store.layout import short_name
 from ..store.paths import Address
 from ..store.push import Pushed
 from . import options
-from .display import progress_bar, rate, show, show_json, size
+from .display import documents_of, end, rate, show, show_documents, size
 from .interrupts import advising
+from .progress import progress_bars
 
 _EPILOG = """
 \b
 Examples:
   trialpack push stores/mouse.zarr s3://lab-bucket/stores/mouse.zarr
   trialpack push stores/mouse.zarr gs://lab-bucket/stores/mouse.zarr --clean
+  trialpack push stores s3://lab-bucket/stores
 
+Of several stores, URL is the prefix below which each goes under its own name.
 Publishing a converted recording publishes the recording: whoever can read URL can export it.
 """
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("store", type=options.GivenPath())
+@click.argument(
+    "stores", nargs=-1, required=True, metavar="STORE...", type=options.GivenPath(), callback=options.find_stores
+)
 @click.argument("url", type=options.GivenStore())
 @click.option(
     "--clean",
@@ -42,28 +47,38 @@ Publishing a converted recording publishes the recording: whoever can read URL c
 )
 @options.in_flight
 @options.workers
+@options.log_every
 @options.json_output
-def push(store: Path, url: Path | Address, as_json: bool, **settings: Any) -> None:
-    """Publish STORE at URL, where it can be opened once all of it is there, or not at all.
+def push(stores: tuple[Path, ...], url: Path | Address, as_json: bool, **settings: Any) -> None:
+    """Publish each STORE at URL, where it can be opened once all of it is there, or not at all.
 
     STORE is verified first. Nothing is replaced at URL, such as s3://bucket/stores/mouse.zarr. A push that was
     interrupted leaves nothing that can be opened; the same command goes on from there.
 
     Publishing a converted recording publishes the recording.
     """
-    pushed = publish(store, url, **settings)
+
+    def one(store: Path) -> dict[str, Any]:
+        with bars.of(short_name(store.name)) as bar:
+            to = Address(f"{url}/{store.name}") if len(stores) > 1 else url
+            pushed = publish(store, to, progress=bar, **settings)
+        if not as_json:
+            show(describe(pushed), f"Next: trialpack info {pushed.address}")
+        return pushed.describe()
+
+    with progress_bars(len(stores)) as bars:
+        documents = documents_of(stores, one)
     if as_json:
-        show_json(pushed.describe())
-    else:
-        show(describe(pushed), f"Next: trialpack info {pushed.address}")
+        show_documents(documents)
+    end(documents)
 
 
 def publish(
     store: Path, url: Path | Address, again: str = "the same command goes on from here", **settings: Any
 ) -> Pushed:
-    """Push a store, and show how far that is; when it is interrupted, say what to do to go on."""
-    with advising(again), progress_bar(short_name(store.name)) as bar:
-        return push_store(store, url, progress=bar, **settings)
+    """Push a store; when it is interrupted, say what to do to go on."""
+    with advising(again):
+        return push_store(store, url, **settings)
 
 
 def describe(pushed: Pushed) -> str:

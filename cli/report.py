@@ -44,6 +44,7 @@ _ANY = "any"
     help="End with status 1 if something of this kind is found, or of any. May be repeated.",
 )
 @options.workers
+@options.log_every
 @options.json_output
 def report(
     stores: tuple[Path, ...],

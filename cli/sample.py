@@ -13,7 +13,7 @@ from ..store import Problem, StoreExistsError
 from ..store.layout import short_name
 from .display import progress_bar
 from .interrupts import advising
-from .options import GivenPath
+from .options import GivenPath, log_every
 
 _EPILOG = """
 \b
@@ -35,6 +35,7 @@ Examples:
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="[default: as published]")
 @click.option("--as", "container", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal files.")
+@log_every
 def sample(
     folder: Path, mouse: str, trials: int, neurons: int, full: bool, dtype: str | None, container: str, seed: int
 ) -> None:

@@ -17,7 +17,7 @@ from ..readers.movie import check_movie
 from ..store import OptionError, Problem, files, layout
 from ..store.paths import Address
 from . import options
-from .display import noting_shortfalls
+from .display import documents_of, end, noting_shortfalls
 from .interrupts import cleaning
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _EPILOG = """
 \b
 Examples:
   trialpack show stores/mouse.zarr
+  trialpack show stores
   trialpack show stores/mouse.zarr --trial 12 -o trial.pdf
   trialpack show stores/mouse.zarr --tier oracle --neurons area=V1 --sort depth --open
   trialpack show stores/mouse.zarr --repeats 9
@@ -35,7 +36,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@options.existing_store
+@options.existing_stores
 @click.option("--trial", type=int, metavar="ID", help="[default: the first train trial with responses]")
 @click.option(
     "--tier", metavar="T", help="The first trial of this tier with responses; of repeats, those of this tier."
@@ -75,7 +76,7 @@ Examples:
 )
 @click.option("--open", "opened", is_flag=True, help="Open it afterwards with the program that the system has for it.")
 def show(
-    store: Path | Address,
+    stores: tuple[Path | Address, ...],
     trial: int | None,
     tier: str | None,
     repeats: int | None,
@@ -85,7 +86,7 @@ def show(
     movie: Path | None,
     opened: bool,
 ) -> None:
-    """Draw one trial of STORE: every variable, by what it is; those that do not fit are named.
+    """Draw one trial of each STORE: every variable, by what it is; those that do not fit are named.
 
     Needs matplotlib: pip install matplotlib.
     """
@@ -93,9 +94,33 @@ def show(
         raise click.UsageError("give --trial, or --tier or --repeats")
     if movie is not None and (output is not None or repeats is not None):
         raise click.UsageError("--movie is of one trial, and in place of --output")
+    if (movie or output) is not None and len(stores) > 1:
+        raise click.UsageError(f"--output and --movie are of one STORE, found {len(stores)}")
     if output is not None:
         _check_format(output)
-    mouse, choice = open_mouse(store), _choice(neurons)
+
+    def draw(store: Path | Address) -> dict[str, Any]:
+        path = _draw(store, trial, tier, repeats, _choice(neurons), sort, output, movie)
+        click.echo(path)
+        if opened:
+            click.launch(str(path.absolute()))
+        return {"path": path}
+
+    end(documents_of(stores, draw))
+
+
+def _draw(
+    store: Path | Address,
+    trial: int | None,
+    tier: str | None,
+    repeats: int | None,
+    choice: dict[str, list[Any]] | list[int] | None,
+    sort: NeuronOrder,
+    output: Path | None,
+    movie: Path | None,
+) -> Path:
+    """Draw what was asked for of a store, and return where it is."""
+    mouse = open_mouse(store)
     chosen = trial if trial is not None or repeats is not None else _first_known(mouse, tier)
     name = f"repeats-{repeats}" if chosen is None else f"trial-{chosen}"
     path = movie or output or Path(f"{layout.short_name(mouse.name)}-{name}.png")
@@ -109,9 +134,7 @@ def show(
             save_movie(mouse, chosen, path, neurons=choice, sort=sort)
         elif chosen is not None:
             files.save(path, _drawn(trial_figure(mouse, chosen, neurons=choice, sort=sort), path))
-    click.echo(path)
-    if opened:
-        click.launch(str(path.absolute()))
+    return path
 
 
 def _choice(texts: Sequence[str]) -> dict[str, list[Any]] | list[int] | None:

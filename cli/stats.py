@@ -10,7 +10,7 @@ import click
 import numpy as np
 from rich.table import Table
 
-from ..readers import Mouse, Statistics, open_mouse, train_statistics
+from ..readers import Statistics, open_mouse, train_statistics
 from ..readers.reductions import DEFAULT_MAX_MEMORY
 from ..readers.statistics_files import Difference, check_format, compare_with_published, save_statistics
 from ..readers.trial_statistics import has_statistics
@@ -18,14 +18,16 @@ from ..store import files
 from ..store.layout import STATISTIC_NAMES, TRAIN_TIER, Reduction, short_name
 from ..store.paths import Address
 from . import options
-from .display import noting_shortfalls, progress_bar, shape_text, show, show_json, table
+from .display import documents_of, end, noting_shortfalls, shape_text, show, show_documents, table
 from .interrupts import cleaning
 from .options import check_output
+from .progress import Bars, progress_bars
 
 _EPILOG = """
 \b
 Examples:
   trialpack stats stores/mouse.zarr
+  trialpack stats stores
   trialpack stats stores/mouse.zarr --tier oracle
   trialpack stats stores/mouse.zarr -o statistics.pkl
   trialpack stats stores/lab7.zarr -o statistics.npz
@@ -33,14 +35,15 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@options.existing_store
+@options.existing_stores
 @click.option("--tier", default=TRAIN_TIER, show_default=True, help="Statistics of this tier's trials.")
 @click.option(
     "-o",
     "--output",
     type=options.GivenPath(dir_okay=False),
     metavar="FILE",
-    help="Write them: .npz, or .pkl as the public pipeline of the 2023 mice reads it, of such mice. Replaces FILE.",
+    help="Write those of one STORE: .npz, or .pkl as the public pipeline of the 2023 mice reads it, of such mice. "
+    "Replaces FILE.",
 )
 @options.workers
 @options.scheduler
@@ -52,9 +55,10 @@ Examples:
     metavar="BYTES",
     help="Memory of the whole process.",
 )
+@options.log_every
 @options.json_output
 def stats(
-    store: Path | Address,
+    stores: tuple[Path | Address, ...],
     tier: str,
     output: Path | None,
     workers: int | None,
@@ -62,34 +66,42 @@ def stats(
     max_memory: int,
     as_json: bool,
 ) -> None:
-    """Show minimum, maximum, mean, median and standard deviation of STORE's trials.
+    """Show minimum, maximum, mean, median and standard deviation of each STORE's trials.
 
     Those of the train tier are in the store, unless it was converted with --no-statistics; all others are computed.
     Each cell of the table is the lowest and the highest of all neurons, frames or pixels. Where the source came with
     statistics, the table says how far they are apart.
     """
+    if output and len(stores) > 1:
+        raise click.UsageError(f"--output takes the statistics of one STORE, found {len(stores)}")
+    with options.cluster_at(scheduler) as client, progress_bars(len(stores)) as bars:
+        computing = {"max_memory": max_memory, "threads": workers, "client": client}
+        documents = documents_of(stores, lambda store: _of_store(store, tier, output, bars, computing, as_json=as_json))
+    if as_json:
+        show_documents(documents)
+    end(documents)
+
+
+def _of_store(
+    store: Path | Address, tier: str, output: Path | None, bars: Bars, computing: dict[str, Any], *, as_json: bool
+) -> dict[str, Any]:
+    """Show the statistics of one store, unless they are to be shown as the document that is returned."""
     mouse = open_mouse(store)
     if output:
         check_output(output)
         check_format(mouse.recording.variables, output)
-    found = _statistics(mouse, tier, workers, scheduler, max_memory)
+    with bars.of(short_name(mouse.name)) as bar:
+        known = tier == TRAIN_TIER and has_statistics(mouse.index)
+        found = mouse.statistics if known else train_statistics(mouse, tier=tier, progress=bar, **computing)
     differences = compare_with_published(mouse.index, found) if tier == TRAIN_TIER else []
     if output:
         with cleaning(files.drop_unsaved), noting_shortfalls(output.parent):
             save_statistics(found, output)
-    if as_json:
-        show_json(_document(store, found, differences, output))
-        return
-    show(_ranges_table(found), *([_differences_table(differences), *_notes(differences)] if differences else []))
-    if output:
-        click.echo(f"Wrote {output}")
-
-
-def _statistics(mouse: Mouse, tier: str, workers: int | None, scheduler: str | None, max_memory: int) -> Statistics:
-    if tier == TRAIN_TIER and has_statistics(mouse.index):
-        return mouse.statistics
-    with options.cluster_at(scheduler) as client, progress_bar(short_name(mouse.name)) as bar:
-        return train_statistics(mouse, tier=tier, max_memory=max_memory, threads=workers, client=client, progress=bar)
+    if not as_json:
+        show(_ranges_table(found), *([_differences_table(differences), *_notes(differences)] if differences else []))
+        if output:
+            click.echo(f"Wrote {output}")
+    return _document(store, found, differences, output)
 
 
 def _ranges_table(found: Statistics) -> Table:

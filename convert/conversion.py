@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -40,11 +42,12 @@ from ..store.arguments import (
     check_type,
 )
 from ..store.cluster import Cluster, Demands, check_scheduler, connected, seen_files
+from ..store.errors import Code
 from ..store.layout import CODECS, CodecName, Precision
 from ..store.manifest import Manifest, software
 from ..store.metadata import write_group
 from ..store.paths import read_path
-from ..store.publish import Stage, abandon, end_writing, finish, has_units, publish, remove_leftovers, staged
+from ..store.publish import Stage, abandon, end_writing, finish, finished_units, publish, remove_leftovers, staged
 from ..store.shards import FileRecord
 from ..store.tasks import (
     PROCESS_BYTES,
@@ -73,6 +76,9 @@ from .unit import Unit, UnitRecord, run_unit
 
 DEFAULT_MAX_MEMORY = 2 << 30
 _NAME = "trialpack-convert"
+_OF_TRIAL = re.compile(r" of trial (\d+) ")
+_FLOAT32 = Argument("precision", "float32")
+_log = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
 
 
@@ -103,6 +109,11 @@ class ConversionSummary:
     warnings
         What is unusual in the source; stimuli that are shown both in train and in another tier; what the file system
         did not offer, so that it was made without; and what could not be removed afterwards.
+    reused
+        Number of trials that a conversion before, which was interrupted, had written already.
+    withheld, broken
+        Number of trials whose responses were withheld; and of those in which a variable holds NaN among its valid
+        values, or has another length than the others.
     """
 
     plan: Plan
@@ -112,6 +123,9 @@ class ConversionSummary:
     seconds: float
     verified: bool
     warnings: tuple[str, ...]
+    reused: int = 0
+    withheld: int = 0
+    broken: int = 0
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
@@ -132,6 +146,9 @@ class ConversionSummary:
             "ratio": round(self.ratio, 4),
             "seconds": round(self.seconds, 3),
             "verified": self.verified,
+            "trials_reused": self.reused,
+            "trials_withheld": self.withheld,
+            "trials_broken": self.broken,
             "warnings": list(self.warnings),
         }
 
@@ -315,6 +332,7 @@ def convert_mouse(
     opened = open_source(source)
     plan = make_plan(opened.survey(options.schema), to, options)
     run = _Conversion(opened, plan, threads, limit, progress or Silent())
+    _log.info("%s: converting %d trials into %s", plan.survey.label, len(plan.survey.trial_ids), plan.destination)
     if replace or not os.path.lexists(plan.destination):
         plan.space.check(plan.destination)
     with files.Shortfalls() as shortfalls, staged(plan.destination, replace=replace) as stage:
@@ -326,7 +344,9 @@ def convert_mouse(
     unusual += [leak_text(leaks)] if leaks else []
     warnings = (*run.plan.warnings, *unusual, *shortfalls.warnings(plan.destination.parent))
     seconds = time.perf_counter() - begun
-    return ConversionSummary(run.plan, stage.destination, index.nbytes, index.n_files, seconds, verify, warnings)
+    _log.info("%s: published, %d bytes in %d files", stage.destination, index.nbytes, index.n_files)
+    size, counts = (index.nbytes, index.n_files), (run.reused, run.withheld, run.broken)
+    return ConversionSummary(run.plan, stage.destination, *size, seconds, verify, warnings, *counts)
 
 
 @contextmanager
@@ -338,7 +358,7 @@ def _abandoning(stage: Stage) -> Generator[None]:
         abandon(stage)
         raise
     except (OptionError, ClusterError):
-        if not has_units(stage):
+        if not finished_units(stage):
             abandon(stage)
         raise
 
@@ -350,6 +370,7 @@ class _Conversion:
         self._source, self.plan, self._progress = source, plan, progress
         self._threads, self._max_memory = threads, max_memory
         self._fitting, self._writers = self._fitting_threads(), dict[str, str]()
+        self.reused = self.withheld = self.broken = 0
 
     def predict(self) -> Plan:
         """Return the plan with the codecs and the sizes that follow from a sample of the trials."""
@@ -393,6 +414,8 @@ class _Conversion:
             small = one_thread.submit(write_small, self._source, stage.root, plan)
             records = self._run_units(stage, workers, units)
             merged = merge(records)
+            self.withheld = sum(merged.withheld)
+            self.broken = len({trial for text in merged.warnings for trial in _OF_TRIAL.findall(text)})
             record, digests = small.result()
             record |= one_thread.submit(write_described, stage.root, plan, merged).result()
             record |= one_thread.submit(write_largest_errors, stage.root, plan, largest).result()
@@ -453,27 +476,37 @@ class _Conversion:
     def _check_cluster(self, workers: Workers) -> None:
         """Check that the statistics fit the memory of a worker, before hours are spent on the conversion."""
         threads = workers.most_threads if isinstance(workers, Cluster) else 1
-        needed = self.plan.statistics_memory(threads)
-        if needed > self._max_memory:
-            raise self._too_little(needed, helps=True)
+        if self.plan.statistics_memory(threads) > self._max_memory:
+            raise self._too_little(lambda plan: plan.statistics_memory(threads))
 
     def _fitting_threads(self) -> int:
         """Return how many threads fit the bound on memory, or raise if not even one does, or the statistics do not."""
         plan, limit = self.plan, self._max_memory
+        if limit < _least_memory(plan):
+            raise self._too_little(_least_memory)
         fixed = PROCESS_BYTES + plan.small_memory
-        need = max(fixed + plan.unit_memory, plan.statistics_memory())
-        if limit < need:
-            raise self._too_little(need, helps=limit >= fixed + plan.unit_memory)
         return max(1, min(self._threads, (limit - fixed) // plan.unit_memory, len(plan.units)))
 
-    def _too_little(self, needed: int, *, helps: bool) -> OptionError:
-        """Return the error that memory does not suffice; `helps` if it would without statistics."""
-        need, found = math.ceil(needed / 1e6), self._max_memory
-        text = f"{found / 1e6:.0f} MB" if found >= 1e6 else f"{found} bytes"
+    def _too_little(self, least: Callable[[Plan], int]) -> OptionError:
+        """Return the error that memory does not suffice, with every other way that would do.
+
+        Parameters
+        ----------
+        least
+            Returns the bytes that a plan takes.
+        """
+        plan, limit = self.plan, self._max_memory
+        need = math.ceil(least(plan) / 1e6)
+        text = f"{limit / 1e6:.0f} MB" if limit >= 1e6 else f"{limit} bytes"
         what = f"{text} of memory are too little (expected {need} MB or more)"
-        otherwise = (", or ", Argument("statistics", False)) if helps else ()
-        advice = ("give ", Argument("max_memory", f"{need}MB"), *otherwise)
-        return OptionError(Problem(self.plan.survey.label, what, advice))
+        others = {Argument("statistics", False): {"statistics": False}, _FLOAT32: {"precision": "float32"}}
+        ways: list[str | Code] = ["give ", Argument("max_memory", f"{need}MB")]
+        for way, change in others.items():
+            if least(make_plan(plan.survey, plan.destination.parent, replace(plan.options, **change))) <= limit:
+                ways += [", or ", way]
+        if least(replace(plan, survey=replace(plan.survey, overhead=1))) <= limit:
+            ways.append(", or unpack it and give the folder")
+        return OptionError(Problem(plan.survey.label, what, tuple(ways)))
 
     def _report_remaining(self, units: list[Unit]) -> None:
         """Advance the progress by the files beside the trials."""
@@ -499,8 +532,12 @@ class _Conversion:
 
     def _run_units(self, stage: Stage, workers: Workers, units: Sequence[Unit]) -> list[UnitRecord]:
         """Write all shards."""
+        before = finished_units(stage)
         records = self._run(workers, run_unit, units, [unit.name for unit in units])
         end_writing(stage)
+        kept = dict(before.items() & finished_units(stage).items())
+        self.reused = sum(len(unit.trial_ids) for unit in units if unit.fingerprint in kept) if kept else 0
+        _log.info("%s: all trials are written, %d of them before", self.plan.survey.label, self.reused)
         if isinstance(workers, Cluster):
             for path, (size, _) in (item for record in records for item in record.files.items()):
                 files.wait_for(stage.root / path, size)
@@ -520,6 +557,11 @@ class _Conversion:
             lambda place: self._progress.advance(*tasks[place].extent),
             names,
         )
+
+
+def _least_memory(plan: Plan) -> int:
+    """Return the bytes without which not even one thread could convert, or the statistics could not be computed."""
+    return max(PROCESS_BYTES + plan.small_memory + plan.unit_memory, plan.statistics_memory())
 
 
 def _check_codec(codec: CodecName) -> None:

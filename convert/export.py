@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import threading
@@ -22,12 +23,14 @@ from ..store.cluster import Cluster, check_scheduler, connected
 from ..store.integrity import reading
 from ..store.locate import Given, locate
 from ..store.paths import read_path
-from ..store.publish import check_place
+from ..store.publish import Stage, check_place
 from ..store.space import Space, measure_space
 from ..store.tasks import Progress, Silent
 from .formats.format import EXPORTING, Format, Writer, WriteSettings
 from .formats.registry import formats, writable
 from .npy import narrowed
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -50,8 +53,8 @@ def atomic_destination(destination: Path) -> Generator[Path]:
     """
     check_place(destination)
     files.make_folder_durably(destination.parent)
-    hidden = hidden_beside(destination)
-    with locks.locked(destination.with_name(f".{destination.name}.lock")) as held:
+    hidden, lock = hidden_beside(destination)
+    with locks.locked(lock) as held:
         if not held:
             what = "is being written by another export"
             raise StoreBusyError(Problem(str(destination), what, "wait for it, or choose another folder"))
@@ -70,9 +73,10 @@ def atomic_destination(destination: Path) -> Generator[Path]:
         files.sync_folder(destination.parent)
 
 
-def hidden_beside(destination: Path) -> Path:
-    """Return where an export is made."""
-    return destination.with_name(f".{destination.name}.partial")
+def hidden_beside(destination: Path) -> tuple[Path, Path]:
+    """Return where an export is made, and its lock."""
+    stage = Stage(destination)
+    return stage.root, stage.lock
 
 
 def _taken(destination: Path) -> Problem:
@@ -194,9 +198,11 @@ def export_mouse(
     space = export_space(mouse.index, to, format)
     if not os.path.lexists(destination):
         space.check(destination)
+    _log.info("%s: exporting as %s to %s", place.root, format, destination)
     with files.Shortfalls() as shortfalls, atomic_destination(destination) as path:
         with contextlib.nullcontext() if scheduler is None else _writers(scheduler, mouse.index, path) as cluster:
             write(mouse, path, WriteSettings(given, threads, heard, cluster))
+    _log.info("%s: complete, %d bytes in %d files", destination, heard.nbytes, heard.files)
     return Exported(
         path=destination,
         nbytes=destination.stat().st_size if destination.is_file() else heard.nbytes,

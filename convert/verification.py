@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ..store.tasks import Progress
 from .compare import compare_with_source
 from .formats.registry import explain_mouse, open_source
 from .formats.source import Source
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ def verify_mouse(
         raise StoreFormatError(map(explain_mouse, error.problems)) from None
     if opened is not None:
         compare_with_source(place, opened, workers=threads, scheduler=scheduler, progress=progress)
+    _log.info("%s: intact%s", index.root, "" if opened is None else f", equal to {opened.label}")
     return Verification(
         store=index.root,
         files=index.n_files,

@@ -19,6 +19,7 @@ from .recording import Trial, recording_of
 from .rows import dask_array, read_trial
 from .selection import POSITION, Choice, Tier, as_names, choose, is_several
 from .tables import as_table, html_table, neuron_columns, trial_columns
+from .texts import parsed
 from .trial_statistics import Statistics, read_statistics
 
 if TYPE_CHECKING:
@@ -83,8 +84,15 @@ class Mouse:
         return array.shape[array.dimensions.index(layout.NEURON)]
 
     @property
+    def n_trials(self) -> int:
+        """How many trials there are; so is ``len(mouse)``."""
+        return len(self.recording.trial_ids)
+
+    @property
     def trials(self) -> pd.DataFrame:
         """Table of trials, one row each, indexed by trial_id: tier, n_frames, withheld, every array of meta/trials.
+
+        Columns whose texts all are numbers, times or truth values hold these; ``mouse["trials/<name>"]`` has the text.
 
         A copy: to change it changes no selection, and not what is shown next time.
         """
@@ -151,6 +159,23 @@ class Mouse:
         """Iterate over the names of all arrays."""
         return iter(self.index.arrays)
 
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return self.n_trials
+
+    def __getattr__(self, name: str) -> zarr.Array[Any]:
+        """Return a recorded variable: ``mouse.responses`` is ``mouse["responses"]``."""
+        recording = self.__dict__.get("recording")
+        if recording is not None and name in recording.arrays:
+            return self[name]
+        raise AttributeError(
+            f"a mouse has no {name!r}: its variables are {', '.join(recording.arrays) if recording else ''}"
+        )
+
+    def __dir__(self) -> list[str]:
+        """Return all attributes, recorded variables among them."""
+        return sorted({*super().__dir__(), *self.recording.arrays})
+
     def rows(self, *, tier: Tier = None, trials: Choice | None = None) -> NDArray[np.int64]:
         """Return the rows of the store that hold some trials.
 
@@ -160,8 +185,8 @@ class Mouse:
             Tier, or tiers, of the trials.
         trials
             Choice of trials: a mapping from columns of `trials` to a value or values, all of which have to fit
-            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`. Of those
-            chosen, the ones of the tier.
+            (``{"frame_image_id": [3, 5]}``); or trial_ids; or a mask, one value for each row of `trials`; or some of
+            its rows, or their index. Of those chosen, the ones of the tier.
 
         Returns
         -------
@@ -193,7 +218,8 @@ class Mouse:
         neurons
             A mapping from columns of `neurons` to a value or values, all of which have to fit
             (``{"area": "V1", "layer": ["L2/3", "L4"]}``, ``{"unit_ids": [17]}``); or positions, of which negative ones
-            count from the end; or a mask, one value for each row of `neurons`.
+            count from the end; or a slice of them; or a mask, one value for each row of `neurons`; or some of its rows,
+            or their index.
 
         Returns
         -------
@@ -343,11 +369,13 @@ class Mouse:
             check_type("other_mice", other, Mouse, "a Mouse, as open_mouse returns it, or several")
         return leak_table(self, others, max_difference)
 
-    def trial(self, trial_id: int, *, normalize: Normalize = None) -> Trial:
+    def trial(self, trial_id: int, *, neurons: Choice | None = None, normalize: Normalize = None) -> Trial:
         """Read one trial, cut at its valid length.
 
         Parameters
         ----------
+        neurons
+            As in `positions`.
         normalize
             As in `TrialLoader`; what it changes becomes float32. By default everything is as it was recorded.
 
@@ -359,7 +387,7 @@ class Mouse:
         Raises
         ------
         OptionError
-            There is no such trial, or no such normalization of it.
+            There is no such trial or neuron, or no such normalization of it.
         CorruptStoreError
             It is damaged.
         """
@@ -376,6 +404,11 @@ class Mouse:
             from .normalization import normalized
 
             arrays = normalized(self.index, recording, normalize, arrays, n_frames or 0)
+        if neurons is not None:
+            positions = self.positions(neurons)
+            for name in filter(self._has_neurons, self.variables):
+                axis = recording.variable(name).dimensions.index(layout.NEURON)
+                arrays[name] = np.take(arrays[name], positions, axis)
         tier, withheld = str(recording.tiers[row]), bool(recording.withheld[row])
         return Trial(int(recording.trial_ids[row]), tier, n_frames, withheld, arrays)
 
@@ -406,8 +439,8 @@ class Mouse:
             for name in self.variables
         }
         coordinates = {
-            layout.TRIAL: {name: values[rows] for name, values in self._trial_columns.items()},
-            layout.NEURON: {name: values[positions] for name, values in self._neuron_columns.items()},
+            layout.TRIAL: {name: parsed(values)[rows] for name, values in self._trial_columns.items()},
+            layout.NEURON: {name: parsed(values)[positions] for name, values in self._neuron_columns.items()},
         }
         return data_set(self.index, lazy, coordinates)
 
@@ -417,7 +450,7 @@ class Mouse:
         letter = f"{self.letter}: " if self.letter else ""
         withheld = int(self.recording.withheld.sum())
         hidden = f"; responses of {withheld} withheld" if withheld else ""
-        trials = f"{len(self.recording.trial_ids)} trials ({tiers}{hidden})"
+        trials = f"{self.n_trials} trial{'s' if self.n_trials > 1 else ''} ({tiers}{hidden})"
         neurons = f"{self.n_neurons} neuron{'s' if self.n_neurons > 1 else ''}"
         return f"<Mouse {letter}{self.name}, {self.kind}, {trials}, {neurons}: {_listed(self.variables)}>"
 
@@ -480,3 +513,13 @@ def _listed(names: Sequence[str]) -> str:
     """Return names for one line: a few, then how many more."""
     more = f", … ({len(names)} variables)" if len(names) > _FEW else ""
     return f"{', '.join(names[:_FEW])}{more}"
+
+
+class Mice(list[Mouse]):
+    """A list of mice, which notebooks show as one table."""
+
+    def _repr_html_(self) -> str:
+        """Return a table with a line a mouse."""
+        headings = ["mouse", "kind", "trials", "neurons", "variables"]
+        rows = [[one.name, one.kind, one.n_trials, one.n_neurons, _listed(one.variables)] for one in self]
+        return html_table(f"{len(self)} mice", headings, rows)

@@ -34,7 +34,7 @@ from ..store.place import StorePlace
 from ..store.shard_cache import ShardCache
 from ..store.tasks import Threads, available_cores
 from .leaks import describe_leaks, find_leaks
-from .mouse import Mouse
+from .mouse import Mice, Mouse
 from .recording import Recording, recording_of
 
 Check = Literal["quick", "full"]
@@ -157,7 +157,7 @@ def open_mice(
     errors = [one for one in found if not isinstance(one, Mouse)]
     if errors:
         raise type(errors[0])(problem for error in errors for problem in error.problems)
-    return [one for one in found if isinstance(one, Mouse)]
+    return Mice(one for one in found if isinstance(one, Mouse))
 
 
 def _opened(store: StorePlace, check: Check) -> Mouse | TrialpackError:
@@ -199,6 +199,15 @@ def summarize(store: Given) -> dict[str, Any]:
 
 def describe_store(index: StoreIndex) -> dict[str, Any]:
     """Return what is in a store that is open; see `summarize`."""
+    return {
+        **outline_store(index),
+        "arrays": [_describe(index, path) for path in sorted(index.arrays)],
+        "leaks": describe_leaks(find_leaks([index])),
+    }
+
+
+def outline_store(index: StoreIndex) -> dict[str, Any]:
+    """Return what `describe_store` does, but for single arrays and leaks, which take most of the time."""
     facts, recording = index.attributes, recording_of(index)
     return {
         "store": str(index.root),
@@ -212,14 +221,12 @@ def describe_store(index: StoreIndex) -> dict[str, Any]:
         "file_frames_by_trial": _frames(recording.n_file_frames),
         "withheld": int(recording.withheld.sum()),
         **_sizes(index),
-        "arrays": [_describe(index, path) for path in sorted(index.arrays)],
         "bytes_source": facts[layout.A_SOURCE]["bytes"],
         "bytes_store": index.nbytes,
         "files_source": facts[layout.A_SOURCE]["files"],
         "files_store": index.n_files,
         "ratio": round(index.nbytes / facts[layout.A_SOURCE]["bytes"], 4),
         "statistics": _statistics(index),
-        "leaks": describe_leaks(find_leaks([index])),
         "check": "names, sizes and metadata agree with the manifest",
         "digests": {"files": "sha256", "values": VALUES_ALGORITHM, "manifest": index.manifest.digest},
     }

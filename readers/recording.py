@@ -209,10 +209,30 @@ class Trial(Mapping[str, NDArray[Any]]):
         """Return the number of variables."""
         return len(self.arrays)
 
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        """Return the array of a variable: ``trial.responses`` is ``trial["responses"]``."""
+        known = self.__dict__.get("arrays", {})
+        if name in known:
+            return known[name]
+        raise AttributeError(f"a trial has no {name!r}: there are {', '.join(known)}")
+
+    def __dir__(self) -> list[str]:
+        """Return all attributes, variables among them."""
+        return sorted({*super().__dir__(), *self.arrays})
+
     __eq__ = object.__eq__
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        from .tables import arrays_html
+
+        return arrays_html(f"Trial {self.trial_id}, {self.tier}{self._hidden}", self)
+
+    @property
+    def _hidden(self) -> str:
+        return ", responses withheld" if self.withheld else ""
 
     def __repr__(self) -> str:
         """Return a one-line summary."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.items())
-        withheld = ", responses withheld" if self.withheld else ""
-        return f"<Trial {self.trial_id}, {self.tier}{withheld}: {shapes}>"
+        return f"<Trial {self.trial_id}, {self.tier}{self._hidden}: {shapes}>"

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from ..store import OptionError, Problem
 from ..store.arguments import refuse
+from .texts import parsed
 
 POSITION = "position"
 """The column of positions along the neuron axis."""
 Columns = Mapping[str, NDArray[Any]]
 Tier = str | Sequence[str] | None
 """One tier, several, or all."""
-Choice = Mapping[str, Any] | Sequence[int] | Sequence[bool] | NDArray[Any]
-"""Column -> value or values, all of which have to fit; or numbers; or a mask."""
+Choice = Mapping[str, Any] | Sequence[int] | Sequence[bool] | NDArray[Any] | slice
+"""Column -> value or values that all have to fit; or numbers, a mask, rows of the table, or a slice of positions."""
 
 
 def as_names(given: Any, argument: str) -> tuple[str, ...]:
@@ -63,8 +64,8 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
     columns
         Name -> (n, …) values; all of one length.
     choice
-        Column -> value or values, all of which have to fit; or values of the column `by`; or a mask of n; None for
-        everything.
+        Column -> value or values, all of which have to fit; or values of the column `by`; or a mask of n; or a table of
+        pandas that is indexed by it; or, of positions, a slice; None for everything.
     by
         The column that numbers are looked up in; negative positions count from the end, as in numpy.
 
@@ -81,6 +82,10 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
         for name, wanted in choice.items():
             fit &= _fits(label, columns, name, wanted)
         return _some(label, np.flatnonzero(fit), choice)
+    if isinstance(choice, slice) and by == POSITION:
+        return _some(label, np.arange(n)[choice], choice)
+    if hasattr(choice, "columns"):
+        choice = _index_of(label, choice, by)
     wanted = _as_array(label, choice, columns[by], by)
     if wanted.dtype == bool:
         _check_index(label, getattr(choice, "index", None), columns[by], by)
@@ -89,6 +94,14 @@ def choose(label: str, columns: Columns, choice: Choice | None, *, by: str) -> N
             raise OptionError(Problem(label, what, f"give one value for each {by}"))
         return _some(label, np.flatnonzero(wanted), "the mask")
     return _by_number(label, columns[by], wanted, by)
+
+
+def _index_of(label: str, table: Any, by: str) -> Any:
+    """Return what a table of pandas is indexed by, which has to be the column `by`."""
+    if table.index.name != by:
+        what = f"a table that is indexed by {table.index.name}, not by {by}"
+        raise OptionError(Problem(label, what, f"choose rows of the table that has the index {by}"))
+    return table.index
 
 
 def _check_index(label: str, index: Any, numbers: NDArray[Any], by: str) -> None:
@@ -103,16 +116,17 @@ def _fits(label: str, columns: Columns, name: str, wanted: Any) -> NDArray[np.bo
         known = ", ".join(key for key, values in columns.items() if values.ndim == 1)
         raise OptionError(Problem(label, f"no column {name!r}", f"choose by one of {known}"))
     values = columns[name]
+    typed = parsed(values)
     several = is_several(wanted) and not isinstance(wanted, Mapping)
     allowed: list[Any] = list(wanted) if several else [wanted]
     fit, unknown = np.zeros(len(values), bool), list[Any]()
     for one in allowed:
         # Of old versions of numpy, `isin` does not take the largest integers.
-        same = False if is_several(one) else values == one
+        same = False if is_several(one) else (values == one) | (typed == one)
         fit |= same
         unknown += [] if np.any(same) else [one]
     if unknown:
-        distinct = np.unique(values)
+        distinct = np.unique(typed)
         known = listed((distinct.astype(str) if distinct.dtype.kind in "mM" else distinct).tolist())
         raise OptionError(Problem(label, f"no {name} is {listed(unknown)}", f"there are {known}"))
     return fit

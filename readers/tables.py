@@ -15,6 +15,7 @@ from ..store.variables import Channel, Variable, frame_rate_of
 from .recording import Recording
 from .selection import POSITION
 from .stimuli import stimulus_ids
+from .texts import parsed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,10 +56,10 @@ def neuron_columns(index: StoreIndex, n_neurons: int) -> dict[str, NDArray[Any]]
 
 
 def as_table(columns: dict[str, NDArray[Any]], by: str) -> pd.DataFrame:
-    """Return columns as a table, indexed by one of them."""
+    """Return columns as a table, indexed by one of them; texts as the numbers, times or truth values in them."""
     import pandas as pd
 
-    return pd.DataFrame(columns).set_index(by)
+    return pd.DataFrame({name: parsed(values) for name, values in columns.items()}).set_index(by)
 
 
 def source_paths(index: StoreIndex, group: str, dimension: str) -> dict[str, str]:
@@ -143,6 +144,16 @@ def html_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[obje
     """
     lines = [_row("th", headings), *(_row("td", row) for row in rows)]
     return f"<div><b>{escape(title)}</b><table>{''.join(lines)}</table></div>"
+
+
+def arrays_html(title: str, arrays: Mapping[str, Any]) -> str:
+    """Return names, shapes and dtypes of arrays or tensors as an HTML table."""
+    rows = [
+        [name, " × ".join(map(str, array.shape)), str(array.dtype).removeprefix("torch.")]
+        for name, array in arrays.items()
+        if hasattr(array, "shape")
+    ]
+    return html_table(title, ["name", "shape", "dtype"], rows)
 
 
 def _row(cell: str, texts: Iterable[object]) -> str:

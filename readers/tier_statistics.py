@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -17,6 +18,8 @@ from .mouse import Mouse
 from .reductions import DEFAULT_MAX_MEMORY, reduce_recording
 from .selection import Choice, Tier, as_names
 from .trial_statistics import Statistics
+
+_log = logging.getLogger(__name__)
 
 
 def train_statistics(
@@ -83,6 +86,7 @@ def train_statistics(
     limit, threads = check_bytes("max_memory", max_memory), check_threads("threads", threads)
     rows = np.unique(mouse.rows(tier=tier, trials=trials))
     variables = None if variables is None else as_names(variables, "variables")
+    _log.info("%s: computing statistics of %d trials", mouse.path, len(rows))
     with nullcontext() if client is None else Cluster(client).checked(reading(mouse.index)) as cluster:
         values = reduce_recording(
             mouse.recording, rows, variables=variables, max_memory=limit, threads=threads, cluster=cluster,

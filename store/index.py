@@ -71,7 +71,7 @@ class StoreIndex:
         """Variable -> how far its values may be from those of the source; of those that were rounded."""
         return {name: parse_bound(bound) for name, bound in self.attributes.get(layout.A_MAX_ERROR, {}).items()}
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes on disk of all files."""
         return self.manifest.nbytes + len(self.manifest.to_bytes()) + len(software_record(self.software))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from glob import glob
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from .arguments import check_type, refuse
 from .bucket import Bucket
-from .errors import OptionError, Problem
+from .errors import OptionError, Problem, ResourceError
 from .folder import StoreFolder, stores_in
 from .layout import SUFFIX
 from .objects import Connection, can_list, connect, connection_of, folders
@@ -55,7 +57,14 @@ def locate(given: Given, options: Options = None, name: str = "path", cache: Sha
 def locate_all(
     given: Given, options: Options = None, name: str = "paths", cache: ShardCache | None = None
 ) -> list[StorePlace]:
-    """Return the stores in a folder or below an address, by name; of a store, that alone. Parameters as in `locate`.
+    """Return the stores in a folder or below an address, or those that fit a pattern, by name; of a store, that alone.
+
+    Parameters
+    ----------
+    given
+        As in `locate`; or with wildcards, such as ``stores/dynamic*.zarr``: in the last part only, of an address.
+    options, name, cache
+        As in `locate`.
 
     Raises
     ------
@@ -65,15 +74,31 @@ def locate_all(
     found = _find(given, options, name)
     if isinstance(found, Path):
         return [StoreFolder(path) for path in _stores_in(found)]
-    if found.address.name.endswith(SUFFIX):
+    label, pattern = str(found.address), f"*{SUFFIX}"
+    if _has_wildcards(found.address.name):
+        pattern, found = found.address.name, connect(found.address.parent, options)
+    elif found.address.name.endswith(SUFFIX):
         return [Bucket(found, cache)]
-    label = str(found.address)
     if not can_list(found):
         raise OptionError(Problem(label, "web servers do not say which stores there are", "give the address of each"))
-    names = [one for one in folders(found) if one.endswith(SUFFIX)]
+    names = [one for one in folders(found) if one.endswith(SUFFIX) and fnmatchcase(one, pattern)]
     if not names:
         raise OptionError(Problem(label, f"no stores (expected names that end in {SUFFIX})", "check the address"))
     return [Bucket(found.below(one), cache) for one in names]
+
+
+def named_stores(given: Path | Address) -> list[Path | Address]:
+    """Return the stores that a person means, as `locate_all` does; of none, what was given: opening it says why.
+
+    Examples
+    --------
+    >>> named_stores(Path("no/such*.zarr"))
+    [PosixPath('no/such*.zarr')]
+    """
+    try:
+        return [place.root for place in locate_all(given)]
+    except (OptionError, ResourceError):
+        return [given]
 
 
 def read_store(given: str | os.PathLike[str], name: str = "store") -> Path | Address:
@@ -112,7 +137,17 @@ def _checked(url: str) -> str:
     return url
 
 
+def _has_wildcards(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
 def _stores_in(folder: Path) -> list[Path]:
+    if _has_wildcards(str(folder)) and not os.path.lexists(folder):
+        fitting = [Path(one) for one in sorted(glob(str(folder)))]
+        found = [store for one in fitting for store in ([one] if one.suffix == SUFFIX else stores_in(one))]
+        if not found:
+            raise OptionError(Problem(str(folder), "no store fits this pattern", "check it"))
+        return found
     if folder.suffix == SUFFIX:
         return [folder]
     if not folder.is_dir():

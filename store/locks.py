@@ -56,6 +56,35 @@ def locked(path: Path) -> Generator[bool]:
                 )
 
 
+def holder(path: Path) -> str | None:
+    """Return which process a lock says to be held by, or to have been; None if it is no lock of ours."""
+    try:
+        found = _HOLDER.match(path.read_text(errors="replace"))
+    except OSError:
+        return None
+    return None if found is None else found[0]
+
+
+def is_held(path: Path) -> bool:
+    """Return whether somebody holds a lock, as far as that can be told without taking it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        text = os.pread(descriptor, 1 << 10, 0).decode(errors="replace")
+        if STANDS_IN in text:
+            return not _has_ended(text, path)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _take(path: Path) -> int | None:
     """Return a descriptor of the lock, which is now held; None if somebody else holds it."""
     for attempt in range(_TRIES):

@@ -10,6 +10,7 @@ import platform
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -65,7 +66,7 @@ class Manifest:
         """Return the file: sealed with its own digest, so that no change of it goes unnoticed."""
         return to_json({**self._body, _SEAL: self.digest})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of all that it says: names store and content, byte for byte."""
         return hashlib.sha256(to_json(self._body)).hexdigest()

@@ -6,6 +6,7 @@ Whatever is secret stays in the process to which it was given: it is in no objec
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import random
 import re
@@ -34,6 +35,7 @@ _PUBLIC = frozenset(
     }
 )
 """Names of options that another process is told; none of them is secret."""
+_log = logging.getLogger(__name__)
 _BUCKET = re.compile(r"((?:s3|s3a|gs)://[^/]+)/?(.*)")
 _PREFIX = re.compile(r"^(aws|google|azure|azure_storage|aws_s3)_")
 _REFUSED = re.compile(
@@ -466,6 +468,7 @@ def _insist(connection: Connection, name: str, once: Callable[[], _T], count: Re
             failure = _explained(connection, name, error, aim)
             if not isinstance(failure, _Passing) or attempt == TRIES - 1:
                 raise failure.final if isinstance(failure, _Passing) else failure from None
+            _log.info("%s; asking again", failure.final)
         time.sleep(_FIRST_PAUSE * 2**attempt * (0.5 + random.random()))
     raise AssertionError
 

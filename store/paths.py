@@ -91,6 +91,11 @@ class Address:
         """The last part of it."""
         return self.url.rpartition("/")[2]
 
+    @property
+    def parent(self) -> Address:
+        """The address without its last part."""
+        return Address(self.url.rpartition("/")[0])
+
 
 @dataclass(frozen=True)
 class Located:

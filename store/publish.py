@@ -91,6 +91,11 @@ class Stage:
         """The lock file."""
         return self._beside("lock")
 
+    @property
+    def left(self) -> tuple[Path, ...]:
+        """All that there may be beside the destination when a run ends in its middle."""
+        return self.root, self.journal, self.old, self.lock
+
     def entry(self, fingerprint: str) -> Path:
         """Return the journal file of the unit with this fingerprint."""
         return self.journal / f"{fingerprint}{_ENTRY}"
@@ -195,9 +200,9 @@ def recorded_unit(stage: Stage, fingerprint: str, paths: set[str]) -> dict[str, 
     return entry if intact and records.keys() == paths else None
 
 
-def has_units(stage: Stage) -> bool:
-    """Return whether the journal knows a finished unit."""
-    return any(path.suffix == _ENTRY for path in stage.journal.iterdir())
+def finished_units(stage: Stage) -> dict[str, int]:
+    """Return the fingerprint of each unit that the journal knows, and when its entry was written."""
+    return {path.stem: path.stat().st_mtime_ns for path in stage.journal.iterdir() if path.suffix == _ENTRY}
 
 
 def _digest(entry: dict[str, Any]) -> str:
@@ -265,6 +270,24 @@ def abandon(stage: Stage) -> None:
         end_writing(stage)
     files.remove(stage.root)
     files.remove(stage.journal)
+
+
+def give_up(destination: Path) -> bool:
+    """Remove all that an interrupted run left beside a destination; return whether nobody is at work there.
+
+    A store that was being replaced is put back.
+
+    Raises
+    ------
+    StoreBusyError
+        The lock is another user's.
+    """
+    stage = Stage(destination)
+    with locks.locked(stage.lock) as held:
+        if held:
+            _tidy(stage)
+            abandon(stage)
+    return held
 
 
 def _tidy(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +28,7 @@ from .shards import FileRecord
 from .space import Space, measure_space
 from .tasks import Progress, Silent, Threads
 
+_log = logging.getLogger(__name__)
 PART = 1 << 23
 """Bytes of one request."""
 
@@ -127,6 +129,7 @@ def pull_store(
         check_quick(stage.root)
         publish(stage, replace=False)
     seconds, warnings = time.perf_counter() - begun, shortfalls.warnings(stage.destination.parent)
+    _log.info("%s: fetched to %s, %d bytes received", place.root, stage.destination, received)
     return Pulled(stage.destination, index.n_files, index.nbytes, received, seconds, warnings)
 
 

@@ -13,6 +13,7 @@ object already there compares its digest.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -45,6 +46,8 @@ _CHECKSUM = {"checksum_algorithm": "sha256"}
 """S3 compares what came with the digest."""
 _NO_VERSION = Pin(0, '"00000000000000000000000000000000"', version="1")
 _CLEAN = ("choose another address, or remove it with ", Argument("clean", True))
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def push_store(
         there = push.there()
         check_full(index.place, workers=threads, memory=limit, progress=listener)
         sent = push.send(there, listener)
+    _log.info("%s: published at %s, %d bytes sent", index.root, target.address, sent)
     return Pushed(target.address, index.n_files, index.nbytes, sent, time.perf_counter() - begun)
 
 

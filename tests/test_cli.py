@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from trialpack.readers import open_mouse
 from trialpack.readers.statistics_files import save_statistics
 from trialpack.store import OptionError, Problem
 from trialpack.store.distribution import DISTRIBUTION
+from trialpack.store.layout import short_name
 from trialpack.store.tasks import Silent
 
 from .command_line import TRIALPACK, run
@@ -66,6 +69,8 @@ def test_every_command_in_a_process_of_its_own(tmp_path):
         f"report {store} -o {tmp_path}/report.html",
         f"view {store} --export {tmp_path}/stores",
         f"export {store} --to {tmp_path}/out --as zip",
+        f"clean {tmp_path}/stores",
+        "completion zsh",
     )
     assert {command.split()[0] for command in typed} == set(COMMANDS) - {"push", "pull"}, "test_push.py has these"
     for command in typed:
@@ -164,7 +169,8 @@ def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
         ["convert", "x", "--to", "y", "--max-memory", "lots"],
         ["convert", "x", "--to", "y", "--workers", "0"],
         ["verify", "x", "--quick", "--source", "y"],
-        ["verify", "x", "y", "--source", "z"],
+        ["stats", "x", "y", "-o", "z.npz"],
+        ["convert", "x", "--to", "y", "--log-every", "-1"],
         ["sample", "x", "--mouse", "Z"],
         ["nonsense"],
     ],
@@ -214,7 +220,7 @@ def test_several_stores_are_looked_at_and_problems_of_all_are_reported(stores, t
     good, bad = sorted(stores.iterdir()), [tmp_path / "missing.zarr", tmp_path / "also.zarr"]
     done = run(*command, *good)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(store.stem in done.stdout for store in good)
+    assert all(short_name(store.stem) in done.stdout for store in good)
     assert len(json.loads(run(*command, *good, "--json").stdout)) == 2
     done = run(*command, bad[0], *good, bad[1], "--json")
     assert done.returncode == 1
@@ -223,14 +229,6 @@ def test_several_stores_are_looked_at_and_problems_of_all_are_reported(stores, t
     assert [document["store"] for document in documents] == list(map(str, [bad[0], *good, bad[1]]))
     assert [bool(document.get("problems")) for document in documents] == [True, False, False, True]
     assert isinstance(json.loads(run(*command, good[0], "--json").stdout), dict)
-
-
-@pytest.mark.parametrize("command", ["info", "verify", "stats"])
-def test_a_folder_of_stores_names_them(stores, command):
-    done = run(command, stores)
-    assert done.returncode == 1
-    names = ", ".join(map(str, sorted(stores.iterdir())))
-    assert done.stderr == f"trialpack: {stores}: a folder of 2 stores; give one of: {names}\n"
 
 
 def test_an_intact_store_that_differs_from_its_source_is_said_to_be_both(mice, stores, tmp_path):
@@ -393,7 +391,8 @@ def test_interrupting_leaves_no_store_and_the_same_command_goes_on(mice, tmp_pat
     assert time.monotonic() - begun < 5
     assert process.returncode == 130
     assert ("the same command with --skip-existing goes on" if several else "the same command goes on") in text
-    assert f"; unfinished work is in {stage}: delete it" in text and stage.exists()
+    left = sorted((tmp_path / "stores").iterdir())
+    assert len(left) == 3 and all(str(path) in text for path in left), "the stage, its journal and its lock"
     assert list((tmp_path / "stores").glob("*.zarr")) == []
     assert run(*command).returncode == 0
 
@@ -407,7 +406,7 @@ def test_an_interrupted_export_says_what_is_left_and_the_same_command_removes_it
     process.send_signal(signal.SIGINT)
     _, text = process.communicate(timeout=5)
     assert process.returncode == 130
-    assert f"; the same command begins anew; unfinished work is in {left}: delete it" in text and left.exists()
+    assert f"; the same command begins anew; left unfinished: {left}, " in text and left.exists()
     assert run(*command).returncode == 0
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".zip"]
 
@@ -459,11 +458,11 @@ def test_tables_fit_the_width_that_is_asked_for(stores, columns, command):
 def test_progress_of_verify_has_the_short_name(mice, stores, monkeypatch):
     names = list[str]()
     bar = contextlib.nullcontext(Silent())
-    bars = contextlib.nullcontext(lambda name: names.append(name) or bar)
-    monkeypatch.setattr("trialpack.cli.verify.progress_bars", lambda: bars)
+    bars = contextlib.nullcontext(SimpleNamespace(of=lambda name: names.append(name) or bar))
+    monkeypatch.setattr("trialpack.cli.verify.progress_bars", lambda mice, shares: bars)
     store, source = next(stores.glob("static*")), next(mice.glob("static*"))
     assert CliRunner().invoke(commands, ["verify", str(store), "--source", str(source)]).exit_code == 0
-    assert names == ["static26872-17-20"] * 2
+    assert names == ["static26872-17-20"]
 
 
 def test_the_list_of_commands_is_whole_at_80_columns():
@@ -730,3 +729,31 @@ def test_stats_of_any_variables(lab_store, lab, tmp_path):
     refused = run("stats", lab_store, "-o", tmp_path / "a.pkl")
     assert refused.returncode == 1 and not (tmp_path / "a.pkl").exists()
     assert "videos, behavior, pupil_center); use .npz" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version(option):
+    assert re.fullmatch(r"trialpack, version \d+\.\d+\S*\n", run(option).stdout)
+
+
+def test_a_shell_completes_commands_options_and_choices():
+    def completed(words):
+        given = {
+            "_TRIALPACK_COMPLETE": "zsh_complete",
+            "COMP_WORDS": f"trialpack {words}",
+            "COMP_CWORD": str(words.count(" ") + 1),
+        }
+        env = {**os.environ, **given}
+        return subprocess.run([TRIALPACK], capture_output=True, text=True, check=True, env=env).stdout.split("\n")[1::3]
+
+    assert completed("ver") == ["verify"] and set(completed("")) == set(COMMANDS)
+    assert completed("verify --so") == ["--source"] and completed("convert --codec f") == ["fast"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell(shell, tmp_path):
+    script = tmp_path / "script"
+    script.write_text(run("completion", shell).stdout)
+    assert f"_TRIALPACK_COMPLETE={shell}_complete" in script.read_text() and "trialpack" in script.read_text()
+    if shutil.which(shell):
+        subprocess.run([shell, "-n", script], check=True)

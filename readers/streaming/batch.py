@@ -118,6 +118,13 @@ class Batch(MutableMapping[str, Any]):
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.items() if hasattr(value, "shape"))
         return f"<Batch of {self.mouse}: {shapes}>"
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        from ..tables import arrays_html
+
+        tiers = f", {', '.join(dict.fromkeys(self.tier))}" if self.tier else ""
+        return arrays_html(f"Batch of {self.mouse}{tiers}", self)
+
     def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
         """Return the batch with all tensors on a device, or of a data type; those that are, are shared.
 

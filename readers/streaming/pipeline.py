@@ -89,6 +89,22 @@ class StreamStats:
         }
         return max(steps, key=lambda name: steps[name])
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        from ..tables import html_table
+
+        facts = {
+            "batches": self.batches,
+            "samples": self.samples,
+            "samples a second": f"{self.samples_per_second:.1f}",
+            "seconds": f"{self.seconds:.2f}",
+            "seconds waited": f"{self.waited:.2f}",
+            "MB read": f"{self.tally.bytes_read / 1e6:.1f}",
+            "MB decoded": f"{self.tally.bytes_decoded / 1e6:.1f}",
+            "limited by": self.bottleneck,
+        }
+        return html_table("Stream", ["what", "how much"], facts.items())
+
     def __str__(self) -> str:
         """Return a one-line summary."""
         read, decoded = (nbytes / 1e6 for nbytes in (self.tally.bytes_read, self.tally.bytes_decoded))
