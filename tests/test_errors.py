@@ -12,6 +12,7 @@ import pytest
 import trialpack
 from trialpack.cli.main import COMMANDS, commands
 from trialpack.cli.options import spelled
+from trialpack.readers.view.server import ViewServer
 from trialpack.store import errors
 from trialpack.store.errors import (
     AccessError,
@@ -188,7 +189,7 @@ def arguments_in_texts() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_whatever_a_text_speaks_of_is_there_in_python_and_on_the_command_line() -> None:
-    functions = [getattr(trialpack, name) for name in FUNCTIONS]
+    functions = [*(getattr(trialpack, name) for name in FUNCTIONS), ViewServer]
     parameters = {name for function in functions for name in inspect.signature(function).parameters}
     commands_ = [commands.get_command(click.Context(commands), name) for name in COMMANDS]
     options = {text for one in commands_ if one for each in one.params for text in (*each.opts, *each.secondary_opts)}
