@@ -156,6 +156,7 @@ for epoch in range(epochs):
         loader.load_state_dict(state)
         came += [batch.trial_id.tolist() for batch in loader]
         state = None
+accelerator.end_training()
 print(json.dumps(came))
 """
 
