@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 _EPILOG = """
 \b
 Examples:
+  mkdir -p ~/.local/share/bash-completion/completions ~/.config/fish/completions
   trialpack completion bash > ~/.local/share/bash-completion/completions/trialpack
   trialpack completion zsh > ~/.trialpack.zsh; echo '. ~/.trialpack.zsh' >> ~/.zshrc
   trialpack completion fish > ~/.config/fish/completions/trialpack.fish

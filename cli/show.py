@@ -95,7 +95,8 @@ def show(
     if movie is not None and (output is not None or repeats is not None):
         raise click.UsageError("--movie is of one trial, and in place of --output")
     if (movie or output) is not None and len(stores) > 1:
-        raise click.UsageError(f"--output and --movie are of one STORE, found {len(stores)}")
+        advice = "name one, or leave them out, for a picture of each"
+        raise click.UsageError(f"--output and --movie are of one STORE, found {len(stores)}; {advice}")
     if output is not None:
         _check_format(output)
 
