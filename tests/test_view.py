@@ -315,7 +315,7 @@ def test_browsers_that_go_away_are_not_spoken_of(served, capfd):
 def shown(made, tmp_path):
     """The commands of docs/view.md, and a folder for them."""
     shutil.copytree(made, tmp_path / "demo/stores" / made.name)
-    return re.findall(r"```\n(.*)\n```", (ROOT / "docs/view.md").read_text())
+    return re.findall(r"^`?(trialpack view [^`\n]+)", (ROOT / "docs/view.md").read_text(), re.M)
 
 
 def test_the_command_serves_until_it_is_interrupted(made, shown, tmp_path):
