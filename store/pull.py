@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,7 @@ from .arguments import check_count, check_progress
 from .bucket import Bucket, is_below
 from .chunk_codecs import ChunkError
 from .chunks import damaged
-from .errors import CorruptStoreError, OptionError, Problem, naming
+from .errors import CorruptStoreError, OptionError, Problem, StoreExistsError, naming
 from .index import StoreIndex
 from .integrity import check_quick, file_digest
 from .locate import Given, Options, locate
@@ -119,6 +120,9 @@ def pull_store(
     to, in_flight = read_path(to, "to"), check_count("in_flight", in_flight)
     place = locate(url, storage_options, "url")
     destination = pulled_path(place, to)
+    if os.path.lexists(destination):
+        advice = "move it away, or choose another folder"
+        raise StoreExistsError(Problem(str(destination), "exists already", advice))
     index, listener = check_quick(place), progress or Silent()
     _check_names(index)
     pull_space(index, destination).check(destination)
