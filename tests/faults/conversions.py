@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import shutil
+import stat
 import subprocess
 import threading
 from collections.abc import Callable, Generator
@@ -191,10 +192,18 @@ def _do_in_part(name: str, arguments: tuple[Any, ...]) -> None:
         OPERATIONS["close"](*arguments)
 
 
-def descriptors() -> set[int]:
-    with contextlib.suppress(OSError):
-        return {int(name) for name in os.listdir("/dev/fd") if os.path.lexists(f"/dev/fd/{name}")}
-    return set()
+def descriptors() -> set[tuple[int, int, int]]:
+    """Number, device and inode of each open file and folder.
+
+    The number alone does not tell them: threads of earlier tests close sockets meanwhile, whose numbers are given anew.
+    """
+    found = set[tuple[int, int, int]]()
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            status = os.fstat(int(name))
+            if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                found.add((int(name), status.st_dev, status.st_ino))
+    return found
 
 
 def publish_unchecked(patch: pytest.MonkeyPatch) -> None:
@@ -203,10 +212,10 @@ def publish_unchecked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(conversion, "find_leaks", lambda _: [])
 
 
-def close_as_the_system_does(before: set[int]) -> int:
+def close_as_the_system_does(before: set[tuple[int, int, int]]) -> int:
     """Close what a process that died had open; return how many those were."""
     leaked = descriptors() - before
-    for descriptor in leaked:
+    for descriptor, *_ in leaked:
         with contextlib.suppress(OSError):
             os.close(descriptor)
     return len(leaked)
