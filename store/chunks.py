@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_apart
+from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_joint
 from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
 from .layout import ArrayLayout
@@ -77,14 +77,11 @@ class Scratch:
     ----------
     tally
         What was done with it.
-    checksum
-        4-byte buffer for a checksum.
     """
 
     def __init__(self, least: int = _LEAST) -> None:
         self.tally, self._least = Tally(), least
-        self.checksum = memoryview(bytearray(CHECKSUM_BYTES))
-        self._stored = memoryview(b"")
+        self._checksums, self._stored = memoryview(bytearray(CHECKSUM_BYTES)), memoryview(b"")
         self._chunk = self._sample = np.empty(0, np.uint8)
 
     def stored(self, nbytes: int) -> memoryview:
@@ -92,6 +89,12 @@ class Scratch:
         if self._stored.nbytes < nbytes:
             self._stored = self._allocated(nbytes).data
         return self._stored[:nbytes]
+
+    def checksums(self, count: int) -> memoryview:
+        """Return memory for so many checksums; its content lasts until the next call."""
+        if self._checksums.nbytes < count * CHECKSUM_BYTES:
+            self._checksums = memoryview(bytearray(count * CHECKSUM_BYTES))
+        return self._checksums[: count * CHECKSUM_BYTES]
 
     def chunk(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return memory for a decoded chunk; its content lasts until the next call."""
@@ -122,7 +125,7 @@ EMPTY = 2**64 - 1
 
 
 class ChunkReader:
-    """Reads chunks of one array, each with one positional read, and never without comparing its checksum.
+    """Reads chunks of one array, those that are neighbours at once, and never without comparing their checksums.
 
     Parameters
     ----------
@@ -162,7 +165,7 @@ class ChunkReader:
         ChunkError
             The file ends early, the checksum differs, or the bytes are not exactly such a chunk.
         """
-        return self.decode(self._fetch(file, span, scratch), scratch)
+        return self.decode(self._fetch(file, span[0], span[1], scratch), scratch)
 
     def read_into(self, file: StoreFile, span: Sequence[int], out: Array, scratch: Scratch) -> None:
         """Read a chunk straight into memory; parameters and errors as in `read`.
@@ -172,41 +175,68 @@ class ChunkReader:
         out
             Array with as many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
         """
-        # For each image of a batch: nothing is done here that could be left out.
         if self.uncompressed:
-            self.read_parts(file, span, (out.data,), scratch)
-            return
-        begun, (offset, size) = time.perf_counter(), span
-        data = file.part(offset, size, scratch.stored)
-        read = time.perf_counter()
-        self._decode(check(data), out.reshape(self.stored_shape))
-        self._count(scratch.tally, begun, read, size)
+            self.read_parts(file, (span,), (out.data,), scratch)
+        else:
+            self.decode_into(self._fetch(file, span[0], span[1], scratch), out, scratch)
 
-    def read_parts(self, file: StoreFile, span: Sequence[int], parts: Sequence[memoryview], scratch: Scratch) -> None:
-        """Read an uncompressed chunk, each part of it where it belongs; other parameters and errors as in `read`.
+    def read_parts(
+        self, file: StoreFile, spans: Sequence[Sequence[int]], parts: Sequence[memoryview], scratch: Scratch
+    ) -> None:
+        """Read uncompressed chunks that are neighbours in a file, each part of their values where it belongs.
 
         Parameters
         ----------
+        spans
+            Offset and size of each, in order. More than one only of a file that is `LocalFile`.
         parts
-            Memory for the values of the chunk, each C-contiguous, one behind another; a few.
+            Memory for the values of all chunks, each C-contiguous, one behind another; a few.
         """
-        begun, (offset, size) = time.perf_counter(), span
-        expect(size - CHECKSUM_BYTES, self._nbytes)
-        # Values and the checksum that stands behind them are read in one call.
-        if file.fill([*parts, scratch.checksum], offset) < size:
-            for part in (*parts, scratch.checksum):
-                if part.nbytes:
-                    read_exactly(file, part.cast("B"), offset)
-                offset += part.nbytes
+        begun, count = time.perf_counter(), len(spans)
+        for _, size in spans:
+            expect(size - CHECKSUM_BYTES, self._nbytes)
+        offset, checksums = spans[0][0], scratch.checksums(count)
+        # Values and the checksums that stand behind them are read in one call.
+        buffers = [*parts, checksums] if count == 1 else _with_checksums(parts, self._nbytes, checksums)
+        nbytes = count * (self._nbytes + CHECKSUM_BYTES)
+        if file.fill(buffers, offset) < nbytes:
+            for buffer in (one for one in buffers if one.nbytes):
+                read_exactly(file, buffer.cast("B"), offset)
+                offset += buffer.nbytes
         read = time.perf_counter()
-        check_apart(parts, scratch.checksum)
-        self._count(scratch.tally, begun, read, size)
-
-    def _count(self, tally: Tally, begun: float, read: float, size: int) -> None:
+        check_joint(parts, self._nbytes, checksums)
+        tally = scratch.tally
         tally.read_seconds += read - begun
-        tally.decode_seconds += time.perf_counter() - read
-        tally.bytes_read += size
-        tally.bytes_decoded += self._nbytes
+        tally.bytes_read += nbytes
+        _count_decoded(scratch, read, count * self._nbytes)
+
+    def read_joined(self, file: StoreFile, spans: Sequence[Sequence[int]], scratch: Scratch) -> Array:
+        """Return chunks that are neighbours in a file as one, joined along the second axis; see `read`.
+
+        Parameters
+        ----------
+        spans
+            As in `read_parts`; of chunks of one trial.
+        """
+        if len(spans) == 1:
+            return self.read(file, spans[0], scratch)
+        trials, length, *rest = self.stored_shape
+        values = scratch.chunk((trials, len(spans) * length, *rest), self._dtype)
+        if self.uncompressed:
+            self.read_parts(file, spans, (values.data,), scratch)
+        else:
+            for place, data in enumerate(self.stored(file, spans, scratch)):
+                self.decode_into(data, values[:, place * length : (place + 1) * length], scratch)
+        return values
+
+    def stored(self, file: StoreFile, spans: Sequence[Sequence[int]], scratch: Scratch) -> list[memoryview]:
+        """Return chunks that are neighbours in a file, read at once but not decoded yet; parameters as in `read_parts`.
+
+        They lie in the scratch: valid until that is used again to read.
+        """
+        first = spans[0][0]
+        data = self._fetch(file, first, spans[-1][0] + spans[-1][1] - first, scratch)
+        return [data[offset - first : offset - first + size] for offset, size in spans]
 
     def decode(self, data: memoryview, scratch: Scratch) -> Array:
         """Return the chunk that bytes stand for: where they are if they are uncompressed, else in the scratch."""
@@ -226,13 +256,27 @@ class ChunkReader:
         self._decode(check(data), out.reshape(self.stored_shape))
         _count_decoded(scratch, begun, out.nbytes)
 
-    def _fetch(self, file: StoreFile, span: Sequence[int], scratch: Scratch) -> memoryview:
-        """Return the bytes of a chunk."""
+    def _fetch(self, file: StoreFile, offset: int, size: int, scratch: Scratch) -> memoryview:
+        """Return bytes of a file."""
         begun = time.perf_counter()
-        data = file.part(span[0], span[1], scratch.stored)
+        data = file.part(offset, size, scratch.stored)
         scratch.tally.read_seconds += time.perf_counter() - begun
-        scratch.tally.bytes_read += span[1]
+        scratch.tally.bytes_read += size
         return data
+
+
+def _with_checksums(parts: Sequence[memoryview], nbytes: int, checksums: memoryview) -> list[memoryview]:
+    """Return memory for chunks, each of so many bytes of values and then a checksum, in the order of a file."""
+    buffers, room, place = list[memoryview](), nbytes, 0
+    for part in (one for one in parts if one.nbytes):
+        rest = part.cast("B")
+        while rest.nbytes:
+            buffers.append(rest[:room])
+            rest, room = rest[room:], room - buffers[-1].nbytes
+            if not room:
+                buffers.append(checksums[place : place + CHECKSUM_BYTES])
+                room, place = nbytes, place + CHECKSUM_BYTES
+    return buffers
 
 
 def _count_decoded(scratch: Scratch, begun: float, nbytes: int) -> None:

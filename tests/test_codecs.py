@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from trialpack.store.chunk_codecs import ChunkCodec, ChunkError, parse_configuration, seal
+from trialpack.store.chunk_codecs import ChunkCodec, ChunkError, check_joint, parse_configuration, seal
 from trialpack.store.compressors import COMPRESSORS, Chain, Codec, Uncompressed, expect, flat_bytes
 from trialpack.store.folder import StoreFolder
 from trialpack.store.layout import ArrayLayout
@@ -72,6 +74,25 @@ def test_metadata_gives_the_codec_back(name: str, dtype: str) -> None:
     # Of single bytes, those with and without byte shuffle are one codec.
     expected = name.removesuffix(" plain") if array.numpy_dtype.itemsize == 1 else name
     assert found.codec == ChunkCodec(expected, (0, 2, 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_chunks_that_are_checked_together_are_as_if_each_were(data: st.DataObject) -> None:
+    """One bit that differs is found, wherever it is, and however the values are spread."""
+    nbytes, count = data.draw(st.sampled_from([1, 3, 4, 60, 4096])), data.draw(st.integers(1, 5))
+    values = bytearray(np.random.default_rng(data.draw(st.integers(0, 99))).bytes(nbytes * count))
+    chunks = [bytes(values[first : first + nbytes]) for first in range(0, len(values), nbytes)]
+    checksums = bytearray(b"".join(seal(chunk)[nbytes:] for chunk in chunks))
+    cut = data.draw(st.integers(0, len(values)))
+    parts, stored = (memoryview(values)[:cut], memoryview(values)[cut:]), memoryview(checksums)
+    check_joint(parts, nbytes, stored)
+    for bits in (values, checksums):
+        place = data.draw(st.integers(0, 8 * len(bits) - 1))
+        bits[place // 8] ^= 1 << place % 8
+        with pytest.raises(ChunkError, match="checksum differs"):
+            check_joint(parts, nbytes, stored)
+        bits[place // 8] ^= 1 << place % 8
 
 
 @pytest.mark.parametrize(("dtype", "shuffle"), [("bool", "noshuffle"), ("uint8", "noshuffle"), ("int16", "shuffle")])

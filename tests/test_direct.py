@@ -527,6 +527,26 @@ def test_reads_that_stop_early_go_on(stores: Stores, codec: str, kind: str, monk
         assert_batch(batch, recorded)
 
 
+@pytest.mark.parametrize("codec", ["none", "fast"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_neighbouring_chunks_are_read_at_once(
+    stores: Stores, codec: str, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, read = list[int](), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda descriptor, *rest: reads.append(descriptor) or read(descriptor, *rest))
+    mouse, recorded = stores("dynamic", codec, "odd chunks")
+    reader = StreamedVariable(mouse.recording, "responses", StoreFiles(mouse.index))
+    length = reader.chunk_frames
+    wanted = Frames(length // 2, 2 * length // stride, stride)
+    assert len(list(reader.chunks(2, wanted))) == 3
+    out = np.zeros((1, *reader.shape(wanted.number)), np.float32)
+    reads.clear()
+    reader.read([2], [wanted], out, Scratch())
+    assert len(reads) == 1
+    expected = recorded.sample("responses", 2, wanted.start, wanted.number, stride)
+    np.testing.assert_array_equal(in_store_order(reader, mouse.index.arrays["responses"], out)[0], expected)
+
+
 def insert(data: bytes, before_end: int) -> bytes:
     return data[:-before_end] + b"\0" + data[-before_end:]
 

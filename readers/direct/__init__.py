@@ -1,8 +1,9 @@
 """The direct path from shards into memory that the caller owns.
 
-Shard indexes are read once and files stay open. A chunk is read with one positional read, its checksum is compared, and
-it is decoded into the batch, or into a thread's scratch and copied from there. zarr-python's array layer takes no part.
-All of it may run in threads: the reads, checksums, decoders and copies release the interpreter's lock.
+Shard indexes are read once and files stay open. Neighbouring chunks of a trial are read with one positional read, their
+checksums are compared, and they are decoded into the batch, or into a thread's scratch and copied from there.
+zarr-python's array layer takes no part. All of it may run in threads: the reads, checksums, decoders and copies release
+the interpreter's lock. To get it back can take longer than what was done meanwhile: hence few calls, and long ones.
 """
 
 from ...store.chunks import Scratch, Tally

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from ...store import Problem, StoreFormatError, layout
 from ...store.ahead import Span
 from ...store.chunk_codecs import ChunkError
 from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
+from ...store.folder import LocalFile
 from ...store.place import StoreFile
 from ..recording import Recording
 from .affine import Affine
@@ -23,6 +25,10 @@ from .pictures import Change, Pictures
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
+_JOINED = 1 << 21
+"""Bytes of neighbouring chunks that are read at once: they are still in a processor's cache when they are checked."""
+_MOST_JOINED = 256
+"""Neighbouring chunks that are read at once: the system takes a thousand places of memory."""
 MAX_THREADS = 16
 """More that read do not help: what they share is the memory's speed."""
 
@@ -71,14 +77,16 @@ class VariableReader(Protocol):
         ...
 
 
-class _Block(NamedTuple):
-    """The part of a chunk that a sample needs."""
+class _Run(NamedTuple):
+    """The part of neighbouring chunks that a sample needs."""
 
-    number: int  # of the chunk, counted from the trial's first
-    inside: slice  # frames, counted from the chunk's first
+    number: int  # of the first chunk, counted from the trial's first
+    chunks: int  # how many
+    inside: slice  # frames, counted from the first chunk's first
     place: slice  # frames, counted from the sample's first
     frames: slice  # frames of the recording
-    whole: bool  # every frame of the chunk
+    whole: bool  # every frame of the chunks
+    each: tuple[_Run, ...] = ()  # of several chunks, one by one
 
 
 class StreamedVariable:
@@ -145,10 +153,10 @@ class StreamedVariable:
         self._in_place = self.rows_per_chunk == 1 and plain and self.array.numpy_dtype == dtype
         unchanged = self._in_place and self._change is None
         self._whole = unchanged and self._frame_axis is None
-        self._in_parts = unchanged and self._frame_axis == 0 and self._chunks.uncompressed
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
-        self._blocks = lru_cache(maxsize=1024)(partial(_needed, length))
+        self._blocks = lru_cache(maxsize=1024)(partial(_needed, length, 1))
+        self._runs = lru_cache(maxsize=1024)(partial(_needed, length, self._most_joined))
 
     def _made_of(self, affine: Affine | None) -> Change | None:
         """Return what becomes of values; None if they are copied, and cast as numpy does it."""
@@ -175,13 +183,20 @@ class StreamedVariable:
         """How many frames a chunk holds; one without frames."""
         return 1 if self._frame_axis is None else self._chunks.stored_shape[self._frame_axis + 1]
 
+    @property
+    def _most_joined(self) -> int:
+        """How many neighbouring chunks of a trial are read at once at most."""
+        if self.rows_per_chunk > 1 or self._frame_axis != 0:
+            return 1
+        return min(max(1, _JOINED // self.array.chunk_nbytes), _MOST_JOINED, self._per_group)
+
     def scratch_nbytes(self, frames: int) -> int:
         """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
-        largest = int(self._spans[:, 1].max(initial=0))
+        stored, chunk = int(self._spans[:, 1].max(initial=0)), self.array.chunk_nbytes
         sample = [] if self._moved is None else [math.prod(self.shape(frames)) * self.dtype.itemsize]
         block = self._shape(self._stored_axes, self.chunk_frames)
         changing = 0 if self._change is None else self._change.scratch_nbytes(block)
-        return scratch_nbytes(largest, self.array.chunk_nbytes, *sample) + changing
+        return scratch_nbytes(self._most_joined * stored, self._most_joined * chunk, *sample) + changing
 
     def stored_nbytes(self, covered: int) -> int:
         """Return the most bytes that the chunks of one sample take in a file, given how many frames it covers."""
@@ -289,38 +304,62 @@ class StreamedVariable:
     def _read_blocks(
         self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
     ) -> None:
-        group = rows[0] // self.rows_per_chunk
+        if isinstance(file, LocalFile):
+            # One by one, should that fail: it says which is damaged.
+            with contextlib.suppress(ChunkError):
+                for run in self._runs(frames):
+                    self._read_run(file, rows, run, outs, scratch)
+                return
         for block in self._blocks(frames):
-            span: list[int] = self._spans[group * self._per_group + block.number].tolist()
-            target = cut(outs[0], self._frame_axis, block.place)
-            if self._in_place and block.whole and target.flags.c_contiguous:
-                self._chunks.read_into(file, span, target, scratch)
-                if self._change is not None:
-                    with scratch.tally.timed("copy_seconds"):
-                        self._change.write(target, target, block.frames)
-            elif self._in_parts and frames.stride == 1 and target.flags.c_contiguous:
-                self._chunks.read_parts(file, span, self._parts(block, target, scratch), scratch)
-            else:
-                chunk = self._chunks.read(file, span, scratch)
-                self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], block, outs, scratch)
+            self._read_run(file, rows, block, outs, scratch)
 
-    def _parts(self, block: _Block, target: Array, scratch: Scratch) -> tuple[memoryview, ...]:
-        """Return where the frames of a chunk belong, in their order: wanted ones in a sample, the others aside."""
-        aside = scratch.chunk(self._chunks.stored_shape[1:], self.dtype)
-        return aside[: block.inside.start].data, target.data, aside[block.inside.stop :].data
-
-    def _copy(
-        self, chunk: Array, inside: Sequence[int], block: _Block, outs: Sequence[Array], scratch: Scratch
+    def _read_run(
+        self, file: StoreFile, rows: Sequence[int], run: _Run, outs: Sequence[Array], scratch: Scratch
     ) -> None:
+        """Read the needed frames of neighbouring chunks: straight into a sample, where its values are those stored."""
+        group = rows[0] // self.rows_per_chunk
+        first = group * self._per_group + run.number
+        spans: list[list[int]] = self._spans[first : first + run.chunks].tolist()
+        target = cut(outs[0], self._frame_axis, run.place)
+        every = run.whole or (self._frame_axis == 0 and run.inside.step == 1)
+        if not (self._in_place and every and target.flags.c_contiguous):
+            chunk = self._chunks.read_joined(file, spans, scratch)
+            self._copy(chunk, [row - group * self.rows_per_chunk for row in rows], run, outs, scratch)
+        elif self._chunks.uncompressed:
+            self._chunks.read_parts(file, spans, self._parts(run, target, scratch), scratch)
+            self._change_in_place(target, run.frames, scratch)
+        else:
+            for block, data in zip(run.each or (run,), self._chunks.stored(file, spans, scratch), strict=True):
+                part = cut(outs[0], self._frame_axis, block.place)
+                if block.whole:
+                    self._chunks.decode_into(data, part, scratch)
+                    self._change_in_place(part, block.frames, scratch)
+                else:
+                    self._copy(self._chunks.decode(data, scratch), [0], block, outs, scratch)
+
+    def _parts(self, run: _Run, target: Array, scratch: Scratch) -> tuple[memoryview, ...]:
+        """Return where the frames of chunks belong, in their order: wanted ones in a sample, the others aside."""
+        if run.whole:
+            return (target.data,)
+        before, after = run.inside.start, run.chunks * self.chunk_frames - run.inside.stop
+        aside = scratch.chunk((before + after, *self._chunks.stored_shape[2:]), self.dtype)
+        return aside[:before].data, target.data, aside[before:].data
+
+    def _change_in_place(self, target: Array, frames: slice, scratch: Scratch) -> None:
+        if self._change is not None:
+            with scratch.tally.timed("copy_seconds"):
+                self._change.write(target, target, frames)
+
+    def _copy(self, chunk: Array, inside: Sequence[int], run: _Run, outs: Sequence[Array], scratch: Scratch) -> None:
         """Put the needed frames of trials of a chunk into their places in samples, changed if they are to be."""
         begun = time.perf_counter()
         for row, out in zip(inside, outs, strict=True):
-            trial = cut(chunk[row, ...], self._frame_axis, block.inside)
-            target = cut(out, self._frame_axis, block.place)
+            trial = cut(chunk[row, ...], self._frame_axis, run.inside)
+            target = cut(out, self._frame_axis, run.place)
             if self._change is None:
                 copy_values(trial, target, self._neurons, self._stored_axes)
             else:
-                self._change.write(trial, target, block.frames)
+                self._change.write(trial, target, run.frames)
         scratch.tally.copy_seconds += time.perf_counter() - begun
 
     def _read_spans(self, number: int) -> NDArray[np.int64]:
@@ -341,11 +380,17 @@ def _moved(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | Non
     return None if given == wanted else tuple(wanted.index(name) for name in given)
 
 
-def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
-    """Return what is needed of each chunk of a trial, given the frames in a chunk; None without frames."""
+def _needed(length: int | None, most: int, frames: Frames) -> tuple[_Run, ...]:
+    """Return what is needed of the chunks of a trial, up to so many neighbours together.
+
+    Parameters
+    ----------
+    length
+        Frames of a chunk; None without frames.
+    """
     if length is None:
-        return (_Block(0, slice(None), slice(None), slice(None), True),)
-    found, start, stride = list[_Block](), frames.start, frames.stride
+        return (_Run(0, 1, slice(None), slice(None), slice(None), True),)
+    found, start, stride = list[_Run](), frames.start, frames.stride
     for block in range(start // length, (frames.stop - 1) // length + 1):
         # The chunk holds the frames from `first` up to `end`; behind `frames.stop` none is wanted.
         first, end = block * length, min(frames.stop, (block + 1) * length)
@@ -355,7 +400,25 @@ def _needed(length: int | None, frames: Frames) -> tuple[_Block, ...]:
         low = start + at * stride
         # How many are wanted from there on: (end - low) / stride, rounded up; none where a stride jumps over the chunk.
         count = -(-(end - low) // stride)
-        if count > 0:
-            inside, place = slice(low - first, end - first, stride), slice(at, at + count)
-            found.append(_Block(block, inside, place, slice(low, end, stride), count == length))
+        if count <= 0:
+            continue
+        inside, place, needed = slice(low - first, end - first, stride), slice(at, at + count), slice(low, end, stride)
+        run = _Run(block, 1, inside, place, needed, count == length)
+        if found and found[-1].chunks < most and found[-1].number + found[-1].chunks == block:
+            run = _merged(found.pop(), run, length)
+        found.append(run)
     return tuple(found)
+
+
+def _merged(run: _Run, block: _Run, length: int) -> _Run:
+    """Return a run and the chunk behind it as one."""
+    stride, stop = run.inside.step, block.inside.stop + run.chunks * length
+    return _Run(
+        run.number,
+        run.chunks + 1,
+        slice(run.inside.start, stop, stride),
+        slice(run.place.start, block.place.stop),
+        slice(run.frames.start, block.frames.stop, stride),
+        run.whole and block.whole,
+        (*(run.each or (run,)), block),
+    )
