@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .batched_reads import MOST, read_batch
 from .chunk_codecs import CHECKSUM_BYTES, ChunkError, check, check_joint
 from .compressors import expect
 from .errors import CorruptStoreError, Problem, ResourceError
@@ -19,6 +20,8 @@ from .layout import ArrayLayout
 from .memory import allocate
 from .place import StoreFile
 
+JOINED = 1 << 21
+"""Bytes of chunks that are read at once: they are still in a processor's cache when they are checked."""
 _LEAST = 1 << 22
 """Bytes that are worth a mapping, and twice a huge page."""
 
@@ -209,6 +212,40 @@ class ChunkReader:
         tally.read_seconds += read - begun
         tally.bytes_read += nbytes
         _count_decoded(scratch, read, count * self._nbytes)
+
+    def read_batch(
+        self, descriptors: Sequence[int], offsets: NDArray[np.int64], out: NDArray[np.uint8], scratch: Scratch
+    ) -> bool:
+        """Read uncompressed chunks from anywhere into memory, by few calls.
+
+        Parameters
+        ----------
+        descriptors, offsets
+            (n,) file and place of each.
+        out
+            Memory for all values, one behind another.
+
+        Returns
+        -------
+        bool
+            Whether that was done; if not, some may be damaged, or it is not offered here: read them one by one.
+        """
+        most = max(1, min(JOINED // self._nbytes, MOST))
+        for first in range(0, len(offsets), most):
+            some = slice(first, first + most)
+            begun, part = time.perf_counter(), out[first * self._nbytes : (first + most) * self._nbytes]
+            checksums = read_batch(descriptors[some], offsets[some], part)
+            if checksums is None:
+                return False
+            read = time.perf_counter()
+            try:
+                check_joint((part.data,), self._nbytes, memoryview(checksums))
+            except ChunkError:
+                return False
+            scratch.tally.read_seconds += read - begun
+            scratch.tally.bytes_read += part.nbytes + len(checksums)
+            _count_decoded(scratch, read, part.nbytes)
+        return True
 
     def read_joined(self, file: StoreFile, spans: Sequence[Sequence[int]], scratch: Scratch) -> Array:
         """Return chunks that are neighbours in a file as one, joined along the second axis; see `read`.

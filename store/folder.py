@@ -126,18 +126,23 @@ class LocalFile:
     ----------
     descriptor
         Closed with the file.
+
+    Attributes
+    ----------
+    descriptor
+        The same.
     """
 
     together = 0
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self.fill = partial(os.preadv, descriptor)
 
     @property
     def size(self) -> int:
         """Bytes of the file."""
-        return os.fstat(self._descriptor).st_size
+        return os.fstat(self.descriptor).st_size
 
     def part(self, offset: int, size: int, memory: Callable[[int], memoryview]) -> memoryview:
         """Read bytes of the file; see `StoreFile`."""
@@ -148,7 +153,7 @@ class LocalFile:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 class _OpenFolder:

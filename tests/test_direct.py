@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, TrialLoader, open_mouse
 from trialpack.readers.direct import (
@@ -34,7 +35,8 @@ from trialpack.readers.direct import (
 )
 from trialpack.readers.sampling import BatchPlan
 from trialpack.readers.streaming.mouse_stream import MouseStream, Selection
-from trialpack.store import CorruptStoreError, layout
+from trialpack.store import CorruptStoreError, batched_reads, layout
+from trialpack.store.batched_reads import read_batch
 from trialpack.store.chunk_codecs import seal
 from trialpack.store.layout import ArrayLayout
 
@@ -545,6 +547,28 @@ def test_neighbouring_chunks_are_read_at_once(
     assert len(reads) == 1
     expected = recorded.sample("responses", 2, wanted.start, wanted.number, stride)
     np.testing.assert_array_equal(in_store_order(reader, mouse.index.arrays["responses"], out)[0], expected)
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_images_are_read_by_few_calls(tmp_path: Path, offered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system offers that; where it does not, by one each."""
+    reads, one = list[int](), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda descriptor, *rest: reads.append(descriptor) or one(descriptor, *rest))
+    if not offered:
+        monkeypatch.setattr(batched_reads, "_offered", False)
+    elif read_batch([os.open(__file__, os.O_RDONLY)], np.zeros(1, np.int64), np.zeros(8, np.uint8)) is None:
+        pytest.skip("the system has no io_submit, or does not allow it")
+    source = write_sample(tmp_path, mouse="S0", trials=12, neurons=3)
+    mouse = open_mouse(convert_mouse(source, tmp_path / "stores", precision="float32", codec="none").store)
+    loader = TrialLoader(mouse, tier=None, batch_size=5, output="numpy", cache="none", variables=["images"])
+    reads.clear()
+    ids = list[int]()
+    for batch in loader:
+        for trial, image in zip(batch.trial_id.tolist(), batch.images, strict=True):
+            np.testing.assert_array_equal(image, np.load(source / f"data/images/{trial}.npy").astype(np.float32))
+            ids.append(trial)
+    assert len(set(ids)) == len(mouse.recording.trial_ids)
+    assert len(reads) == (0 if offered else len(ids))
 
 
 def insert(data: bytes, before_end: int) -> bytes:

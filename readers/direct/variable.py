@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...store import Problem, StoreFormatError, layout
 from ...store.ahead import Span
-from ...store.chunk_codecs import ChunkError
-from ...store.chunks import ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
+from ...store.chunk_codecs import CHECKSUM_BYTES, ChunkError
+from ...store.chunks import JOINED, ChunkReader, Scratch, chunk_spans, damaged, scratch_nbytes
 from ...store.folder import LocalFile
 from ...store.place import StoreFile
 from ..recording import Recording
@@ -25,8 +25,6 @@ from .pictures import Change, Pictures
 from .store_files import StoreFiles
 
 Array = NDArray[Any]
-_JOINED = 1 << 21
-"""Bytes of neighbouring chunks that are read at once: they are still in a processor's cache when they are checked."""
 _MOST_JOINED = 256
 """Neighbouring chunks that are read at once: the system takes a thousand places of memory."""
 MAX_THREADS = 16
@@ -153,6 +151,8 @@ class StreamedVariable:
         self._in_place = self.rows_per_chunk == 1 and plain and self.array.numpy_dtype == dtype
         unchanged = self._in_place and self._change is None
         self._whole = unchanged and self._frame_axis is None
+        size = self.array.chunk_nbytes + CHECKSUM_BYTES
+        self._in_batches = self._whole and self._chunks.uncompressed and bool((self._spans[:, 1] == size).all())
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length, 1))
@@ -188,7 +188,7 @@ class StreamedVariable:
         """How many neighbouring chunks of a trial are read at once at most."""
         if self.rows_per_chunk > 1 or self._frame_axis != 0:
             return 1
-        return min(max(1, _JOINED // self.array.chunk_nbytes), _MOST_JOINED, self._per_group)
+        return min(max(1, JOINED // self.array.chunk_nbytes), _MOST_JOINED, self._per_group)
 
     def scratch_nbytes(self, frames: int) -> int:
         """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
@@ -232,9 +232,19 @@ class StreamedVariable:
 
     def read(self, rows: Sequence[int], frames: Sequence[Frames], out: Array, scratch: Scratch) -> None:
         """Read samples; see `VariableReader`."""
+        if self._in_batches and self._read_batch(rows, out, scratch):
+            return
         for place, (row, wanted) in enumerate(zip(rows, frames, strict=True)):
             # An array also where a sample is one number.
             self.read_group([row], wanted, [out[place, ...]], scratch)
+
+    def _read_batch(self, rows: Sequence[int], out: Array, scratch: Scratch) -> bool:
+        """Read samples that are one uncompressed chunk each by few calls; return whether that was done."""
+        files = [self._files.kept.get(self._names[row // self._rows_per_shard]) for row in rows]
+        descriptors = [file.descriptor for file in files if isinstance(file, LocalFile)]
+        if len(descriptors) < len(rows) or not out.flags.c_contiguous:
+            return False
+        return self._chunks.read_batch(descriptors, self._spans[rows, 0], out.reshape(-1).view(np.uint8), scratch)
 
     def chunks(self, row: int, frames: Frames) -> Iterator[Span]:
         """Yield the chunks that have to be read for a sample; see `VariableReader`."""
