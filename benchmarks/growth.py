@@ -3,7 +3,8 @@
 The stream is read as in `stream`, by trialpack as delivered and in C order, and by a plain torch Dataset over the .npy
 files. Memory and time of conversion and statistics are of processes of their own, of 48 to 960 trials. The page cache
 is limited by a control group, which takes the right to make one; without, that part is left out. The time that a thread
-holds the interpreter is its time of the processor but for what it spends in calls that release it.
+holds the interpreter is its time of the processor but for what it spends in calls that release it. What threads lose to
+sharing one interpreter is what two processes of one thread are faster by.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,11 +27,11 @@ from .stream.control_group import ControlGroup
 from .stream.entries import DEFAULT, IMAGES, NPY, OURS, OURS_BARE, STRIDES, VIV1T, WHOLE, WINDOWS, Entry
 from .stream.processes import Worker
 from .stream.sources import Source
-from .stream.workloads import Task
+from .stream.workloads import Task, Workload
 
 OURS_NAME, C_NAME, PUBLIC_NAME = "trialpack", "trialpack, C order", "torch Dataset of .npy files"
 MICE, MICE_NEURONS = "ABCDEFGH", 2000
-PARTS = ("rates", "trials", "cache", "interpreter")
+PARTS = ("rates", "trials", "cache", "interpreter", "sharing")
 CORES = (4, 16, 64)
 MAX_MEMORY = 512 << 20
 """Bytes that a conversion or statistics may take: less than many trials."""
@@ -59,6 +60,13 @@ _INTERPRETER = (
     Column("of it holding the interpreter", "held_us", ".1f"),
     *(Column(f"at most /s, {cores} cores", f"cores_{cores}", ".0f") for cores in CORES),
     Column("GB/s, 64 cores", "rate", ".0f"),
+)
+_SHARING = (
+    Column("workload", "what"),
+    Column("1 thread, best /s", "one", ".0f"),
+    Column("2 threads", "threads", ".0f"),
+    Column("2 processes of 1 thread", "processes", ".0f"),
+    Column("threads, of processes", "ratio", ".2f"),
 )
 
 
@@ -251,26 +259,38 @@ class Growth:
 
     def interpreter(self) -> list[Table]:
         """Take the time that one thread holds the interpreter, and what follows for many cores."""
-        rows = list[dict[str, Any]]()
-        worker = self.worker(OURS)
-        works = {
-            "whole trials": WHOLE,
-            "windows of 80 frames": WINDOWS,
-            "16 frames, every second": STRIDES,
-            "images": IMAGES,
-        }
-        for title, workload in works.items():
-            source = self.source("S0" if workload is IMAGES else "A", self.scale.neurons)
-            for entry in (OURS, OURS_BARE):
-                task = source.task(entry, workload, threads=1)
-                worker.ask("open", task=task.as_json())
-                worker.ask("make")
-                worker.ask("run")
-                done = [worker.ask("run", least=self.scale.least) for _ in range(self.repeats)]
-                what = title + (", uncompressed" if entry is OURS_BARE else "")
-                rows.append({"what": what, **_ceilings(done, source.sample_bytes(workload))})
+        rows, worker = list[dict[str, Any]](), self.worker(OURS)
+        for what, source, entry, workload in self._works():
+            _open(worker, source.task(entry, workload, threads=1))
+            done = [worker.ask("run", least=self.scale.least) for _ in range(self.repeats)]
+            rows.append({"what": what, **_ceilings(done, source.sample_bytes(workload))})
         sizes = {"neurons": self.scale.neurons}
         return [Table("The interpreter", _INTERPRETER, rows, (), "interpreter", sizes)]
+
+    def sharing(self) -> list[Table]:
+        """Compare two threads with two processes, which share no interpreter, in turn."""
+        groups = {"one": (1, [self.worker(OURS)]), "threads": (2, [self.worker(OURS)])}
+        groups["processes"] = 1, [self.worker(OURS), self.worker(OURS)]
+        rows = list[dict[str, Any]]()
+        for what, source, entry, workload in self._works():
+            rates = {name: list[float]() for name in groups}
+            for threads, workers in groups.values():
+                for worker in workers:
+                    _open(worker, source.task(entry, workload, threads=threads))
+            for _ in range(self.repeats):
+                for name, (_, workers) in groups.items():
+                    rates[name].append(_rate_together(workers, 2 * self.scale.least))
+            best = {name: max(found) for name, found in rates.items()}
+            console.print(f"  {what}: {', '.join(f'{name} {one:.0f}/s' for name, one in best.items())}", style="dim")
+            rows.append({"what": what, **best, "ratio": best["threads"] / best["processes"], "rates": rates})
+        sizes = {"trials": self.scale.trials, "neurons": self.scale.neurons}
+        return [Table("Threads and processes", _SHARING, rows, (), "sharing", sizes)]
+
+    def _works(self) -> Iterator[tuple[str, Source, Entry, Workload]]:
+        for title, workload in _WORKS.items():
+            source = self.source("S0" if workload is IMAGES else "A", self.scale.neurons)
+            yield title, source, OURS, workload
+            yield f"{title}, uncompressed", source, OURS_BARE, workload
 
 
 _READERS: tuple[tuple[str, Entry, bool], ...] = (
@@ -281,11 +301,29 @@ _READERS: tuple[tuple[str, Entry, bool], ...] = (
 """Name, entry, and whether the consumer copies into C order."""
 
 
-def _allocated(worker: Worker, task: Task) -> int:
-    """Get a reader ready, and return the bytes that it allocates in an epoch beside what it holds already."""
+_WORKS = {
+    "whole trials": WHOLE, "windows of 80 frames": WINDOWS, "16 frames, every second": STRIDES, "images": IMAGES
+}  # fmt: skip
+
+
+def _open(worker: Worker, task: Task) -> None:
+    """Get a reader ready, and read an epoch that does not count."""
     worker.ask("open", task=task.as_json())
     worker.ask("make")
     worker.ask("run")
+
+
+def _rate_together(workers: Sequence[Worker], least: float) -> float:
+    """Return the samples a second of readers that run at the same time."""
+    for worker in workers:
+        worker.send("run", least=least)
+    done = [worker.answer("run") for worker in workers]
+    return sum(one["samples"] / one["seconds"] for one in done)
+
+
+def _allocated(worker: Worker, task: Task) -> int:
+    """Get a reader ready, and return the bytes that it allocates in an epoch beside what it holds already."""
+    _open(worker, task)
     before = worker.private()
     return worker.watch("run")[0] - before + SPARE
 
