@@ -46,7 +46,7 @@ class BatchedReads:
     Raises
     ------
     OSError
-        The system has no such call, or no room for another user of it.
+        The system has no such call, does not allow it, or has no room for another user of it.
 
     Notes
     -----
@@ -70,7 +70,7 @@ class BatchedReads:
         self._steps = np.arange(MOST, dtype=np.uint64)
 
     def read(self, descriptors: Sequence[int], offsets: NDArray[np.int64], out: NDArray[np.uint8]) -> bytes | None:
-        """Read.
+        """Read chunks.
 
         Parameters
         ----------
@@ -83,6 +83,11 @@ class BatchedReads:
         -------
         bytes or None
             The checksums; None if anything was not read, or not all of it.
+
+        Raises
+        ------
+        OSError
+            The system cannot say what was read.
         """
         count = len(offsets)
         nbytes = out.nbytes // count
@@ -90,7 +95,10 @@ class BatchedReads:
         self._requests["offset"][:count] = offsets
         self._places["address"][:count, 0] = out.ctypes.data + nbytes * self._steps[:count]
         self._places["nbytes"][:count, 0] = nbytes
-        submitted = self._call(_SUBMIT, self._context, ctypes.c_long(count), _pointer(self._pointers))
+        try:
+            submitted = self._call(_SUBMIT, self._context, ctypes.c_long(count), _pointer(self._pointers))
+        except OSError:  # of the first one; the system has taken none
+            return None
         # Nothing is written to `out` any more once all that were taken have ended.
         ended, complete = 0, submitted == count
         while ended < submitted:
@@ -114,29 +122,28 @@ _syscall: Any = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 _idle = list[BatchedReads]()
 """Those that no thread uses now. There are as many as threads have read at the same time."""
-_offered = True
+_refused = False
+"""Whether the system gives no more of them."""
 os.register_at_fork(after_in_child=_idle.clear)  # They are of the process that made them.
 
 
 def read_batch(descriptors: Sequence[int], offsets: NDArray[np.int64], out: NDArray[np.uint8]) -> bytes | None:
     """Read as `BatchedReads.read` does; return None, too, where the system does not offer that."""
-    global _offered  # noqa: PLW0603
-    if not _offered:
-        return None
+    global _refused  # noqa: PLW0603
     try:
         reads = _idle.pop()
     except IndexError:
+        if _refused:
+            return None
         try:
             reads = BatchedReads()
         except OSError:
-            _offered = False
+            _refused = True
             return None
-    try:
-        return reads.read(descriptors, offsets, out)
-    except OSError:
-        return None
-    finally:
-        _idle.append(reads)
+    found = reads.read(descriptors, offsets, out)
+    # One that was interrupted is not used again: what it had asked for may still come.
+    _idle.append(reads)
+    return found
 
 
 def _addresses(array: NDArray[Any]) -> NDArray[np.uint64]:

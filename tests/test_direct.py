@@ -555,7 +555,8 @@ def test_images_are_read_by_few_calls(tmp_path: Path, offered: bool, monkeypatch
     reads, one = list[int](), os.preadv
     monkeypatch.setattr(os, "preadv", lambda descriptor, *rest: reads.append(descriptor) or one(descriptor, *rest))
     if not offered:
-        monkeypatch.setattr(batched_reads, "_offered", False)
+        monkeypatch.setattr(batched_reads, "_idle", [])
+        monkeypatch.setattr(batched_reads, "_refused", True)
     elif read_batch([os.open(__file__, os.O_RDONLY)], np.zeros(1, np.int64), np.zeros(8, np.uint8)) is None:
         pytest.skip("the system has no io_submit, or does not allow it")
     source = write_sample(tmp_path, mouse="S0", trials=12, neurons=3)
