@@ -8,13 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import OptionError, Problem, StoreIndex, layout
+from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from ..store.errors import lookup
 from ..store.layout import STATISTIC_NAMES, Kind, Reduction, Variable
 from ..store.read_only import read_only
 from ..store.variables import kind_of
 from .reductions import Summary
 from .tables import html_table
+
+
+class Reductions(dict[Reduction, Summary]):
+    """Statistics of one variable, by what they were taken over."""
+
+    def __init__(self, found: Mapping[Reduction, Summary], label: str) -> None:
+        super().__init__(found)
+        self._label = label
+
+    def __missing__(self, reduction: str) -> Summary:
+        """Say which there are.
+
+        Raises
+        ------
+        UnknownNameError
+            Always.
+        """
+        raise UnknownNameError(Problem(self._label, f"no {reduction!r}", f"there are {', '.join(self)}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +62,15 @@ class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
     by_variable: Mapping[str, Mapping[Reduction, Summary]]
 
     def __getitem__(self, variable: str) -> Mapping[Reduction, Summary]:
-        """Return the statistics of a variable.
+        """Return the statistics of a variable; a reduction that there is not raises `UnknownNameError`, too.
 
         Raises
         ------
         UnknownNameError
             There are none of it.
         """
-        return lookup(self.by_variable, variable, f"statistics of {self.mouse}")
+        found = lookup(self.by_variable, variable, f"statistics of {self.mouse}")
+        return Reductions(found, f"statistics of {self.mouse}, {variable}")
 
     @property
     def kind(self) -> Kind:

@@ -159,6 +159,12 @@ def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
     assert document["mice"] == [] and document["problems"] == [] and str(store) in document["skipped"]
 
 
+def test_a_misspelled_command_is_suggested():
+    done = run("conver", "data")
+    assert done.returncode == 2 and "Did you mean 'convert'?" in done.stderr
+    assert "Did you mean" not in run("xyz").stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -22,7 +22,7 @@ from trialpack.convert import convert_mouse
 from trialpack.convert.sample import write_sample
 from trialpack.readers import Mouse, Statistics, open_mouse, train_statistics
 from trialpack.readers.reductions import needed_memory
-from trialpack.store import CorruptStoreError, OptionError
+from trialpack.store import CorruptStoreError, OptionError, UnknownNameError
 from trialpack.store.layout import STATISTIC_NAMES
 
 from .mice import STIMULUS_AXES, Array, edit, published_variables, trial_ids, trial_path
@@ -521,6 +521,13 @@ def test_a_zip_and_a_folder_have_the_same_bits(
     kind: str, packed: dict[str, Mouse], sample_mice: dict[str, Path], tmp_path: Path
 ) -> None:
     assert_same_bits(train_statistics(pack(sample_mice[f"{kind}_zip"], tmp_path)), train_statistics(packed[kind]))
+
+
+def test_a_misspelled_reduction_is_refused_with_those_there_are(mouse: Mouse) -> None:
+    found = train_statistics(mouse)["responses"]
+    with pytest.raises(UnknownNameError, match="responses: no 'over_trial'; there are over_trials"):
+        found["over_trial"]  # type: ignore[index] # noqa: B018
+    assert found.get("over_trial") is None  # type: ignore[call-overload]
 
 
 def test_all_statistics_can_be_pickled(mouse: Mouse) -> None:
