@@ -201,7 +201,7 @@ def std_tasks(plan: Plan, source: Source) -> list[StdTask]:
 
 
 def largest_errors(plan: Plan, parts: Sequence[Mapping[str, Moments]]) -> Largest:
-    """Return the largest errors of channels, from what is known of parts of the train trials, in their order."""
+    """Return the largest errors of channels, from those of parts of the train trials, in their order."""
     variables = {layout.bound_path(variable.name): variable for variable in plan.variables}
     found = dict[str, NDArray[np.float64]]()
     for array in plan.largest_errors:

@@ -229,7 +229,7 @@ def predict_sizes(
 def read_options(
     precision: Precision, max_error: MaxError | None, codec: CodecName, statistics: bool, schema: Path | str | None
 ) -> Options:
-    """Return what is asked of a store, after a look at each of it; arguments and errors as in `convert_mouse`."""
+    """Return the checked options of a store; arguments and errors as in `convert_mouse`."""
     check_choice("precision", precision, get_args(Precision))
     check_choice("codec", codec, CODECS)
     _check_codec(codec)

@@ -234,7 +234,7 @@ def exported_path(index: StoreIndex, to: Path, form: str) -> Path:
 
 
 def export_space(index: StoreIndex, to: Path, form: str) -> Space:
-    """Return what an export of a mouse takes, and what is free; errors as in `exported_path`."""
+    """Return the bytes that an export of a mouse takes, and those that are free; errors as in `exported_path`."""
     destination, made, arrays = exported_path(index, to, form), _writer(form)[0], index.arrays.values()
     count = 1 if made.suffix else sum(array.shape[0] if array.shard else 1 for array in arrays)
     return measure_space(destination, sum(array.nbytes for array in arrays), count, 0 if made.packed else _least(index))

@@ -159,7 +159,7 @@ class VariableFinder:
         return None
 
     def _lengths(self, clear: Mapping[str, tuple[str, ...]]) -> _Lengths:
-        """Return what is known of neurons and frames: the responses tell, else whichever variable has frames."""
+        """Return the numbers of neurons and frames: of the responses, else of whichever variable has frames."""
         neurons, frames = None, None
         for name in sorted(clear, key=lambda name: name != RESPONSES):
             names, found = clear[name], self._found[name]

@@ -206,7 +206,7 @@ class Plan:
         return needed_memory(planned, planned.rows_of_tier(layout.TRAIN_TIER), at_once)
 
     def recording(self, root: Path, n_frames: Sequence[int], withheld: Sequence[bool]) -> Recording:
-        """Return the recorded variables as readers know them, given what is known of each trial once it was read."""
+        """Return the recorded variables as readers know them, once the trials were read."""
         survey = self.survey
         return Recording(
             place=StoreFolder(root),

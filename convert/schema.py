@@ -72,11 +72,11 @@ class Schema:
     variables: Mapping[str, Declaration] = field(default_factory=dict[str, Declaration], hash=False)
 
     def declared(self, name: str) -> Declaration:
-        """Return what is declared of a variable."""
+        """Return the declaration of a variable."""
         return self.variables.get(name, Declaration())
 
     def problem(self, what: str, variable: str, key: str = "") -> Problem:
-        """Return a problem with what is declared of a variable, with the line of the file."""
+        """Return a problem with the declaration of a variable, with the line of the file."""
         where = f"variables.{_key(variable)}" + (f".{key}" if key else "")
         return _problem(self.label, f"{where}: {what}", line_of(self.text or "", variable, key))
 

@@ -73,7 +73,7 @@ def _still_blocks(pictures: Sequence[Shown], values: Sequence[Shown]) -> Iterato
 
 
 def _lines(values: Sequence[Shown]) -> Lines:
-    """Return what is listed of values: names, and values with their units."""
+    """Return the lines of a list of values: names, and values with their units."""
     found = [line for one in values for line in _lines_of(one)]
     hidden = len(found) - _MOST_LINES
     return found if hidden <= 0 else [*found[: _MOST_LINES - 1], (f"and {hidden + 1} more", "")]

@@ -124,7 +124,7 @@ _Box = tuple[int, int, int, int]
 def _background(
     picture: NDArray[np.uint8], responses: NDArray[Any], title: str, rate: float | None
 ) -> tuple[Image.Image, _Box, _Box]:
-    """Return what is the same in all frames, and where in it video and responses lie, in pixels."""
+    """Return the background of all frames, and where in it video and responses lie, in pixels."""
     from matplotlib import rc_context
     from PIL import Image
 

@@ -175,7 +175,7 @@ def _places(paths: Any, options: Options, cache: ShardCache | None) -> list[Stor
 
 
 def summarize(store: Given) -> dict[str, Any]:
-    """Return what is in a store as a JSON document.
+    """Return the summary of a store as a JSON document.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def summarize(store: Given) -> dict[str, Any]:
 
 
 def describe_store(index: StoreIndex) -> dict[str, Any]:
-    """Return what is in a store that is open; see `summarize`."""
+    """Return the summary of an open store; see `summarize`."""
     return {
         **outline_store(index),
         "arrays": [_describe(index, path) for path in sorted(index.arrays)],

@@ -76,7 +76,7 @@ class Bucket:
         return _Objects(self)
 
     def cached(self, name: str, fetch: Fetch) -> CachedShard | None:
-        """Return a shard on disk, or on its way there; None of what is not kept."""
+        """Return a shard on disk, or on its way there; None of a file that is not kept."""
         record = self._shards.get(name)
         return None if self._cache is None or record is None else self._cache.find(record, fetch)
 
@@ -109,7 +109,7 @@ class Bucket:
         return {name: pin.size for name, pin in self.pins.items()}
 
     def find_pointer(self, name: str) -> None:
-        """Return nothing: what is not an object is not there."""
+        """Return None: an object store has no pointers."""
 
     def explain(self) -> Problem:
         """Return what an address without a manifest seems to be, and what to do with it."""
@@ -173,7 +173,7 @@ class _Objects:
         return dict(zip(names, found, strict=True))
 
     def cached(self, name: str) -> CachedShard | None:
-        """Return a shard on disk, or on its way there; None of what is not kept."""
+        """Return a shard on disk, or on its way there; None of a file that is not kept."""
         with self._lock:
             if name not in self._shards:
                 self._shards[name] = self._bucket.cached(name, partial(self._fetch_counted, name))

@@ -157,7 +157,7 @@ class Cluster(Workers):
         return replace(self, avoided=tuple(workers))
 
     def completed(self, tasks: Iterable[Task[_T]], names: Sequence[str] = ()) -> Generator[tuple[int, Task[_T]]]:
-        """Yield the place of each task with what returns its result; what is cancelled is not waited for.
+        """Yield the place of each task with a function that returns its result; cancelled tasks are not waited for.
 
         Raises
         ------

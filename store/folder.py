@@ -201,7 +201,7 @@ def _run(looks: Sequence[Callable[[], _T]], seconds: float, number: int) -> list
 
 
 def scan(root: Path, prefix: str) -> tuple[list[str], dict[str, int | None]]:
-    """Return the folders in a folder, and size by path of everything else; None for what is not a regular file."""
+    """Return the folders in a folder, and the size of everything else by path; None for anything but a regular file."""
     folders, found = list[str](), dict[str, int | None]()
     with os.scandir(f"{root}/{prefix}") as entries:
         for entry in entries:

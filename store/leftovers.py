@@ -49,7 +49,7 @@ class Leftover:
 
 
 def find_leftovers(folder: Path) -> list[Leftover]:
-    """Return what is unfinished in a folder, by destination; nothing is written.
+    """Return the unfinished stores of a folder, by destination; nothing is written.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def find_leftovers(folder: Path) -> list[Leftover]:
 
 
 def _leftover(destination: Path) -> Leftover | None:
-    """Return what is beside a destination; None if another program may have made it."""
+    """Return the leftovers beside a destination; None if another program may have made them."""
     stage = Stage(destination)
     paths = tuple(destination.parent / path.name for path in stage.left if path.exists())
     holder = locks.holder(stage.lock)

@@ -142,7 +142,7 @@ def claim(digest: str) -> bytes:
 
 
 def claim_in(data: bytes) -> str | None:
-    """Return the digest that a claim has; None of what is none."""
+    """Return the digest of a claim; None if it is no claim."""
     try:
         found = json.loads(data)[_CLAIM]
     except (ValueError, RecursionError, KeyError, TypeError):

@@ -104,7 +104,7 @@ _OF_PROCESS = secrets.token_bytes(32)
 
 
 def _token(options: Mapping[str, Any]) -> str:
-    """Return what is equal for equal options, within this process, and says nothing of them to anybody else."""
+    """Return a token: equal for equal options within this process, from which nobody learns them."""
     return hmac.new(_OF_PROCESS, repr(sorted(options.items())).encode(), "sha256").hexdigest()
 
 
@@ -364,7 +364,7 @@ def names(connection: Connection) -> dict[str, Pin]:
 
 
 def folders(connection: Connection) -> list[str]:
-    """Return the names of what is below an address as folders are, in order; errors as in `read`."""
+    """Return the names of the folders below an address, in order; errors as in `read`."""
     import obstore
 
     def once() -> list[str]:

@@ -129,7 +129,7 @@ class StorePlace(Protocol):
         ...
 
     def sizes(self, listed: Iterable[str]) -> Mapping[str, int | None]:
-        """Return the size of every file of the store, without reading any; None of what is not a file.
+        """Return the size of every file of the store, without reading any; None for anything but a file.
 
         Parameters
         ----------

@@ -27,7 +27,7 @@ def pointer_problem(start: bytes) -> tuple[str, str] | None:
 
 
 def find_pointer(path: Path) -> tuple[str, str] | None:
-    """Return the same of what is at a path, where only a file itself will do: no link to one, either."""
+    """Return the same for a path that must be a file itself, not a link to one."""
     if path.is_symlink():
         if _LINKED not in os.readlink(path):
             return None

@@ -138,7 +138,7 @@ def pull_store(
 
 
 def pull_space(index: StoreIndex, destination: Path) -> Space:
-    """Return what a pull still takes, and what is free."""
+    """Return the bytes that a pull still takes, and those that are free."""
     there = [path for name in index.manifest.files if (path := Stage(destination).root / name).is_file()]
     needed = max(0, index.manifest.nbytes - sum(path.stat().st_size for path in there))
     return measure_space(destination, needed, index.n_files - len(there), needed)

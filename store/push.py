@@ -246,7 +246,7 @@ class _Push:
         return record.size if record else 0
 
     def _decisive(self) -> tuple[bytes, Pin] | None:
-        """Return the object that decides what is at the address, and its version; None of none."""
+        """Return the object that decides which store is at the address, and its version; None if there is none."""
         try:
             data, pin = objects.read(self._target, layout.MANIFEST, None)
         except FileNotFoundError:

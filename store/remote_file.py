@@ -32,7 +32,7 @@ class RemoteFile:
 
     @classmethod
     def find(cls, address: Address, options: Options = None) -> RemoteFile:
-        """Return what is at an address.
+        """Return the object at an address.
 
         Raises
         ------

@@ -141,7 +141,7 @@ def is_unpadded(arrays: Mapping[str, ArrayLayout]) -> bool:
 
 
 def _expected(variables: Mapping[str, Variable], arrays: Mapping[str, ArrayLayout]) -> Iterator[ArrayLayout]:
-    """Yield what is known of each trial, and the train statistics if there are any."""
+    """Yield the layouts of the tables of trials and, if there are any, of the train statistics."""
     recorded = [arrays[name] for name in variables if name in arrays]
     if len(recorded) < len(variables):
         return

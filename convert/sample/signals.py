@@ -92,7 +92,7 @@ def _knots(recipe: Recipe, trial_id: int, n_knots: int) -> Array:
 
 
 def _floor(recipe: Recipe, trial_id: int, n_knots: int) -> Array:
-    """Return what is left between events; the lowest of it is negative."""
+    """Return the floor between events; its lowest values are negative."""
     drift = recipe.rng("responses/drift", trial_id).random((recipe.n_neurons, n_knots), dtype=recipe.dtype)
     start = recipe.rng("responses/floor", trial_id).standard_normal(recipe.n_neurons, dtype=recipe.dtype)
     for block in _blocks(recipe):

@@ -23,7 +23,7 @@ AHEAD = 2
 
 
 def checked_transform(transform: BatchTransform | None) -> BatchTransform | None:
-    """Return what is called with each batch.
+    """Return the function that is called with each batch.
 
     Raises
     ------

@@ -105,7 +105,7 @@ class Batch(MutableMapping[str, Any]):
         raise AttributeError(f"a batch has no {name!r}: there are {', '.join(self.__dict__.get('_values', ()))}")
 
     def __copy__(self) -> Batch:
-        """Return a batch of the same values; what is put into one of them is not in the other."""
+        """Return a batch of the same values; a value set in one of them does not appear in the other."""
         return self.with_values(self._values)
 
     def with_values(self, values: Mapping[str, Any]) -> Batch:

@@ -106,7 +106,7 @@ class Resources:
 
 
 def checked_report(report: Callable[[str], object] | None) -> Callable[[str], object] | None:
-    """Return what is called with a line at the end of each epoch.
+    """Return the function that is called with a line at the end of each epoch.
 
     Raises
     ------
@@ -360,7 +360,7 @@ def check_dtypes(mouse: Mouse, selection: Selection) -> None:
 
 
 def _uses(mouse: Mouse, selection: Selection) -> Iterator[tuple[str, str, str]]:
-    """Yield the variables that have to be floats, what is done with them, and the choices that there are."""
+    """Yield the variables that have to be floats, why, and the data types to choose from."""
     yield from ((name, "be normalized", _other("no normalization of it")) for name in selection.read_normalized)
     if (pictures := selection.pictures) is not None and pictures.scaled and mouse.recording.stimulus is not None:
         yield mouse.recording.stimulus.name, "be downscaled", _other("no stimulus_size")

@@ -51,7 +51,7 @@ class Target:
 
 
 def make_target(output: Output, device: Any, selections: Sequence[Selection], *, transformed: bool = False) -> Target:
-    """Return where batches go, given what they are to have of each mouse, and whether they are transformed ahead.
+    """Return the target of batches, for the selections of all mice, and whether they are transformed ahead.
 
     Raises
     ------
