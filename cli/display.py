@@ -195,6 +195,8 @@ def documents_of(stores: Iterable[Path | Address], look: Callable[[Any], dict[st
     for store in stores:
         try:
             documents.append(look(store))
+        except BrokenPipeError:  # nobody reads the output, as behind `| head`: that is no store's problem
+            raise
         except (TrialpackError, OSError) as error:
             complain(error, IN_JSON)
             documents.append({"store": str(store), "problems": lines(problems_of(error))})

@@ -230,7 +230,7 @@ class ChunkReader:
         bool
             Whether that was done; if not, some may be damaged, or it is not offered here: read them one by one.
         """
-        most = max(1, min(JOINED // self._nbytes, MOST))
+        most = max(1, min(JOINED // max(1, self._nbytes), MOST))
         for first in range(0, len(offsets), most):
             some = slice(first, first + most)
             begun, part = time.perf_counter(), out[first * self._nbytes : (first + most) * self._nbytes]

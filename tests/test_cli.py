@@ -159,6 +159,16 @@ def test_stores_that_exist_are_skipped_on_request(mice, tmp_path):
     assert document["mice"] == [] and document["problems"] == [] and str(store) in document["skipped"]
 
 
+def test_a_reader_that_stops_is_no_problem_of_a_store(stores):
+    """As behind ``| head``: quiet, without a line on standard error."""
+    code = "import sys; from trialpack.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "stats", *map(str, stores.iterdir())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
 def test_a_misspelled_command_is_suggested():
     done = run("conver", "data")
     assert done.returncode == 2 and "Did you mean 'convert'?" in done.stderr

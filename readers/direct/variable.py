@@ -188,7 +188,7 @@ class StreamedVariable:
         """How many neighbouring chunks of a trial are read at once at most."""
         if self.rows_per_chunk > 1 or self._frame_axis != 0:
             return 1
-        return min(max(1, JOINED // self.array.chunk_nbytes), _MOST_JOINED, self._per_group)
+        return min(max(1, JOINED // max(1, self.array.chunk_nbytes)), _MOST_JOINED, self._per_group)
 
     def scratch_nbytes(self, frames: int) -> int:
         """Return the bytes of scratch that a thread needs at most for samples of so many frames."""
