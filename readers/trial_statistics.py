@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +12,22 @@ from numpy.typing import NDArray
 from ..store import OptionError, Problem, StoreIndex, UnknownNameError, layout
 from ..store.errors import lookup
 from ..store.layout import STATISTIC_NAMES, Kind, Reduction, Variable
-from ..store.read_only import read_only
+from ..store.read_only import ReadOnlyDict, read_only
 from ..store.variables import kind_of
 from .reductions import Summary
 from .tables import html_table
 
 
-class Reductions(dict[Reduction, Summary]):
+class Reductions(ReadOnlyDict):
     """Statistics of one variable, by what they were taken over."""
 
     def __init__(self, found: Mapping[Reduction, Summary], label: str) -> None:
         super().__init__(found)
         self._label = label
+
+    def __reduce__(self) -> Any:
+        """Return how it is made again, in another process too."""
+        return type(self), (dict(self), self._label)
 
     def __missing__(self, reduction: str) -> Summary:
         """Say which there are.
