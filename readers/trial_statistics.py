@@ -30,7 +30,7 @@ class Reductions(ReadOnlyDict):
         return type(self), (dict(self), self._label)
 
     def __missing__(self, reduction: str) -> Summary:
-        """Say which there are.
+        """Raise an error that names those there are.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Statistics(Mapping[str, Mapping[Reduction, Summary]]):
     by_variable: Mapping[str, Mapping[Reduction, Summary]]
 
     def __getitem__(self, variable: str) -> Mapping[Reduction, Summary]:
-        """Return the statistics of a variable; a reduction that there is not raises `UnknownNameError`, too.
+        """Return the statistics of a variable; an unknown reduction raises `UnknownNameError`, too.
 
         Raises
         ------

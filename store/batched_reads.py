@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 MOST = 64
 """Reads of one call."""
-_SETUP, _DESTROY, _SUBMIT, _GET_EVENTS = range(4)
+_SETUP, _SUBMIT, _GET_EVENTS = range(3)
 # From the kernel's arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h: libc has no names.
-_NUMBERS = {"x86_64": (206, 207, 209, 208), "aarch64": (0, 1, 2, 4)}
+_NUMBERS = {"x86_64": (206, 209, 208), "aarch64": (0, 2, 4)}
 _READ_VECTOR = 7
 # struct iocb, struct io_event and struct iovec of include/uapi/linux/aio_abi.h and uio.h, little-endian.
 _REQUEST = np.dtype(
@@ -52,7 +52,7 @@ class BatchedReads:
     -----
     What goes through the page cache is read one after another before the call returns, as by `preadv`. But the
     interpreter's lock is given back and taken once for all of it: beside other threads that can take longer than to
-    read an image. Who wants to know why a read failed reads again with `preadv`.
+    read an image. Why a read failed, another one with `preadv` says.
     """
 
     def __init__(self) -> None:

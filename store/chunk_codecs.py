@@ -175,7 +175,7 @@ def check_joint(parts: Iterable[memoryview], nbytes: int, checksums: memoryview)
     """
     stored = 0
     if checksums.nbytes > CHECKSUM_BYTES:
-        first, second, third, fourth = _continued(nbytes)
+        first, second, third, fourth = _combine_tables(nbytes)
         for one in checksums.cast("I"):
             stored = first[stored & 255] ^ second[stored >> 8 & 255] ^ third[stored >> 16 & 255] ^ fourth[stored >> 24]
             stored ^= one
@@ -185,7 +185,7 @@ def check_joint(parts: Iterable[memoryview], nbytes: int, checksums: memoryview)
 
 
 @lru_cache(maxsize=256)
-def _continued(nbytes: int) -> tuple[tuple[int, ...], ...]:
+def _combine_tables(nbytes: int) -> tuple[tuple[int, ...], ...]:
     """Return what becomes of a checksum when so many bytes follow: for each of its bytes, lowest first, 256 numbers."""
     zeros = memoryview(bytes(nbytes))
     nothing = _crc32c(zeros, 0)

@@ -170,23 +170,12 @@ class ChunkReader:
         """
         return self.decode(self._fetch(file, span[0], span[1], scratch), scratch)
 
-    def read_into(self, file: StoreFile, span: Sequence[int], out: Array, scratch: Scratch) -> None:
-        """Read a chunk straight into memory; parameters and errors as in `read`.
-
-        Parameters
-        ----------
-        out
-            Array with as many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
-        """
-        if self.uncompressed:
-            self.read_parts(file, (span,), (out.data,), scratch)
-        else:
-            self.decode_into(self._fetch(file, span[0], span[1], scratch), out, scratch)
-
     def read_parts(
         self, file: StoreFile, spans: Sequence[Sequence[int]], parts: Sequence[memoryview], scratch: Scratch
     ) -> None:
         """Read uncompressed chunks that are neighbours in a file, each part of their values where it belongs.
+
+        Other parameters and errors as in `read`.
 
         Parameters
         ----------
@@ -288,7 +277,13 @@ class ChunkReader:
         return np.frombuffer(payload, self._dtype).reshape(self.stored_shape)
 
     def decode_into(self, data: memoryview, out: Array, scratch: Scratch) -> None:
-        """Decode the bytes of a chunk into memory; see `read_into`."""
+        """Decode the bytes of a chunk, with its checksum, into memory; errors as in `read`.
+
+        Parameters
+        ----------
+        out
+            Array with as many values as a chunk has, of the array's dtype, C-contiguous, axes as they are stored.
+        """
         begun = time.perf_counter()
         self._decode(check(data), out.reshape(self.stored_shape))
         _count_decoded(scratch, begun, out.nbytes)

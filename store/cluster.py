@@ -269,7 +269,7 @@ def connected(scheduler: Any) -> Generator[Cluster]:
 
 
 def this_worker() -> str:
-    """Return the address of the worker in which a task runs; empty in a process that is none."""
+    """Return the address of the worker in which a task runs; empty outside of workers."""
     try:
         from distributed import get_worker
 

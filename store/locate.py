@@ -46,7 +46,7 @@ def locate(given: Given, options: Options = None, name: str = "path", cache: Sha
     Raises
     ------
     OptionError
-        It is none of these; or an address with a secret in it.
+        Neither a store, a path nor an address; or an address with a secret in it.
     """
     if isinstance(given, (StoreFolder, Bucket)):
         return given
@@ -69,7 +69,7 @@ def locate_all(
     Raises
     ------
     OptionError
-        There is none, or nothing that lists them.
+        No store is there, or the address cannot be listed.
     """
     found = _find(given, options, name)
     if isinstance(found, Path):

@@ -337,7 +337,7 @@ def _taken(destination: Path) -> Problem:
 
 
 def _holder(lock: Path) -> tuple[str, str] | None:
-    """Return who holds a lock, and what to do about it; None if it is free."""
+    """Return the holder of a lock, and advice; None if it is free."""
     # The process that takes a lock writes its name into it a moment later.
     for _ in range(100):
         try:

@@ -149,10 +149,9 @@ class StreamedVariable:
         # A chunk of one trial, if its values are those of the batch, needs no copy where it fills contiguous memory.
         plain = self._neurons is None and pictures is None
         self._in_place = self.rows_per_chunk == 1 and plain and self.array.numpy_dtype == dtype
-        unchanged = self._in_place and self._change is None
-        self._whole = unchanged and self._frame_axis is None
-        size = self.array.chunk_nbytes + CHECKSUM_BYTES
-        self._in_batches = self._whole and self._chunks.uncompressed and bool((self._spans[:, 1] == size).all())
+        # Such as images, of which a batch has many from anywhere.
+        single = self._in_place and self._change is None and self._frame_axis is None and self._chunks.uncompressed
+        self._in_batches = single and bool((self._spans[:, 1] == self.array.chunk_nbytes + CHECKSUM_BYTES).all())
         # Of a function that knows nothing of this object: a cache of a method would keep it, and its files, alive.
         length = None if self._frame_axis is None else self.chunk_frames
         self._blocks = lru_cache(maxsize=1024)(partial(_needed, length, 1))
@@ -275,7 +274,7 @@ class StreamedVariable:
         name = self._names[rows[0] // self._rows_per_shard]
         try:
             kept = self._files.kept.get(name)
-            read = self._read_reordered if self._moved else self._read_whole if self._whole else self._read_blocks
+            read = self._read_reordered if self._moved else self._read_blocks
             if kept is not None:
                 read(kept, rows, frames, outs, scratch)
             else:
@@ -301,15 +300,6 @@ class StreamedVariable:
         self._read_blocks(file, rows, frames, [sample], scratch)
         with scratch.tally.timed("copy_seconds"):
             copy_reordered(sample.transpose(self._back), outs[0], scratch)
-
-    def _read_whole(
-        self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
-    ) -> None:
-        """Read a sample that is one chunk straight into memory: an image or its responses, and quickly many of them."""
-        if outs[0].flags.c_contiguous:
-            self._chunks.read_into(file, self._spans[rows[0]].tolist(), outs[0], scratch)
-        else:
-            self._read_blocks(file, rows, frames, outs, scratch)
 
     def _read_blocks(
         self, file: StoreFile, rows: Sequence[int], frames: Frames, outs: Sequence[Array], scratch: Scratch
