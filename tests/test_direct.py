@@ -572,6 +572,25 @@ def test_images_are_read_by_few_calls(tmp_path: Path, offered: bool, monkeypatch
     assert len(reads) == (0 if offered else len(ids))
 
 
+@pytest.mark.parametrize("name", ["images", "responses"])
+def test_a_damaged_image_among_many_is_named(tmp_path: Path, name: str) -> None:
+    """They are checked together where they are read by one call."""
+    source = write_sample(tmp_path, mouse="S0", trials=12, neurons=8000)
+    mouse = open_mouse(convert_mouse(source, tmp_path / "stores", precision="float32", codec="none").store)
+    row = int(mouse.recording.rows_of_tier("train")[2])
+    ((shard, offset, size),) = StreamedVariable(mouse.recording, name, StoreFiles(mouse.index)).chunks(
+        row, Frames(0, 1)
+    )
+    (mouse.path / shard).chmod(0o644)
+    for place in (offset, offset + size // 2, offset + size - 1):
+        flip(mouse.path / shard, place)
+        with pytest.raises(CorruptStoreError, match="checksum differs") as raised:
+            list(TrialLoader(mouse, tier="train", batch_size=12, output="numpy", cache="none", variables=[name]))
+        assert (raised.value.member, raised.value.trial) == (shard, mouse.recording.trial_ids[row])
+        flip(mouse.path / shard, place)
+    assert len(list(TrialLoader(mouse, tier="train", batch_size=12, output="numpy", cache="none"))) == 1
+
+
 def insert(data: bytes, before_end: int) -> bytes:
     return data[:-before_end] + b"\0" + data[-before_end:]
 
